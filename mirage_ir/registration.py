@@ -1,0 +1,32 @@
+"""What this project adds to BasicSR's registries."""
+from __future__ import annotations
+
+from importlib import import_module
+
+from basicsr.utils.registry import (
+    ARCH_REGISTRY,
+    DATASET_REGISTRY,
+    LOSS_REGISTRY,
+    METRIC_REGISTRY,
+    MODEL_REGISTRY,
+)
+
+_PROVIDED = (
+    (ARCH_REGISTRY, 'mirage_arch.mirage_arch', ('MIRAGEArch',)),
+    (LOSS_REGISTRY, 'mirage_losses', ('FourierLoss', 'SPDContrastiveLoss')),
+    (DATASET_REGISTRY, 'mirage_data', ('MixedDegradationDataset', 'PairedTaskDataset', 'GaussianDenoiseDataset',
+                                       'CompositeDegradationDataset', 'SyntheticDegradationDataset')),
+    (MODEL_REGISTRY, 'mirage_ir.mirage_model', ('MIRAGEModel',)),
+    (METRIC_REGISTRY, 'mirage_ir.metrics', ('psnr_float', 'ssim_float', 'lpips')),
+)
+
+
+def register_all() -> None:
+    """Register every name that is not registered yet; calling it again changes nothing.
+
+    The architecture registers itself when its file is imported after BasicSR, hence the check.
+    """
+    for registry, module, names in _PROVIDED:
+        for name in names:
+            if name not in registry:
+                registry.register(getattr(import_module(module), name))
