@@ -179,7 +179,7 @@ def dataset_for_folder(path: str | Path) -> DataSet | None:
 
 
 def describe_folder(path: str | Path) -> str | None:
-    """What belongs into a folder and how to get it there, in a sentence or two.
+    """What belongs into a folder, where it is published and how to get it there; a line each.
 
     Args:
         path: a folder as an option file names it; it need not exist.
@@ -199,8 +199,9 @@ def describe_folder(path: str | Path) -> str | None:
             for folder in part.folders
             if _ends_with(wanted, _lower_parts(folder))
         ]
-        pieces.append(f'{sides[0] if sides else row.title}: {row.prepare_command}')
-    return '; '.join(pieces)
+        what = sides[0] if sides else f'folders of {row.title}'
+        pieces += [f'belongs here: {what}', f'published: {row.published[0]}', f'prepare: {row.prepare_command}']
+    return '\n'.join(pieces)
 
 
 def _side(row: DataSet, part: Part, folder: str) -> str:
