@@ -165,10 +165,10 @@ class BranchFusion(nn.Module):
 class MixedBranches(nn.Module):
     """Channel-wise functional decomposition (Algorithm 1): attention, convolution and MLP side by side, then fused."""
 
-    def __init__(self, dim: int, heads: int, bias: bool, drop_path_rate: float, branch_ratio: Sequence[float],
-                 fusion: bool, dynamic_conv: bool) -> None:
+    def __init__(self, dim: int, heads: int, bias: bool, widths: Sequence[int], drop_path_rate: float, fusion: bool,
+                 dynamic_conv: bool) -> None:
         super().__init__()
-        widths = dict(zip(('att', 'gated', 'mlp'), branch_widths(dim, branch_ratio, heads)))
+        widths = dict(zip(('att', 'gated', 'mlp'), widths))
         self.widths = {name: width for name, width in widths.items() if width}
         if 'att' in self.widths:
             c = widths['att']
@@ -278,14 +278,15 @@ def channel_covariance(x: Tensor, epsilon: float = 1e-5) -> Tensor:
 @contextlib.contextmanager
 def _without_statistics(module: nn.Module):
     """Recomputation for gradient checkpointing must not update running statistics a second time."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm._buffers.update({name: buffer.clone() for name, buffer in norm._buffers.items()})
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, buffers in zip(norms, kept):
+            norm._buffers.update(buffers)
 
 
 class MIRAGEArch(nn.Module):
@@ -332,9 +333,11 @@ class MIRAGEArch(nn.Module):
         self.checkpoint_blocks = checkpoint_blocks
 
         def stage(level: int, width: int, blocks: int) -> nn.Sequential:
+            own = dim * 2**level
+            widths = [width // own * share for share in branch_widths(own, ratios[level], heads[level])]
             return nn.Sequential(*(
-                MixedDegradationBlock(width, heads[level], ffn_expansion_factor, bias, drop_path_rate=drop_path_rate,
-                                      branch_ratio=ratios[level], fusion=fusion, dynamic_conv=dynamic_conv)
+                MixedDegradationBlock(width, heads[level], ffn_expansion_factor, bias, widths=widths, fusion=fusion,
+                                      drop_path_rate=drop_path_rate, dynamic_conv=dynamic_conv)
                 for _ in range(blocks)))
 
         self.patch_embed = PatchEmbed(inp_channels, dim, bias)
@@ -450,9 +453,8 @@ def _check_arguments(inp_channels, out_channels, dim, num_blocks, heads, ratios,
         raise ValueError(f'num_blocks and heads must be positive, got {tuple(num_blocks)} and {tuple(heads)}')
     if dim < 2 or dim % 2:
         raise ValueError(f'dim must be even and positive (a down-sampling halves it), got {dim}')
-    widths = [dim, 2 * dim, 4 * dim, 8 * dim, 2 * dim]  # the last: decoder_level1 and refinement
-    for level, width in zip((0, 1, 2, 3, 0), widths):
-        branch_widths(width, ratios[level], heads[level])
+    for level in range(4):
+        branch_widths(dim * 2**level, ratios[level], heads[level])
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
     if contrast not in ('spd', 'euclidean'):

@@ -1,0 +1,237 @@
+"""Weights of MIRAGE from the files people have: the authors' Lightning checkpoints, BasicSR's, safetensors."""
+from __future__ import annotations
+
+import argparse
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .mirage_arch import MIRAGEArch
+
+__all__ = ['CheckpointError', 'convert_released_state_dict', 'infer_arguments', 'load_into', 'load_network',
+           'load_weights', 'save_weights']
+
+StateDict = dict[str, Tensor]
+
+_PREFIXES = ('net.', 'module.', 'net_g.', 'model.', '_orig_mod.')
+_HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.')
+_ANCHOR = 'patch_embed.proj.weight'
+_LISTED = 8  # names shown of a longer list
+
+
+class CheckpointError(ValueError):
+    """A weights file that cannot be used; the message names the file and what was found in it."""
+
+
+def load_weights(path: str | Path, *, key: str | None = None, allow_pickle: bool = False) -> StateDict:
+    """Read a state dict of `MIRAGEArch` from any of the usual files.
+
+    Args:
+        path: ``.safetensors``; or a torch file: the authors' Lightning ``.ckpt`` (``state_dict`` with names that
+            begin with ``net.``), a BasicSR ``.pth`` (``params_ema`` or ``params``), or a flat state dict.
+        key: Entry of the file to take. Without it: ``params_ema``, ``params``, ``state_dict``, or the file itself.
+        allow_pickle: Unpickle arbitrary objects. That runs code from the file: only for files you trust.
+
+    Returns:
+        Tensor by name, on the CPU, without prefixes.
+
+    Raises:
+        CheckpointError: The file is missing, broken, or holds no MIRAGE weights.
+    """
+    path = Path(path)
+    content = _read(path, allow_pickle)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a dict of tensors')
+    state = _select(content, key, path)
+    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return _strip_prefixes(tensors, str(path))
+
+
+def convert_released_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
+    """Names of the authors' released checkpoints (``net.encoder_level1...``) -> names of `MIRAGEArch`.
+
+    Raises:
+        CheckpointError: No MIRAGE tensor is among them.
+    """
+    return _strip_prefixes(dict(state_dict), 'state dict')
+
+
+def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
+    """Arguments of `MIRAGEArch` read off the names and shapes of its tensors.
+
+    What leaves no trace in them (``drop_path_rate``, ``spd_tap``, ``checkpoint_blocks``) keeps its default.
+
+    Raises:
+        CheckpointError: Tensors that such a network needs are absent.
+    """
+    shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
+    levels = ('encoder_level1', 'encoder_level2', 'encoder_level3', 'latent')
+    try:
+        dim, inp_channels = shapes[_ANCHOR][:2]
+        num_blocks = tuple(_count_blocks(shapes, level) for level in levels)
+        widths = [_branch_widths(shapes, f'{level}.0.attn.') for level in levels]
+        deepest = shapes['latent.0.ffn.project_out.weight']  # (width, hidden): the finest view of their quotient
+        first = 'encoder_level1.0.attn.'
+        arguments = {
+            'inp_channels': inp_channels,
+            'out_channels': shapes['output.weight'][0],
+            'dim': dim,
+            'num_blocks': num_blocks,
+            'num_refinement_blocks': _count_blocks(shapes, 'refinement'),
+            'heads': tuple(shapes.get(f'{level}.0.attn.temperature', (2**i,))[0] for i, level in enumerate(levels)),
+            'ffn_expansion_factor': _expansion(deepest[1], deepest[0]),
+            'bias': 'output.bias' in shapes,
+            'branch_ratio': _ratio(widths),
+            'fusion': any(name.startswith(f'{first}alpha_') for name in shapes) or sum(w > 0 for w in widths[0]) == 1,
+            'dynamic_conv': f'{first}gatedcnn.static_conv.weight' not in shapes,
+            'spd_head': 'reduce_shallow.weight' in shapes,
+        }
+        if arguments['spd_head']:
+            pooled = shapes['spd_proj_shallow.weight'][1] == shapes['reduce_shallow.weight'][0]
+            arguments['contrast'] = 'euclidean' if pooled else 'spd'
+    except KeyError as error:
+        raise CheckpointError(f'not the tensors of a MIRAGE network: {error.args[0]} is missing') from None
+    return arguments
+
+
+def load_into(net: nn.Module, state_dict: Mapping[str, Tensor], source: str = 'state dict') -> None:
+    """Load weights strictly, except that SPD heads which ``net`` does not have are left out.
+
+    Raises:
+        CheckpointError: Missing, surplus or misshapen tensors, all named; ``net`` is then unchanged.
+    """
+    own = net.state_dict()
+    given = {name: tensor for name, tensor in state_dict.items() if name in own or not name.startswith(_HEAD)}
+    missing = [name for name in own if name not in given]
+    surplus = [name for name in given if name not in own]
+    misshapen = [f'{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}'
+                 for name in own if name in given and own[name].shape != given[name].shape]
+    if missing or surplus or misshapen:
+        matched = len(own) - len(missing) - len(misshapen)
+        lines = [f'{source}: does not fit this network ({matched} of its {len(own)} tensors match)']
+        lines += [f'  {label} ({len(names)}): {_shorten(names)}' for label, names in
+                  (('missing', missing), ('surplus', surplus), ('misshapen', misshapen)) if names]
+        raise CheckpointError('\n'.join(lines))
+    net.load_state_dict(given)
+
+
+def load_network(path: str | Path, *, key: str | None = None, allow_pickle: bool = False, **arguments) -> MIRAGEArch:
+    """Build the network that a weights file is for and load it, in evaluation mode.
+
+    Args:
+        path: See `load_weights`, as ``key`` and ``allow_pickle``.
+        key: Entry of the file.
+        allow_pickle: Trust the file.
+        **arguments: Arguments of `MIRAGEArch` that override the inferred ones, such as ``spd_head=False``.
+    """
+    state_dict = load_weights(path, key=key, allow_pickle=allow_pickle)
+    try:
+        net = MIRAGEArch(**{**infer_arguments(state_dict), **arguments})
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from None
+    load_into(net, state_dict, str(path))
+    return net.eval()
+
+
+def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
+    """Write weights for BasicSR (``.pth`` with the key ``params``) or as ``.safetensors``.
+
+    Raises:
+        ValueError: Another file ending.
+    """
+    path = Path(path)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    if path.suffix == '.safetensors':
+        save_file(tensors, path)
+    elif path.suffix == '.pth':
+        torch.save({'params': tensors}, path)
+    else:
+        raise ValueError(f'{path}: weights are written as .pth or .safetensors, got {path.suffix!r}')
+
+
+def _read(path: Path, allow_pickle: bool) -> object:
+    if not path.is_file():
+        raise CheckpointError(f'{path}: no such weights file')
+    try:
+        if path.suffix == '.safetensors':
+            return load_file(path)
+        with torch.serialization.safe_globals([argparse.Namespace]):  # Lightning keeps its arguments in one
+            return torch.load(path, map_location='cpu', weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        if 'weights_only' not in str(error) and 'Weights only' not in str(error):
+            raise CheckpointError(f'{path}: not a torch file, or a damaged one ({error})') from error
+        raise CheckpointError(
+            f'{path}: holds objects beside tensors, and unpickling them could run code from the file. If you trust '
+            f'where it comes from, allow it (allow_pickle=True, --allow-pickle). Torch says: {_first_line(error)}'
+        ) from error
+    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise CheckpointError(f'{path}: cannot be read as weights: {_first_line(error)}') from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
+
+
+def _select(content: Mapping, key: str | None, path: Path) -> Mapping:
+    if key is not None:
+        if key not in content:
+            raise CheckpointError(f'{path}: has no entry {key!r}; it has {_shorten(list(content))}')
+        return content[key]
+    for name in ('params_ema', 'params', 'state_dict'):
+        if isinstance(content.get(name), Mapping):
+            return content[name]
+    if {'optimizers', 'schedulers'} <= set(content):
+        raise CheckpointError(f'{path}: is a training state; the weights of a run are in its models folder')
+    return content
+
+
+def _strip_prefixes(tensors: Mapping[str, Tensor], source: str) -> StateDict:
+    anchor = next((name for name in tensors if name.endswith(_ANCHOR)), None)
+    prefix = anchor[:-len(_ANCHOR)] if anchor else ''
+    rest = prefix
+    while rest:
+        known = next((p for p in _PREFIXES if rest.startswith(p)), None)
+        if known is None:
+            anchor = None
+            break
+        rest = rest[len(known):]
+    if anchor is None:
+        raise CheckpointError(f'{source}: no MIRAGE weights ({_ANCHOR} is missing); it has {_shorten(list(tensors))}')
+    # Names outside the prefix (a loss network's, say) belong to something else.
+    return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _shorten(names: list) -> str:
+    shown = ', '.join(str(name) for name in names[:_LISTED])
+    return shown + (f' and {len(names) - _LISTED} more' if len(names) > _LISTED else '') if names else 'nothing'
+
+
+def _count_blocks(shapes: Mapping[str, tuple], stage: str) -> int:
+    return len({name.split('.')[1] for name in shapes if name.startswith(f'{stage}.')})
+
+
+def _branch_widths(shapes: Mapping[str, tuple], attn: str) -> tuple[int, int, int]:
+    def width(name: str, axis: int) -> int:
+        shape = shapes.get(attn + name)
+        return shape[axis] if shape else 0
+    return width('qkv.weight', 1), width('gatedcnn.norm.weight', 0), width('mlp.0.weight', 1)
+
+
+def _ratio(widths: list[tuple[int, int, int]]) -> tuple:
+    """The simplest ratio that gives these widths: one triple of smallest whole numbers, or one for each level."""
+    if not all(any(w) for w in widths):
+        raise KeyError('the branches of attn')
+    reduced = [tuple(w // math.gcd(*level) for w in level) for level in widths]
+    return reduced[0] if len(set(reduced)) == 1 else tuple(reduced)
+
+
+def _expansion(hidden: int, width: int) -> float:
+    factor = hidden / width
+    return factor if int(width * factor) == hidden else (hidden + 0.5) / width
