@@ -28,5 +28,6 @@ def register_all() -> None:
     """
     for registry, module, names in _PROVIDED:
         for name in names:
+            provided = getattr(import_module(module), name)
             if name not in registry:
-                registry.register(getattr(import_module(module), name))
+                registry.register(provided)

@@ -1,0 +1,234 @@
+"""Image quality measures: the paper's PSNR and SSIM on float images, LPIPS, and BasicSR's NIQE.
+
+The paper's figures and BasicSR's own `calculate_psnr` / `calculate_ssim` differ: the former read float images and a
+7x7 uniform window (scikit-image's defaults), the latter 8-bit images and an 11x11 Gaussian window. Both are
+registered, and a table must say which it shows.
+
+`psnr`, `ssim`, `perceptual_distance` and `naturalness` are the functions; `psnr_float`, `ssim_float` and `lpips` are
+their names in BasicSR's METRIC_REGISTRY, with the arguments that BasicSR passes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+#: Registered metrics that must be given float RGB images in [0, 1] instead of BasicSR's 8-bit BGR ones.
+FLOAT_METRICS = ('psnr_float', 'ssim_float', 'lpips')
+#: Metrics of which a smaller value is the better one.
+LOWER_IS_BETTER = ('lpips', 'niqe', 'calculate_niqe')
+CHANNELS = ('rgb', 'y')
+LPIPS_NETS = ('alex', 'vgg', 'squeeze')
+_INPUT_FORMATS = ('auto', 'rgb', 'bgr')
+# ITU-R BT.601 with the studio swing that MATLAB's rgb2ycbcr uses, and BasicSR and the weather papers with it.
+_LUMA = np.array([65.481, 128.553, 24.966]) / 255
+_LUMA_OFFSET = 16 / 255
+_WINDOW = 7
+_BACKBONES = {
+    'alex': 'alexnet-owt-7be5be79.pth',
+    'vgg': 'vgg16-397923af.pth',
+    'squeeze': 'squeezenet1_1-b8a52dc0.pth',
+}
+
+
+class MetricUnavailableError(ValueError):
+    """A metric that needs a package or weights which are not installed."""
+
+
+def luma(image: np.ndarray) -> np.ndarray:
+    """Y of ITU-R BT.601 (16/255 to 235/255) of a float RGB image: (h, w, 3) in [0, 1] -> (h, w, 1)."""
+    return (np.asarray(image, np.float64) @ _LUMA + _LUMA_OFFSET)[..., None]
+
+
+def psnr(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
+    """Peak signal-to-noise ratio in dB for data range 1, without rounding to 8 bits.
+
+    Args:
+        restored: Float RGB image (h, w, 3) in [0, 1].
+        gt: Ground truth of the same shape.
+        channel: 'rgb', or 'y' for the luma of BT.601.
+
+    Returns:
+        Decibels; infinity for equal images.
+
+    Raises:
+        ValueError: The shapes differ, an image is 8-bit, or the channel is unknown.
+
+    Source: skimage.metrics.peak_signal_noise_ratio, which the authors' evaluation calls.
+    """
+    restored, gt = _pair(restored, gt, channel)
+    error = np.mean(np.square(restored - gt))
+    return float('inf') if error == 0 else float(-10 * np.log10(error))
+
+
+def ssim(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
+    """Structural similarity with a 7x7 uniform window for data range 1, per channel, averaged.
+
+    Variances are the unbiased ones and the border of 3 pixels is left out of the average, as in scikit-image.
+
+    Args:
+        restored: Float RGB image (h, w, 3) in [0, 1], at least 7 pixels high and wide.
+        gt: Ground truth of the same shape.
+        channel: 'rgb', or 'y' for the luma of BT.601.
+
+    Returns:
+        The mean similarity, at most 1.
+
+    Raises:
+        ValueError: As `psnr`, or an image smaller than the window.
+
+    Source: skimage.metrics.structural_similarity (Wang et al. 2004), which the authors' evaluation calls.
+    """
+    restored, gt = _pair(restored, gt, channel)
+    if min(restored.shape[:2]) < _WINDOW:
+        raise ValueError(f'SSIM needs at least {_WINDOW}x{_WINDOW} pixels, got {restored.shape[0]}x{restored.shape[1]}')
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        margin = _WINDOW // 2
+        return cv2.blur(x, (_WINDOW, _WINDOW))[margin:-margin, margin:-margin]
+
+    c1, c2 = 0.01**2, 0.03**2
+    unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
+    mean_a, mean_b = mean(restored), mean(gt)
+    spread = (mean(restored * restored) - mean_a * mean_a + mean(gt * gt) - mean_b * mean_b) * unbiased
+    shared = (mean(restored * gt) - mean_a * mean_b) * unbiased
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
+    return float(np.mean(luminance * (2 * shared + c2) / (spread + c2)))
+
+
+def perceptual_distance(restored: np.ndarray, gt: np.ndarray, net: str = 'alex') -> float:
+    """LPIPS distance of float RGB images (h, w, 3) in [0, 1]; smaller is better. The paper uses AlexNet.
+
+    Raises:
+        ValueError: The shapes differ or the network is unknown.
+        MetricUnavailableError: The package or the network's weights are absent; the message says how to get them.
+
+    Source: Zhang et al., CVPR 2018; package `lpips`.
+    """
+    restored, gt = _pair(restored, gt, 'rgb')
+    model = _lpips_model(net)
+    tensors = [torch.from_numpy(x).float().permute(2, 0, 1)[None] * 2 - 1 for x in (restored, gt)]
+    with torch.no_grad():
+        return model(*tensors).item()
+
+
+def naturalness(image: np.ndarray) -> float:
+    """NIQE of a float RGB image (h, w, 3) in [0, 1], by BasicSR on its 8-bit luma; smaller is better.
+
+    Raises:
+        ValueError: The image is smaller than two of NIQE's 96x96 blocks, whose covariance would be undefined.
+    """
+    from basicsr.metrics import calculate_niqe
+
+    if (image.shape[0] // 96) * (image.shape[1] // 96) < 2:
+        raise ValueError(f'NIQE needs at least two blocks of 96x96 pixels, got {image.shape[0]}x{image.shape[1]}')
+    eight_bit = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    return float(calculate_niqe(eight_bit[..., ::-1], crop_border=0))
+
+
+def require_available(name: str, net: str = 'alex') -> None:
+    """Raise `MetricUnavailableError` if a metric of this name could not be computed on this machine.
+
+    Args:
+        name: Any metric's name; only 'lpips' has needs beyond this project's dependencies.
+        net: Network of LPIPS.
+    """
+    if name != 'lpips':
+        return
+    if net not in LPIPS_NETS:
+        raise ValueError(f"lpips: net is '{net}'; allowed are {', '.join(LPIPS_NETS)}")
+    if find_spec('lpips') is None:
+        raise MetricUnavailableError(
+            "the metric 'lpips' needs the package of that name: pip install 'mirage-ir[lpips]', or leave the metric out"
+        )
+    weights = Path(torch.hub.get_dir()) / 'checkpoints' / _BACKBONES[net]
+    if not weights.is_file():
+        raise MetricUnavailableError(
+            f"the metric 'lpips' needs the ImageNet weights of its network at {weights}: fetch "
+            f'https://download.pytorch.org/models/{weights.name} to there, or leave the metric out'
+        )
+
+
+def psnr_float(
+    img: np.ndarray,
+    img2: np.ndarray,
+    channel: str = 'rgb',
+    crop_border: int = 0,
+    input_format: str = 'auto',
+    better: str = 'higher',
+) -> float:
+    """`psnr` as BasicSR calls it.
+
+    Args:
+        img: Result (h, w, 3): float in [0, 1], or 8-bit.
+        img2: Ground truth of the same kind.
+        channel: 'rgb' or 'y'.
+        crop_border: Pixels left out along every edge.
+        input_format: Order of the channels; 'auto' takes float images for RGB and 8-bit ones, as BasicSR makes
+            them, for BGR.
+        better: Read by BasicSR, not here.
+    """
+    return psnr(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), channel)
+
+
+def ssim_float(
+    img: np.ndarray,
+    img2: np.ndarray,
+    channel: str = 'rgb',
+    crop_border: int = 0,
+    input_format: str = 'auto',
+    better: str = 'higher',
+) -> float:
+    """`ssim` as BasicSR calls it; arguments as `psnr_float`."""
+    return ssim(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), channel)
+
+
+def lpips(
+    img: np.ndarray,
+    img2: np.ndarray,
+    net: str = 'alex',
+    crop_border: int = 0,
+    input_format: str = 'auto',
+    better: str = 'lower',
+) -> float:
+    """`perceptual_distance` as BasicSR calls it; arguments as `psnr_float`, and the network."""
+    return perceptual_distance(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), net)
+
+
+@lru_cache(maxsize=len(LPIPS_NETS))
+def _lpips_model(net: str) -> torch.nn.Module:
+    require_available('lpips', net)
+    import lpips as package
+
+    return package.LPIPS(net=net, verbose=False).eval()
+
+
+def _pair(restored: np.ndarray, gt: np.ndarray, channel: str) -> tuple[np.ndarray, np.ndarray]:
+    if channel not in CHANNELS:
+        raise ValueError(f"channel is '{channel}'; allowed are {', '.join(CHANNELS)}")
+    for name, image in (('restored', restored), ('ground truth', gt)):
+        if image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f'the {name} image must be (h, w, 3), got {image.shape}')
+        if not np.issubdtype(image.dtype, np.floating):
+            raise ValueError(f'the {name} image must be float in [0, 1], got {image.dtype}')
+    if restored.shape != gt.shape:
+        raise ValueError(f'restored image {restored.shape} and ground truth {gt.shape} differ in size')
+    if channel == 'y':
+        return luma(restored), luma(gt)
+    return np.asarray(restored, np.float64), np.asarray(gt, np.float64)
+
+
+def _as_rgb(image: np.ndarray, input_format: str, crop_border: int) -> np.ndarray:
+    if input_format not in _INPUT_FORMATS:
+        raise ValueError(f"input_format is '{input_format}'; allowed are {', '.join(_INPUT_FORMATS)}")
+    eight_bit = image.dtype == np.uint8
+    if input_format == 'bgr' or (input_format == 'auto' and eight_bit):
+        image = image[..., ::-1]
+    if crop_border:
+        image = image[crop_border:-crop_border, crop_border:-crop_border]
+    return image / 255.0 if eight_bit else image
