@@ -278,7 +278,7 @@ def channel_covariance(x: Tensor, epsilon: float = 1e-5) -> Tensor:
 @contextlib.contextmanager
 def _without_statistics(module: nn.Module):
     """Recomputation for gradient checkpointing must not update running statistics a second time."""
-    norms = [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     kept = [dict(norm._buffers) for norm in norms]
     for norm in norms:
         norm._buffers.update({name: buffer.clone() for name, buffer in norm._buffers.items()})

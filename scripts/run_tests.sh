@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Install into .venv if needed, check the style, run every test. Arguments go to pytest.
+set -uo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/environment.sh"
+prepare_environment
+cd "$root"
+"$python" -m ruff check . || exit 1
+exec "$python" -m pytest "$@"
