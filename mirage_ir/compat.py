@@ -1,0 +1,211 @@
+"""Repairs that let BasicSR 1.4.2 run on current packages. Import this before anything imports ``basicsr``.
+
+BasicSR's files are never edited: each function below replaces one thing in the imported modules, and its docstring
+says why. The repairs are applied once per process, when this module is imported; a spawned DataLoader worker applies
+them again because the launchers import `mirage_ir` at their top. Nothing here imports another package of the project,
+and nothing imports ``basicsr.train``, so this also works in the middle of a foreign BasicSR's own start-up.
+"""
+
+import importlib.util
+import os
+import random
+import subprocess
+import sys
+import threading
+import types
+from datetime import timedelta
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+DIST_TIMEOUT_SECONDS = 1800
+"""A collective that waits longer than this ends the run; ``MIRAGE_DIST_TIMEOUT`` (seconds) overrides it."""
+
+
+def alias_functional_tensor() -> None:
+    """``basicsr.data.degradations`` imports a torchvision module that was removed: ``import basicsr`` fails."""
+    name = 'torchvision.transforms.functional_tensor'
+    if name in sys.modules or importlib.util.find_spec(name) is not None:
+        return
+    from torchvision.transforms import functional
+
+    module = types.ModuleType(name)
+    module.rgb_to_grayscale = functional.rgb_to_grayscale
+    sys.modules[name] = module
+
+
+def forget_failed_import() -> None:
+    """An import of BasicSR that failed before the alias existed leaves submodules without their package."""
+    if 'basicsr' not in sys.modules:
+        for name in [name for name in sys.modules if name.startswith('basicsr.')]:
+            del sys.modules[name]
+
+
+def _replace_everywhere(old: object, new: object) -> None:
+    """Put `new` wherever a BasicSR module holds `old`, since they import one another's functions by name."""
+    for name, module in list(sys.modules.items()):
+        if module is not None and (name == 'basicsr' or name.startswith('basicsr.')):
+            for key, value in list(vars(module).items()):
+                if value is old:
+                    setattr(module, key, new)
+
+
+def init_dist(launcher: str, backend: str | None = None, **kwargs) -> None:
+    """Join the process group; BasicSR's divides by the number of GPUs and always asks for NCCL.
+
+    Args:
+        launcher: ``'pytorch'`` (torchrun sets the environment) or ``'slurm'`` (srun does).
+        backend: As of `torch.distributed.init_process_group`. By default gloo, and NCCL beside it for GPU tensors.
+        **kwargs: ``port`` for SLURM; the rest goes to `torch.distributed.init_process_group`.
+
+    Raises:
+        ValueError: If the launcher is unknown or did not set its environment.
+    """
+    port = kwargs.pop('port', None)
+    if launcher == 'slurm':
+        _environment_from_slurm(port)
+    elif launcher != 'pytorch':
+        raise ValueError(f'--launcher: found {launcher!r}, allowed are none, pytorch, slurm')
+    missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f'--launcher {launcher}: the environment lacks {", ".join(missing)}. Start the run with torchrun '
+            '(--launcher pytorch) or srun (--launcher slurm), or leave --launcher out for one process.'
+        )
+    if mp.get_start_method(allow_none=True) is None:
+        mp.set_start_method('spawn')
+    gpus = torch.cuda.device_count()
+    if gpus:
+        torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', os.environ['RANK'])) % gpus)
+    seconds = float(os.environ.get('MIRAGE_DIST_TIMEOUT', DIST_TIMEOUT_SECONDS))
+    kwargs.setdefault('timeout', timedelta(seconds=seconds))
+    backend = backend or ('cpu:gloo,cuda:nccl' if gpus else 'gloo')
+    dist.init_process_group(backend=backend if gpus else 'gloo', **kwargs)
+
+
+def _environment_from_slurm(port: int | None) -> None:
+    """Set what torch's env:// rendezvous reads from what srun sets."""
+    missing = [name for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST') if name not in os.environ]
+    if missing:
+        raise ValueError(f'--launcher slurm: the environment lacks {", ".join(missing)}. Start the run with srun.')
+    rank = os.environ['SLURM_PROCID']
+    if 'MASTER_ADDR' not in os.environ:
+        command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        os.environ['MASTER_ADDR'] = hosts[0]
+    if port is not None:
+        os.environ['MASTER_PORT'] = str(port)
+    os.environ.setdefault('MASTER_PORT', '29500')
+    os.environ['WORLD_SIZE'] = os.environ['SLURM_NTASKS']
+    os.environ['RANK'] = rank
+    os.environ['LOCAL_RANK'] = os.environ.get('SLURM_LOCALID', rank)
+
+
+def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
+    """Move and wrap a network; BasicSR's gives DDP a CUDA device even where there is none."""
+    net = net.to(self.device)
+    if self.opt['dist']:
+        devices = [torch.cuda.current_device()] if self.device.type == 'cuda' else None
+        unused = self.opt.get('find_unused_parameters', False)
+        return torch.nn.parallel.DistributedDataParallel(net, device_ids=devices, find_unused_parameters=unused)
+    return torch.nn.DataParallel(net) if self.opt['num_gpu'] > 1 else net
+
+
+def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
+    """Seed numpy and python in a worker; BasicSR's gives every epoch the same seed, hence the same crops."""
+    # torch seeds each worker from its loader's generator, which moves on with every epoch
+    mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
+    np.random.seed(mixed[0])
+    random.seed(int(mixed[1]))
+
+
+def _lazy_prefetcher_init(self, loader) -> None:
+    """Wait for `reset` with the first iterator: BasicSR starts workers here and throws them away at once."""
+    self.ori_loader = loader
+    self.loader = iter(())
+
+
+class _Failure:
+    """An exception on its way from the prefetching thread to the training loop."""
+
+    def __init__(self, error: BaseException):
+        self.error = error
+
+
+def _prefetch_run(self) -> None:
+    """Hand a dataset's exception over; in BasicSR the thread dies and the training loop waits forever."""
+    try:
+        for item in self.generator:
+            self.queue.put(item)
+        self.queue.put(None)
+    except BaseException as error:  # noqa: BLE001 - raised again in the training loop
+        self.queue.put(_Failure(error))
+
+
+def _prefetch_next(self) -> dict:
+    """Take a batch from the prefetching thread, or raise what it raised."""
+    item = self.queue.get()
+    if item is None:
+        raise StopIteration
+    if isinstance(item, _Failure):
+        raise item.error
+    return item
+
+
+_environments: dict[tuple[int, str], object] = {}
+_environments_lock = threading.Lock()
+
+
+def _lmdb_init(self, db_paths, client_keys='default', readonly=True, lock=False, readahead=False, **kwargs) -> None:
+    """Open each LMDB folder once per process: lmdb refuses a second time, as when train and val share a GT."""
+    import lmdb
+
+    keys = [client_keys] if isinstance(client_keys, str) else list(client_keys)
+    self.db_paths = [str(path) for path in (db_paths if isinstance(db_paths, (list, tuple)) else [db_paths])]
+    if len(keys) != len(self.db_paths):
+        raise ValueError(f'io_backend lmdb: found {len(keys)} client_keys for {len(self.db_paths)} db_paths')
+    self._client = {}
+    with _environments_lock:
+        for key, path in zip(keys, self.db_paths):
+            slot = (os.getpid(), os.path.realpath(path))
+            if slot not in _environments:
+                _environments[slot] = lmdb.open(path, readonly=readonly, lock=lock, readahead=readahead, **kwargs)
+            self._client[key] = _environments[slot]
+
+
+def mkdir_and_rename(path: str) -> None:
+    """Archive a folder under an unused name; BasicSR's fails when two archives fall into one second."""
+    from basicsr.utils.misc import get_time_str
+
+    if os.path.exists(path):
+        archive = stem = f'{path}_archived_{get_time_str()}'
+        number = 1
+        while os.path.exists(archive):
+            archive, number = f'{stem}_{number}', number + 1
+        print(f'Path already exists. Rename it to {archive}', flush=True)
+        os.rename(path, archive)
+    os.makedirs(path, exist_ok=True)
+
+
+def apply() -> None:
+    """Apply every repair to the BasicSR that this process imports."""
+    alias_functional_tensor()
+    forget_failed_import()
+    from basicsr import data
+    from basicsr.data import prefetch_dataloader
+    from basicsr.models import base_model
+    from basicsr.utils import dist_util, file_client, misc
+
+    _replace_everywhere(dist_util.init_dist, init_dist)
+    _replace_everywhere(misc.mkdir_and_rename, mkdir_and_rename)
+    _replace_everywhere(data.worker_init_fn, worker_init_fn)
+    base_model.BaseModel.model_to_device = model_to_device
+    file_client.LmdbBackend.__init__ = _lmdb_init
+    prefetch_dataloader.CPUPrefetcher.__init__ = _lazy_prefetcher_init
+    prefetch_dataloader.PrefetchGenerator.run = _prefetch_run
+    prefetch_dataloader.PrefetchGenerator.__next__ = _prefetch_next
+
+
+apply()
