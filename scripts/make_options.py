@@ -5,8 +5,8 @@ edited by hand. They are described here once; change this file and run
 
     python scripts/make_options.py
 
-`--check` only says which files differ. Folders, pairing rules and sampling ratios come from `mirage_data.tasks`, expected
-figures from `mirage_ir/published_results.yml`.
+`--check` only says which files differ. Folders, pairing rules and sampling ratios come from `mirage_data.tasks`,
+expected figures from `mirage_ir/published_results.yml`.
 """
 
 from __future__ import annotations
