@@ -1,0 +1,118 @@
+"""Windows and flips: pure arithmetic on sizes and views, so that nothing is copied before the final crop."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+AUGMENTATIONS = ('none', 'hflip', 'rot', 'flips', 'dihedral7')
+
+
+class Window(NamedTuple):
+    """A rectangle of an image, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+    def of(self, image: np.ndarray) -> np.ndarray:
+        """The view of (h, w, c) `image` inside this window."""
+        return image[self.top : self.top + self.height, self.left : self.left + self.width]
+
+
+def centre_window(height: int, width: int, multiple: int, name: str) -> Window:
+    """The central part whose sides are the largest multiples of `multiple`, as the authors' evaluation crops it.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        multiple: 16 in the paper's protocol; 1 leaves the image whole.
+        name: the image's file, for the error.
+
+    Raises:
+        ValueError: if a side is shorter than `multiple`.
+    """
+    if min(height, width) < multiple:
+        raise ValueError(
+            f'{name}: the image has {width}x{height} pixels, too few for crop_multiple: {multiple}; '
+            'leave it out or set crop_multiple: 1'
+        )
+    down, right = height % multiple, width % multiple
+    return Window(down // 2, right // 2, height - down, width - right)
+
+
+def random_window(height: int, width: int, size: int, multiple: int, rng: np.random.Generator, name: str) -> Window:
+    """A random square crop of the centre that `centre_window` leaves.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        size: side of the crop (`gt_size`).
+        multiple: see `centre_window`.
+        rng: two numbers are drawn from it, the row first.
+        name: the image's file, for the error.
+
+    Raises:
+        ValueError: if the centre is smaller than the crop.
+    """
+    top, left, height_in, width_in = centre_window(height, width, min(multiple, height, width), name)
+    if min(height_in, width_in) < size:
+        raise ValueError(
+            f'{name}: the image has {width}x{height} pixels ({width_in}x{height_in} after the crop to a multiple of '
+            f'{multiple}), too few for gt_size: {size}; leave it out or choose a smaller gt_size'
+        )
+    top += int(rng.integers(height_in - size + 1))
+    left += int(rng.integers(width_in - size + 1))
+    return Window(top, left, size, size)
+
+
+def dihedral(image: np.ndarray, mode: int) -> np.ndarray:
+    """One of the eight flips and rotations of an (h, w, c) image, as a view.
+
+    Args:
+        image: any (h, w, c) array.
+        mode: bit 0 flips left-right, bit 1 flips up-down, bit 2 then transposes; 0 is the identity.
+    """
+    if mode & 1:
+        image = image[:, ::-1]
+    if mode & 2:
+        image = image[::-1]
+    return image.transpose(1, 0, 2) if mode & 4 else image
+
+
+def draw_dihedral(augmentation: str, rng: np.random.Generator) -> int:
+    """Draws a mode of `dihedral`.
+
+    Args:
+        augmentation: 'none'; 'hflip'; 'rot' (up-down and transposition, BasicSR's `use_rot`); 'flips' (left-right and
+            up-down, the paper's text); 'dihedral7' (one of the seven that change the image, the authors' code).
+        rng: one number is drawn from it, none for 'none'.
+    """
+    if augmentation == 'none':
+        return 0
+    if augmentation == 'dihedral7':
+        return int(rng.integers(1, 8))
+    modes = {'hflip': (0, 1), 'rot': (0, 2, 4, 6), 'flips': (0, 1, 2, 3)}[augmentation]
+    return modes[int(rng.integers(len(modes)))]
+
+
+def augmentation_from_options(opt: dict) -> str:
+    """Reads `augment`, or BasicSR's `use_hflip` and `use_rot`.
+
+    Both of BasicSR's together mean 'dihedral7', one alone its own part; `augment` wins over them, but only where at
+    least one of the two is not switched off.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    hflip, rot = opt.get('use_hflip'), opt.get('use_rot')
+    named = opt.get('augment')
+    if named is not None and named not in AUGMENTATIONS:
+        raise ValueError(f'augment: {named!r}; allowed: {", ".join(AUGMENTATIONS)}')
+    if named is not None and not (hflip is False and rot is False):
+        return named
+    return {(False, False): 'none', (True, False): 'hflip', (False, True): 'rot', (True, True): 'dihedral7'}[
+        bool(hflip), bool(rot)
+    ]

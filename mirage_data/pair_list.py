@@ -1,0 +1,106 @@
+"""The pairs of a data set, as two columns of numbers, from the names in two stores or from a list file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mirage_data.image_store import FolderStore, LmdbStore
+from mirage_data.pairing import PairingError, match_indices
+from mirage_data.task_dataset import logger
+
+Store = FolderStore | LmdbStore
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+
+
+def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
+    """Pairs every degraded image with its clean one by a rule of `mirage_data.pairing`.
+
+    Returns:
+        (n, 2) int32: positions in the two stores.
+
+    Raises:
+        PairingError: if nothing fits, or a name is ambiguous.
+    """
+    lq_names, gt_names = list(lq.names), list(gt.names)
+    pairs, leftover_lq, leftover_gt = match_indices(lq_names, gt_names, rule)
+    if not pairs:
+        raise PairingError(
+            f'no image of {lq.root} (e.g. {lq_names[0]}) has a partner in {gt.root} (e.g. {gt_names[0]}) '
+            f'by the rule {rule!r}; check the folders and the option pairing'
+        )
+    for root, names, leftover in ((lq.root, lq_names, leftover_lq), (gt.root, gt_names, leftover_gt)):
+        if leftover:
+            logger.warning(
+                '%s: %d images without a partner are left out: %s',
+                root, len(leftover), _some([names[place] for place in leftover[:6]] + [''] * (len(leftover) - 6)),
+            )  # fmt: skip
+    return np.array(pairs, np.int32)
+
+
+def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
+    """Reads the pairs that a list file names, as AllWeather and others come with.
+
+    A line is one of: a degraded name and a clean one, separated by a tab, a comma or blanks; a degraded name alone,
+    whose partner the rule finds; a line of BasicSR's `meta_info.txt`. Names are relative to their root, or begin with
+    the root's own folder (`input/1.png`). Empty lines and lines that begin with # don't count.
+
+    Returns:
+        (n, 2) int32 in the order of the list. Lines that name absent images are left out with a warning.
+
+    Raises:
+        PairingError: if the file cannot be read, or none of its images is there.
+    """
+    try:
+        lines = Path(file).read_text(encoding='utf-8').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairingError(f'meta_info_file: {file}: cannot be read ({error})') from error
+    lines = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith('#')]
+    finders = (_Finder(lq), _Finder(gt))
+    partner = dict(match_indices(list(lq.names), list(gt.names), rule)[0])
+    pairs, absent = [], []
+    for line in lines:
+        pair = _pair_of_line(line, finders, partner)
+        if pair is None:
+            absent.append(line)
+        else:
+            pairs.append(pair)
+    if not pairs:
+        example = f' (e.g. {lines[0]!r})' if lines else ''
+        raise PairingError(f'{file}: none of its {len(lines)} lines{example} names images of {lq.root} and {gt.root}')
+    if absent:
+        logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
+    return np.array(pairs, np.int32)
+
+
+def _pair_of_line(line: str, finders: tuple[_Finder, _Finder], partner: dict[int, int]) -> tuple[int, int] | None:
+    for name in (line, re.sub(r' \(\d+,\d+,\d+\).*$', '', line)):
+        alone = finders[0](name)
+        if alone is not None:
+            return (alone, partner[alone]) if alone in partner else None
+    for gap in re.finditer(r'\s*[\t,]\s*|\s+', line):  # names may have blanks: take the split that names two images
+        both = finders[0](line[: gap.start()]), finders[1](line[gap.end() :])
+        if None not in both:
+            return both
+    return None
+
+
+class _Finder:
+    """Finds an image of a store by what a list calls it."""
+
+    def __init__(self, store: Store) -> None:
+        self._places = {name: place for place, name in enumerate(store.names)}
+        self._folder = PurePosixPath(store.root.replace('\\', '/')).name.removesuffix('.lmdb')
+
+    def __call__(self, name: str) -> int | None:
+        name = name.replace('\\', '/').removeprefix('./').lstrip('/')
+        parts = name.split('/')
+        if name not in self._places and self._folder in parts:
+            name = '/'.join(parts[parts.index(self._folder) + 1 :])
+        return self._places.get(name)

@@ -1,0 +1,72 @@
+"""Pairs of a degraded and a clean image, from folders, LMDBs or list files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirage_data.image_store import open_store
+from mirage_data.pair_list import pairs_of_list, pairs_of_names
+from mirage_data.sample import make_sample
+from mirage_data.task_dataset import TaskDataset
+
+
+class PairError(ValueError):
+    """A degraded and a clean image that do not belong together."""
+
+
+class PairedTaskDataset(TaskDataset):
+    """Paired images of one task, for training (crops and flips) and for validation (whole images).
+
+    Example of the options::
+
+        type: PairedTaskDataset
+        task: derain
+        dataroot_lq: datasets/test/derain/Rain100L/input
+        dataroot_gt: datasets/test/derain/Rain100L/target
+        pairing: rain100l
+
+    Args:
+        opt: `task`, `dataroot_lq`, `dataroot_gt`; optional `pairing` ('same_name', see `mirage_data.pairing`),
+            `meta_info_file` (see `mirage_data.pair_list`), `io_backend` ({type: disk} or {type: lmdb}), `recursive`
+            (True: folders below the root count), and what `TaskDataset` reads.
+
+    Items: `lq`, `gt` float32 (3, h, w) RGB in [0, 1]; `lq_path`, `gt_path`, `task` strings.
+
+    Raises:
+        ValueError: for missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
+            images of different size. Files without a partner are left out with a warning.
+    """
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        for key in ('dataroot_lq', 'dataroot_gt'):
+            if not opt.get(key):
+                raise ValueError(
+                    f'{key}: missing for task {opt.get("task")!r}; it names the folder (or .lmdb) of its images'
+                )
+        self.task = str(opt.get('task', 'restore'))
+        recursive = opt.get('recursive', True)
+        self.lq = open_store(opt['dataroot_lq'], opt.get('io_backend'), recursive)
+        self.gt = open_store(opt['dataroot_gt'], opt.get('io_backend'), recursive)
+        rule = opt.get('pairing') or 'same_name'
+        if opt.get('meta_info_file'):
+            self.pairs = pairs_of_list(opt['meta_info_file'], self.lq, self.gt, rule)
+        else:
+            self.pairs = pairs_of_names(self.lq, self.gt, rule)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def load(self, position: int, rng: np.random.Generator) -> dict:
+        """Sample `position`; see the class."""
+        lq_index, gt_index = (int(number) for number in self.pairs[position])
+        lq, gt = self.lq.view(lq_index), self.gt.view(gt_index)
+        lq_path, gt_path = self.lq.path(lq_index), self.gt.path(gt_index)
+        if lq.shape != gt.shape:
+            raise PairError(
+                f'{lq_path}: {lq.shape[1]}x{lq.shape[0]} pixels, but its clean image {gt_path} has '
+                f'{gt.shape[1]}x{gt.shape[0]}; a pair must have one size: check the pairing or remove it'
+            )
+        window = self.window(*lq.shape[:2], rng, lq_path)
+        lq, gt = self.augmented([window.of(lq), window.of(gt)], rng)
+        return make_sample(lq, gt, lq_path, gt_path, self.task)

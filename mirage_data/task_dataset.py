@@ -1,0 +1,105 @@
+"""What all datasets of this package have in common."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import Dataset, get_worker_info
+
+from mirage_data.crops import Window, augmentation_from_options, centre_window, dihedral, draw_dihedral, random_window
+from mirage_data.sample import Index, process_rng, sample_rng, split_index
+
+logger = logging.getLogger('basicsr.mirage_data')  # below BasicSR's logger, so that its log file gets the lines
+
+MAX_SKIPS = 20  # broken samples in a row after which even a patient run stops
+PAPER_MULTIPLE = 16
+
+
+class TaskDataset(Dataset):
+    """Base of the datasets: decodes the sampler's index, gives each sample its generator, and deals with broken files.
+
+    A subclass implements `__len__` and `load(position, rng)`; `self.train` says whether it is to crop and flip.
+
+    Args:
+        opt: options of the dataset, never changed. Read here: `phase` ('train', 'val' or 'test'), `manual_seed` (0),
+            `gt_size` (side of the random crop; required for training), `crop_multiple` (16), `use_hflip`, `use_rot`,
+            `augment`, and `on_error` ('raise', or 'skip' to replace a broken training sample by another).
+
+    Raises:
+        ValueError: for a value that is not allowed.
+    """
+
+    samples_by_epoch = True
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__()
+        self.opt = opt
+        self.train = opt.get('phase', 'train') == 'train'
+        self.manual_seed = int(opt.get('manual_seed') or 0)
+        self.gt_size = opt.get('gt_size')
+        self.crop_multiple = int(opt.get('crop_multiple', PAPER_MULTIPLE))
+        self.augmentation = augmentation_from_options(opt)
+        self.on_error = opt.get('on_error', 'raise')
+        if self.on_error not in ('raise', 'skip'):
+            raise ValueError(f'on_error: {self.on_error!r}; allowed: raise, skip')
+        if self.train and (not isinstance(self.gt_size, int) or self.gt_size < 1):
+            raise ValueError(
+                f'gt_size: {self.gt_size!r}; training needs the side of its crops, a whole number of pixels'
+            )
+        if self.crop_multiple < 1:
+            raise ValueError(f'crop_multiple: {self.crop_multiple}; allowed: 1 (no crop) and above')
+        self._skipped = torch.zeros((), dtype=torch.int64).share_memory_()  # counts in all worker processes
+
+    @property
+    def skipped(self) -> int:
+        """How many broken samples were replaced so far, in all processes together."""
+        return int(self._skipped)
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def load(self, position: int, rng: np.random.Generator) -> dict:
+        """Makes one sample.
+
+        Args:
+            position: number of the sample, 0 <= position < len(self).
+            rng: where all its random numbers come from.
+        """
+        raise NotImplementedError
+
+    def __getitem__(self, index: Index) -> dict:
+        if get_worker_info() is not None and cv2.getNumThreads() != 1:
+            cv2.setNumThreads(0)  # the workers are the parallelism
+        epoch, position = split_index(index, len(self))
+        if not self.train:
+            return self.load(position, None)
+        rng = process_rng() if epoch is None else sample_rng(self.manual_seed, epoch, position)
+        return self._load_or_replace(lambda place: self.load(place, rng), position, rng)
+
+    def _load_or_replace(self, load: Callable[[int], dict], position: int, rng: np.random.Generator) -> dict:
+        """Loads a sample or, with `on_error: skip`, another one that the generator chooses."""
+        for _ in range(MAX_SKIPS):
+            try:
+                return load(position)
+            except ValueError as error:
+                if self.on_error == 'raise':
+                    raise
+                self._skipped += 1
+                logger.warning('skipped (%d so far): %s', self.skipped, error)
+                position = int(rng.integers(len(self)))
+        raise ValueError(f'{MAX_SKIPS} broken samples in a row (see the log); the data set cannot be used as it is')
+
+    def window(self, height: int, width: int, rng: np.random.Generator, name: str) -> Window:
+        """The part of an image that this dataset shows: a random crop in training, else the centre."""
+        if self.train:
+            return random_window(height, width, self.gt_size, self.crop_multiple, rng, name)
+        return centre_window(height, width, self.crop_multiple, name)
+
+    def augmented(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+        """The images after one common random flip or rotation (views); unchanged outside training."""
+        mode = draw_dihedral(self.augmentation, rng) if self.train else 0
+        return [dihedral(image, mode) for image in images]
