@@ -1,0 +1,101 @@
+"""What a run shows of itself beside its losses: gradients, throughput, memory, the state of the SPD embeddings."""
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """L2 norm of all gradients together, a scalar tensor on their device (no synchronisation)."""
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Peak memory in GiB: allocated on a GPU since the start, or resident of this process on a CPU."""
+    if device.type == 'cuda':
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return float('nan')
+    unit = 1 if sys.platform == 'darwin' else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
+class Throughput:
+    """Images per second since the last reading, waiting for data included."""
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._start: float | None = None
+
+    def count(self, images: int) -> None:
+        """Adds the images of a step; the first step only starts the clock (it includes all warming up)."""
+        if self._start is None:
+            self._start = time.perf_counter()
+        else:
+            self._images += images
+
+    def read(self) -> float | None:
+        """Images per second, or None before two steps; begins a new interval."""
+        if self._start is None or not self._images:
+            return None
+        now = time.perf_counter()
+        rate, self._images, self._start = self._images / (now - self._start), 0, now
+        return rate
+
+
+class CovarianceTap:
+    """Keeps the covariance matrices that the SPD heads of a network saw last.
+
+    The network hands them flattened to ``spd_proj_shallow`` and ``spd_proj_latent``; the tap sits on these inputs,
+    so that nothing is computed twice.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self.latest: dict[str, Tensor] = {}
+        if getattr(net, 'contrast', None) != 'spd' or not getattr(net, 'has_spd_head', False):
+            return
+        for name in ('shallow', 'latent'):
+            getattr(net, f'spd_proj_{name}').register_forward_pre_hook(self._keeper(name))
+
+    def _keeper(self, name: str):
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self.latest[name] = inputs[0].detach()
+
+        return keep
+
+    def matrices(self) -> dict[str, Tensor]:
+        """The covariances by feature, each (b, c, c); empty before a forward pass with embeddings."""
+        return {name: flat.unflatten(1, (int(round(flat.shape[1] ** 0.5)), -1)) for name, flat in self.latest.items()}
+
+
+@torch.no_grad()
+def spd_diagnostics(embeddings: Mapping[str, Tensor], covariances: Mapping[str, Tensor]) -> dict[str, float]:
+    """State of the contrastive embeddings of one batch.
+
+    Args:
+        embeddings: 'shallow' and 'latent', (b, d), L2-normalised.
+        covariances: Matrices by feature name, (b, c, c), symmetric and positive definite.
+
+    Returns:
+        ``spd/positive_cosine``: mean cosine of the pairs of one image (alignment; 1 is perfect).
+        ``spd/negative_cosine`` and ``spd/negative_spread``: mean and standard deviation over pairs of different images;
+        a collapsed embedding has a mean near 1 and a spread near 0. ``spd/condition_<name>``: median over the batch of
+        largest over smallest eigenvalue.
+    """
+    cosine = (embeddings['shallow'].float() @ embeddings['latent'].float().T).cpu()
+    others = cosine[~torch.eye(len(cosine), dtype=torch.bool)]
+    result = {'spd/positive_cosine': cosine.diagonal().mean().item()}
+    if len(others):
+        result['spd/negative_cosine'] = others.mean().item()
+        result['spd/negative_spread'] = others.std(correction=0).item()
+    for name, matrices in covariances.items():
+        values = torch.linalg.eigvalsh(matrices.cpu().double())
+        smallest = values[:, 0].clamp_min(torch.finfo(torch.float32).tiny)
+        result[f'spd/condition_{name}'] = (values[:, -1] / smallest).median().item()
+    return result

@@ -1,0 +1,82 @@
+"""Speed switches of the ``train`` options: mixed precision, memory layout, compilation."""
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from mirage_arch.mirage_arch import MixedDegradationBlock
+
+AMP_DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+#: A compiled block meets every width of the network twice (forward and recomputation); torch gives up after 8.
+_COMPILED_VARIANTS = 64
+#: Below this scale float16 gradients overflow whatever is done: the run is not going to recover.
+_SMALLEST_SCALE = 2.0**-10
+
+
+class Precision:
+    """Mixed precision of one training run.
+
+    ``bf16`` has the range of float32 and needs no scaling; ``fp16`` scales the loss so that small gradients survive.
+    Weights, optimizer, losses, covariances and FFTs stay float32 either way.
+
+    Args:
+        amp: 'off', 'bf16' or 'fp16'; None and False mean 'off' (YAML reads a bare ``off`` as false).
+        device: Where the network computes.
+
+    Raises:
+        ValueError: ``amp`` is something else.
+    """
+
+    def __init__(self, amp: str | bool | None, device: torch.device) -> None:
+        name = amp or 'off'
+        if name not in AMP_DTYPES:
+            raise ValueError(f'train: amp is {amp!r}; allowed are {", ".join(AMP_DTYPES)}')
+        self.dtype = AMP_DTYPES[name]
+        self.device_type = device.type
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
+
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """Context for the forward pass of the network."""
+        if self.dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device_type, dtype=self.dtype)
+
+    @property
+    def may_overflow(self) -> bool:
+        """Whether a non-finite gradient is part of the game: the scaler then skips the step and lowers its scale."""
+        return self.scaler.is_enabled() and self.scaler.get_scale() > _SMALLEST_SCALE
+
+
+def prepare_for_training(net: nn.Module, train_opt: Mapping) -> nn.Module:
+    """Applies ``channels_last`` and ``compile`` to a network on its device, before any distributed wrapper.
+
+    The network keeps its class and its tensor names, so checkpoints are the same with and without the switches.
+
+    Args:
+        net: Network to change in place.
+        train_opt: The ``train`` options.
+
+    Returns:
+        The same network.
+    """
+    if train_opt.get('channels_last', False):
+        net.to(memory_format=torch.channels_last)
+    if train_opt.get('compile', False):
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _COMPILED_VARIANTS)
+        # Recomputation switches batch norm statistics off and on around a block, which the compiler cannot follow
+        # from outside: there it gets the blocks one by one.
+        blocks = [m for m in net.modules() if isinstance(m, MixedDegradationBlock)]
+        for module in blocks if train_opt.get('checkpoint_blocks', False) and blocks else [net]:
+            module.compile()
+    return net
+
+
+def uncompiled() -> contextlib.AbstractContextManager:
+    """Context that runs compiled networks as plain PyTorch.
+
+    Validation meets a new image size with nearly every image; compiling for each would take minutes.
+    """
+    return torch.compiler.set_stance('force_eager')

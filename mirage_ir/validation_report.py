@@ -1,0 +1,159 @@
+"""Tables of a validation: in the log, as ``validation.csv`` of a training run, as ``results.json`` of a test."""
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+CSV_HEADER = ('iter', 'dataset', 'task', 'metric', 'value')
+AVERAGE = 'average'
+
+
+@dataclass(frozen=True)
+class ImageScore:
+    """Metrics of one image; ``values`` is empty where there is no ground truth."""
+
+    index: int
+    name: str
+    task: str
+    values: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Mean metrics of the images of one task in one data set; one column of the paper's tables."""
+
+    dataset: str
+    task: str
+    images: int
+    values: Mapping[str, float]
+
+
+def rows_of(dataset: str, scores: Iterable[ImageScore]) -> list[Row]:
+    """One row for each task, in the order of their first images."""
+    by_task: dict[str, list[ImageScore]] = {}
+    for score in sorted(scores, key=lambda s: s.index):
+        by_task.setdefault(score.task, []).append(score)
+    return [Row(dataset, task, len(group), mean_values([s.values for s in group])) for task, group in by_task.items()]
+
+
+def mean_values(items: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean of each metric over the items that have it."""
+    names = dict.fromkeys(name for item in items for name in item)
+    result = {}
+    for name in names:
+        values = [item[name] for item in items if name in item]
+        result[name] = math.fsum(values) / len(values) if all(map(math.isfinite, values)) else sum(values) / len(values)
+    return result
+
+
+def table(rows: Sequence[Row], best: Mapping[str, Mapping] | None = None) -> str:
+    """Rows and their average as aligned text.
+
+    Args:
+        rows: At least one row.
+        best: Best value and iteration by data set and metric, as BasicSR keeps them.
+    """
+    metrics = list(dict.fromkeys(name for row in rows for name in row.values))
+    lines = [['data set', 'task', 'images', *metrics]]
+    lines += [[row.dataset, row.task, str(row.images), *_cells(row.values, metrics)] for row in rows]
+    if metrics:
+        average = mean_values([row.values for row in rows])
+        lines.append([AVERAGE, '', str(sum(row.images for row in rows)), *_cells(average, metrics)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    text = []
+    for line in lines:
+        names, figures = zip(line[:2], widths[:2], strict=True), zip(line[2:], widths[2:], strict=True)
+        text.append('  '.join([*(cell.ljust(w) for cell, w in names), *(cell.rjust(w) for cell, w in figures)]))
+    for dataset, records in (best or {}).items():
+        found = ', '.join(f'{m} {r["val"]:.4f} @ {r["iter"]}' for m, r in records.items() if r['iter'] != -1)
+        if found:
+            text.append(f'best of {dataset}: {found}')
+    return '\n'.join(text)
+
+
+def _cells(values: Mapping[str, float], names: Iterable[str]) -> list[str]:
+    return [f'{values[name]:.4f}' if name in values else '-' for name in names]
+
+
+def update_csv(path: str, iteration: int, rows: Sequence[Row]) -> None:
+    """Puts the figures of one iteration into ``validation.csv``.
+
+    Figures that the file has for the same iteration and data set are replaced, and those of later iterations dropped:
+    after a resume they belong to a past that is being repeated. The file is replaced in one move.
+
+    Args:
+        path: File to change or make.
+        iteration: Iteration of the rows.
+        rows: Rows of whole data sets.
+    """
+    replaced = {row.dataset for row in rows}
+    kept = [
+        line for line in _read_csv(path)
+        if int(line[0]) < iteration or (int(line[0]) == iteration and line[1] not in replaced)
+    ]
+    new = [
+        [str(iteration), row.dataset, row.task, metric, repr(value)]
+        for row in rows for metric, value in row.values.items()
+    ]
+    _write_csv(path, [CSV_HEADER, *kept, *new])
+
+
+def _read_csv(path: str) -> list[list[str]]:
+    if not os.path.isfile(path):
+        return []
+    with open(path, encoding='utf-8', newline='') as file:
+        lines = list(csv.reader(file))[1:]
+    for number, line in enumerate(lines, 2):
+        if len(line) != len(CSV_HEADER) or not line[0].isdigit():
+            raise ValueError(f'{path}: line {number} is {line}, expected {",".join(CSV_HEADER)}; move the file away')
+    return lines
+
+
+def write_results(folder: str, name: str, weights: str | None, protocol: Mapping, rows: Sequence[Row]) -> None:
+    """Writes ``results.json`` and ``results.csv`` of a test run, replacing earlier ones in one move.
+
+    Args:
+        folder: Results folder of the run.
+        name: Name of the run.
+        weights: File the weights came from.
+        protocol: How the figures were made: metrics with their options, cropping, precision.
+        rows: All rows so far.
+    """
+    entries = [{'dataset': r.dataset, 'task': r.task, 'images': r.images, **r.values} for r in rows]
+    average = mean_values([r.values for r in rows])
+    content = {'name': name, 'protocol': dict(protocol), 'weights': weights, 'rows': entries, 'average': average}
+    _replace(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n')
+    columns = ['dataset', 'task', 'images', *average]
+    body = [[str(entry.get(column, '')) for column in columns] for entry in entries]
+    last = [[AVERAGE, '', str(sum(r.images for r in rows)), *(str(v) for v in average.values())]]
+    _write_csv(os.path.join(folder, 'results.csv'), [columns, *body, *last])
+
+
+def write_image_scores(path: str, scores: Iterable[ImageScore]) -> None:
+    """Writes the figures of each image of one data set as CSV."""
+    scores = sorted(scores, key=lambda s: s.index)
+    names = list(dict.fromkeys(name for s in scores for name in s.values))
+    body = [[s.name, s.task, *(s.values.get(name, '') for name in names)] for s in scores]
+    _write_csv(path, [['image', 'task', *names], *body])
+
+
+def _write_csv(path: str, lines: Iterable[Sequence]) -> None:
+    text = io.StringIO()
+    csv.writer(text, lineterminator='\n').writerows(lines)
+    _replace(path, text.getvalue())
+
+
+def _replace(path: str, text: str) -> None:
+    """Writes a text file aside and moves it into place, so that a kill leaves the old or the new one."""
+    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
+    aside = f'{path}.part'
+    with open(aside, 'w', encoding='utf-8', newline='') as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
