@@ -182,7 +182,7 @@ SETTINGS_OF_PAPER = (
             'type': 'CompositeDegradationDataset',
             'dataroot': f'{DATA}/CDD-11/train',
             'types': 'all',
-            'dataset_enlarge_ratio': Note(4, f'every image 4 times: {4 * 11 * _CLEAR:,} samples an epoch'),
+            'repeat': Note(4, f'{4 * 11 * _CLEAR:,} samples an epoch, types drawn uniformly'),
         },
         samples=4 * 11 * _CLEAR,
         epochs=(170, 170),
