@@ -1,0 +1,217 @@
+"""The one table of degradations: what each is called, which parameters it draws from which ranges, what it does."""
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from . import blur, haze, jpeg, low_light, noise, rain, snow
+from .depth import WHOLE
+
+Window = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A number drawn uniformly from ``low`` to ``high`` unless a recipe says otherwise.
+
+    ``least`` and ``most`` bound what a recipe may ask for. ``whole`` numbers include both ends.
+    """
+
+    low: float
+    high: float
+    least: float
+    most: float
+    whole: bool = False
+
+
+@dataclass(frozen=True)
+class Degradation:
+    """One row of the table.
+
+    Attributes:
+        function: ``function(image, *, <parameters>, rng[, window])`` -> image, pure given the generator's state.
+        parameters: name -> :class:`Parameter`, in the order in which they are drawn.
+        stage: place in the physical order: the air (1x), water or lens (2x), the exposure (3x, 4x), the file (5x).
+        margin: pixels around a crop that the result inside depends on (a blur reaches over the border).
+        windowed: the result depends on where in the whole photograph the image lies (depth, uneven light).
+    """
+
+    function: Callable[..., np.ndarray]
+    parameters: Mapping[str, Parameter]
+    stage: int
+    margin: int = 0
+    windowed: bool = False
+
+
+def clean(image: np.ndarray, *, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The image as it is: a network that restores everything must also learn to leave a good picture alone."""
+    return image
+
+
+TABLE: dict[str, Degradation] = {
+    'clean': Degradation(clean, {}, stage=0),
+    'haze': Degradation(
+        haze.haze,
+        {
+            'beta': Parameter(0.6, 2.8, 0, 20),
+            'airlight': Parameter(0.6, 1.0, 0, 1),
+            'tint': Parameter(-1, 1, -1, 1),
+            'horizon': Parameter(0.1, 0.6, 0, 1),
+            'relief': Parameter(0, 0.25, 0, 1),
+        },
+        stage=10,
+        windowed=True,
+    ),
+    'rain': Degradation(
+        rain.rain,
+        {
+            'angle': Parameter(-30, 30, -90, 90),
+            'length': Parameter(12, 60, 1, 400),
+            'width': Parameter(1.0, 3.5, 0.5, 30),
+            'density': Parameter(0.05, 0.6, 0, 10),
+            'brightness': Parameter(0.15, 0.7, 0, 1),
+            'blend': Parameter(0, 0.8, 0, 1),
+            'veil': Parameter(0, 0.12, 0, 1),
+        },
+        stage=12,
+    ),
+    'snow': Degradation(
+        snow.snow,
+        {
+            'size': Parameter(1.0, 3.5, 0.3, 50),
+            'density': Parameter(0.004, 0.05, 0, 1),
+            'opacity': Parameter(0.6, 1.0, 0, 1),
+            'trail': Parameter(0, 10, 0, 200),
+            'angle': Parameter(-60, 60, -90, 90),
+            'drift': Parameter(0, 0.2, 0, 1),
+            'colour': Parameter(0.9, 1.0, 0, 1),
+        },
+        stage=14,
+    ),
+    'defocus_blur': Degradation(
+        blur.defocus_blur,
+        {'radius': Parameter(1.0, 5.0, 0, 40), 'gamma': Parameter(1.0, 2.2, 1, 3)},
+        stage=30,
+        margin=8,
+    ),
+    'motion_blur': Degradation(
+        blur.motion_blur,
+        {
+            'length': Parameter(4, 28, 0.5, 200),
+            'bend': Parameter(0, 2.5, 0, 20),
+            'gamma': Parameter(1.0, 2.2, 1, 3),
+        },
+        stage=32,
+        margin=16,
+    ),
+    'low_light': Degradation(
+        low_light.low_light,
+        {
+            'exposure': Parameter(0.02, 0.25, 0, 1),
+            'contrast': Parameter(0, 0.5, 0, 1),
+            'cast': Parameter(-0.5, 0.8, -1, 1),
+            'shot': Parameter(0.00002, 0.0006, 0, 1),
+            'read': Parameter(0.0002, 0.002, 0, 1),
+        },
+        stage=40,
+        windowed=True,
+    ),
+    'poisson_noise': Degradation(noise.poisson_noise, {'photons': Parameter(30, 600, 1, 1e7)}, stage=42),
+    'camera_noise': Degradation(
+        noise.camera_noise,
+        {
+            'shot': Parameter(0.0005, 0.012, 0, 1),
+            'read': Parameter(0.001, 0.02, 0, 1),
+            'grain': Parameter(0, 0.9, 0, 10),
+        },
+        stage=44,
+    ),
+    'gaussian_noise': Degradation(noise.gaussian_noise, {'sigma': Parameter(5, 55, 0, 1000)}, stage=46),
+    'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, stage=50),
+}
+
+
+def lookup(name: str) -> Degradation:
+    """The row called ``name``.
+
+    Raises:
+        ValueError: there is none.
+    """
+    try:
+        return TABLE[name]
+    except (KeyError, TypeError):
+        raise ValueError(f'unknown degradation {name!r}; known are {", ".join(sorted(TABLE))}') from None
+
+
+def check_range(name: str, key: str, asked: Any) -> tuple[float, ...] | tuple[float, float]:
+    """Check what a recipe asks for one parameter; returns ``(low, high)``.
+
+    Args:
+        name: degradation.
+        key: its parameter.
+        asked: a number, ``[low, high]``.
+
+    Raises:
+        ValueError: no such parameter, not a number or pair of numbers, or outside what is allowed.
+    """
+    parameters = lookup(name).parameters
+    if key not in parameters:
+        raise ValueError(f'{name}: unknown parameter {key!r}; allowed are {", ".join(parameters) or "none"}')
+    pair = list(asked) if isinstance(asked, (list, tuple)) else [asked, asked]
+    if len(pair) != 2 or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in pair):
+        raise ValueError(f'{name}: {key} must be a number or [low, high], found {asked!r}')
+    low, high = pair
+    row = parameters[key]
+    if not row.least <= low <= high <= row.most:
+        raise ValueError(f'{name}: {key} must lie in [{row.least:g}, {row.most:g}] with low <= high, found {asked!r}')
+    return low, high
+
+
+def draw(name: str, rng: np.random.Generator, ranges: Mapping[str, Any] | None = None) -> dict[str, float]:
+    """Draw one value for every parameter of a degradation.
+
+    A parameter takes one number of the generator whether or not its range is a single value, so narrowing one range
+    leaves the values of the others as they were.
+
+    Args:
+        name: row of the table.
+        rng: source of the values.
+        ranges: parameter -> number or ``[low, high]``; the table's own ranges where absent.
+
+    Returns:
+        parameter -> Python float or int, in the table's order.
+
+    Raises:
+        ValueError: unknown name or parameter, or a range outside what is allowed.
+    """
+    ranges = ranges or {}
+    asked = {key: check_range(name, key, value) for key, value in ranges.items()}
+    values: dict[str, float] = {}
+    for key, row in lookup(name).parameters.items():
+        low, high = asked.get(key, (row.low, row.high))
+        share = rng.random()
+        values[key] = int(low + share * (high - low + 1)) if row.whole else float(low + share * (high - low))
+    return values
+
+
+def apply(
+    name: str, image: np.ndarray, params: Mapping[str, Any], rng: np.random.Generator, window: Window = WHOLE
+) -> np.ndarray:
+    """Degrade an image with given parameters.
+
+    Args:
+        name: row of the table.
+        image: ``(h, w, 3)`` float32 RGB in [0, 1]; not changed.
+        params: every parameter of the row.
+        rng: source of whatever the parameters leave open (the noise, the place of each streak).
+        window: top, bottom, left, right of the image within its photograph, as shares.
+
+    Returns:
+        ``(h, w, 3)`` float32.
+    """
+    row = lookup(name)
+    place = {'window': window} if row.windowed else {}
+    return row.function(image, **params, **place, rng=rng)
