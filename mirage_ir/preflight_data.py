@@ -1,0 +1,184 @@
+"""Pre-flight of data sets: do their folders exist, is something in them, and is it enough for one batch."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mirage_data.image_io import IMAGE_EXTENSIONS
+from mirage_data.pairing import match_pairs
+from mirage_data.tasks import describe_folder
+
+from . import option_schema as schema
+from .option_file import KeyPath, OptionFile, nearest_hint
+from .option_names import check_rules, check_type, check_unknown, cure, is_ours, registered
+
+_COUNTED = 4096  # a data set is not counted further: no batch is as large
+
+
+def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_train: bool) -> None:
+    """Checks every data set that the run will build.
+
+    Args:
+        options: The option file.
+        registry: BasicSR's registry of data sets.
+        is_train: Training or testing.
+    """
+    phases = options.section('datasets')
+    if is_train and phases and 'train' not in phases:
+        options.add(('datasets', 'train'), 'missing', 'add `train:` with a data set to train on')
+    for phase in phases:
+        kind = str(phase).split('_')[0]
+        allowed = ('train', 'val') if is_train else ('val', 'test')
+        if is_train and kind == 'test':
+            options.add(('datasets', phase), f'a training run does not know the phase {phase!r}',
+                        'call it val, or val_1, val_2 and so on')
+        elif kind not in ('train', 'val', 'test') or (is_train and kind == 'train' and phase != 'train'):
+            options.add(('datasets', phase), f'{phase!r} is no phase of BasicSR', nearest_hint(phase, allowed) or
+                        f'phases begin with {" or ".join(allowed)}')
+        elif not options.section('datasets', phase):
+            options.add(('datasets', phase), 'empty', 'give it name, type and folders')
+        else:
+            _check_dataset(options, ('datasets', phase), registry, kind)
+
+
+def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
+    reader = check_type(options, key, registry, 'data set')
+    ours = is_ours(reader)
+    rules = {**schema.DATASET, **schema.MIRAGE_DATASET} if ours else schema.DATASET
+    check_rules(options, key, rules)
+    if reader is not None:
+        check_unknown(options, key, rules, [reader], strict=ours)
+        needed = schema.DATASET_REQUIRED.get(options.section(*key)['type'], {})
+        _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if kind == 'train' else ())))
+    if kind == 'train':
+        _require(options, key, schema.TRAIN_LOADER)
+    count = _check_source(options, key, ours)
+    sources = options.section(*key).get('sources')
+    if ours and isinstance(sources, list):
+        count = 0
+        for position, source in enumerate(sources):
+            if isinstance(source, dict):
+                count += _check_mixed_source(options, (*key, 'sources', position), registry)
+    if kind == 'train' and count:
+        _check_batch(options, key, count)
+
+
+def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -> float:
+    source = options.section(*key)
+    known = {**schema.DATASET, **schema.MIRAGE_DATASET}
+    for name, value in source.items():
+        fault = known[name].fault(value) if name in known else None
+        if fault:
+            options.add((*key, name), fault, cure(value, known[name]))
+    if 'type' in source and registered(registry, source['type']) is None:
+        names = [name for name, _ in registry]
+        options.add((*key, 'type'), f'no data set is called {source["type"]!r}', nearest_hint(source['type'], names) or
+                    f'registered are: {", ".join(names)}')
+    reader = registered(registry, 'MixedDegradationDataset')
+    check_unknown(options, key, known, [reader], strict=True)
+    if 'repeat' in source and 'share' in source:
+        options.add((*key, 'share'), 'given beside `repeat`', 'keep one of the two')
+    repeat = source.get('repeat', 1)
+    return _check_source(options, key, True) * (repeat if isinstance(repeat, (int, float)) else 1)
+
+
+def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
+    """Checks the folders of one data set or source; returns a lower bound of its images, 0 where unknown."""
+    source = options.section(*key)
+    if ours and 'pairing' in source:
+        try:
+            match_pairs([], [], source['pairing'])  # without files it checks the rule alone
+        except ValueError as error:
+            options.add((*key, 'pairing'), str(error).removeprefix('pairing: '), 'choose one of these rules')
+    backend = source.get('io_backend')
+    backend = backend.get('type', 'disk') if isinstance(backend, dict) else 'disk'
+    if isinstance(backend, str) and backend not in schema.IO_BACKENDS:
+        options.add((*key, 'io_backend', 'type'), f'found {backend!r}',
+                    nearest_hint(backend, schema.IO_BACKENDS) or f'allowed are {", ".join(schema.IO_BACKENDS)}')
+    counts = {}
+    for name, value in source.items():
+        if str(name).startswith('dataroot'):
+            folders = value if isinstance(value, list) else [value]
+            found = [_check_folder(options, (*key, name), folder, backend, ours)
+                     for folder in folders if isinstance(folder, str)]
+            if found:
+                counts[name] = sum(found)
+        elif name in ('meta_info_file', 'meta_info') and isinstance(value, str) and not options.locate(value).is_file():
+            options.add((*key, name), f'no such file: {value}', 'give a list of file names, one a line')
+        elif name in ('meta_info_file', 'meta_info') and isinstance(value, str):
+            with open(options.locate(value), encoding='utf-8', errors='replace') as lines:
+                counts[name] = sum(1 for line in islice(lines, _COUNTED) if line.strip())
+    listed = counts.get('meta_info_file', counts.get('meta_info'))
+    if listed is not None:
+        return listed
+    return counts.get('dataroot_lq', 0) or counts.get('dataroot_gt', 0) or counts.get('dataroot', 0)
+
+
+def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, ours: bool) -> int:
+    path = options.locate(folder)
+    if not path.exists():
+        options.add(key, f'no such folder: {folder}', _what_belongs(folder))
+    elif backend == 'lmdb' or (ours and path.suffix == '.lmdb'):
+        return _check_lmdb(options, key, folder, path)
+    elif not path.is_dir():
+        options.add(key, f'{folder} is a file, not a folder', 'give the folder that contains the images')
+    else:
+        count = sum(1 for _ in islice(_images(path, IMAGE_EXTENSIONS if ours else None), _COUNTED))
+        if not count:
+            options.add(key, f'no image in {folder}', _what_belongs(folder))
+        return count
+    return 0
+
+
+def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> int:
+    absent = [name for name in ('data.mdb', 'meta_info.txt') if not (path / name).is_file()]
+    if absent:
+        options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
+                    'write it with python scripts/prepare_data.py NAME --lmdb, or set io_backend: type: disk')
+        return 0
+    with open(path / 'meta_info.txt', encoding='utf-8', errors='replace') as lines:
+        return sum(1 for line in islice(lines, _COUNTED) if line.strip())
+
+
+def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:
+    """Files with one of these endings (any visible file without them), here and below, found one by one."""
+    for _, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if not name.startswith('.') and (endings is None or os.path.splitext(name)[1].lower() in endings):
+                yield name
+
+
+def _what_belongs(folder: str) -> str:
+    return describe_folder(folder) or ('relative paths are looked up in the current directory, then in the project: '
+                                       'correct the path, or put the images there')
+
+
+def _check_batch(options: OptionFile, key: KeyPath, count: float) -> None:
+    section = options.section(*key)
+    batch, ratio = section.get('batch_size_per_gpu'), section.get('dataset_enlarge_ratio', 1)
+    gpus = options.data.get('num_gpu')
+    processes = int(os.environ.get('WORLD_SIZE', 1))
+    if not isinstance(batch, int) or not isinstance(ratio, (int, float)):
+        return
+    # one process feeds all of its GPUs; torchrun starts one process for each
+    whole = batch * (processes if processes > 1 else max(gpus, 1) if isinstance(gpus, int) else 1)
+    if count * ratio < whole and count < _COUNTED:
+        options.add((*key, 'batch_size_per_gpu'),
+                    f'a batch of {whole} does not fit in a data set of {count * ratio:g} samples',
+                    'lower it, or set dataset_enlarge_ratio so that the set is passed through several times')
+    parts = options.section('train').get('accumulate_grad')
+    if isinstance(parts, int) and parts > 0 and batch % parts:
+        options.add(('train', 'accumulate_grad'), f'a batch of {batch} does not divide into {parts} equal parts',
+                    'choose a divisor of datasets:train:batch_size_per_gpu')
+
+
+def _require(options: OptionFile, key: KeyPath, names: Iterable[str]) -> None:
+    section = options.section(*key)
+    for name in names:
+        if name not in section and not (name == 'scale' and 'scale' in options.data):
+            options.add((*key, name), f'missing, and {section.get("type", "BasicSR")} reads it',
+                        f'add `{name}:` to this section')
+

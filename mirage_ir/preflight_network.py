@@ -1,0 +1,110 @@
+"""Pre-flight of networks and checkpoints: do the arguments fit the class, and the weights the network."""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import nn
+
+from mirage_arch.checkpoints import load_into, load_weights
+
+from .option_file import OptionFile
+from .option_names import check_arguments, check_type, is_ours
+
+
+def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bool) -> dict[str, nn.Module]:
+    """Checks every ``network_*`` section and the checkpoint named for it.
+
+    Args:
+        options: The option file.
+        model: The model class, or None if its name is unknown.
+        is_train: Training or testing.
+        resuming: Whether the run goes on from a saved state; then BasicSR ignores ``pretrain_network_*``.
+
+    Returns:
+        The networks by section name, without memory for their weights, as far as they could be built so.
+    """
+    built = {}
+    sections = [name for name in options.data if str(name).startswith('network_') and options.section(name)]
+    if 'network_g' not in sections and model is not None:
+        options.add(('network_g',), 'missing', 'add `network_g:` with `type:` and the arguments of the network')
+    for name in sections:
+        architecture = check_type(options, (name,), ARCH_REGISTRY, 'network')
+        if architecture is None or not check_arguments(options, (name,), architecture):
+            continue
+        net = _build(options, name, architecture)
+        if net is not None:
+            built[name] = net
+        if not resuming:
+            _check_checkpoint(options, name.removeprefix('network_'), net, model)
+    state = options.section('path').get('resume_state')
+    if is_train and isinstance(state, str) and not options.locate(state).is_file():
+        options.add(('path', 'resume_state'), f'no such file: {state}',
+                    'name a file in a training_states folder, or leave it out and use --auto_resume')
+    return built
+
+
+def _build(options: OptionFile, name: str, architecture: type) -> nn.Module | None:
+    """Builds a network on PyTorch's meta device, where tensors have shapes only."""
+    arguments = {key: value for key, value in options.section(name).items() if key != 'type'}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device('meta'):
+            return architecture(**arguments)
+    except Exception as error:  # whatever a constructor objects to
+        if is_ours(architecture):
+            culprit = next((key for key in arguments if key in str(error)), None)
+            options.add((name, culprit) if culprit else (name,), str(error), 'choose values that fit together')
+    return None  # other projects' networks may need files or real tensors to be built: no verdict on them
+
+
+def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, model: Any) -> None:
+    key = ('path', f'pretrain_network_{suffix}')
+    value = options.section('path').get(key[1])
+    if not isinstance(value, str):
+        return
+    path = options.locate(value)
+    if not path.is_file():
+        there = sorted(p.name for p in path.parent.iterdir() if p.suffix == path.suffix) if path.parent.is_dir() else []
+        options.add(key, f'no such file: {value}', f'that folder has {", ".join(there[:8])}' if there else
+                    'give the path of a weights file, or ~ for none')
+        return
+    if net is None:
+        return
+    param_key = options.section('path').get(f'param_key_{suffix}')
+    strict = options.section('path').get(f'strict_load_{suffix}', True)
+    try:
+        if is_ours(net) and is_ours(model):
+            load_into(net, load_weights(path, key=param_key), str(value))
+        else:
+            fault = _basicsr_fault(path, net, param_key if param_key is not None else 'params', strict)
+            if fault:
+                options.add(key, *fault)
+    except ValueError as error:
+        options.add(key, str(error), 'choose the weights of this network, or the network of these weights')
+
+
+def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> tuple[str, str] | None:
+    """What BasicSR's own loader will object to, with the cure; None if nothing."""
+    try:
+        content = torch.load(path, map_location='meta', weights_only=True)
+    except Exception as error:  # torch reports damaged files by a dozen exception types
+        return f'{path} cannot be read: {str(error).splitlines()[0]}', 'download or copy the file again'
+    if not isinstance(content, Mapping):
+        return f'{path} holds a {type(content).__name__}, no state dict', 'choose a file of weights'
+    found = content.get(param_key, content.get('params'))
+    if not isinstance(found, Mapping):
+        return (f'{path} has no entry {param_key!r}; it has {", ".join(map(str, list(content)[:6]))}',
+                "set `param_key_g` to one of its entries, or convert the file: python scripts/convert_checkpoint.py")
+    given = {name.removeprefix('module.'): tensor.shape for name, tensor in found.items() if hasattr(tensor, 'shape')}
+    own = {name: tensor.shape for name, tensor in net.state_dict().items()}
+    fitting = [name for name in own if given.get(name) == own[name]]
+    if not fitting:
+        return f'{path} has none of the tensors of {type(net).__name__}', 'choose the weights of this network'
+    wrong = sorted(own.keys() ^ given.keys() | {n for n in own.keys() & given.keys() if own[n] != given[n]})
+    if strict and wrong:
+        return (f'{path} does not fit {type(net).__name__}: {len(wrong)} tensors are missing, surplus or of another '
+                f'shape, such as {", ".join(wrong[:3])}', 'correct the arguments of the network, or the path')
+    return None
