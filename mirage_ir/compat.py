@@ -9,6 +9,7 @@ and nothing imports ``basicsr.train``, so this also works in the middle of a for
 import importlib.util
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -114,7 +115,10 @@ def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
 
 
 def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
-    """Seed numpy and python in a worker; BasicSR's gives every epoch the same seed, hence the same crops."""
+    """Seed numpy and python in a worker; BasicSR's does it alike in every epoch, hence the same crops."""
+    # Ctrl-C reaches the whole process group, and a forked worker would keep the training process's own handlers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     # torch seeds each worker from its loader's generator, which moves on with every epoch
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])
@@ -140,7 +144,7 @@ def _prefetch_run(self) -> None:
         for item in self.generator:
             self.queue.put(item)
         self.queue.put(None)
-    except BaseException as error:  # noqa: BLE001 - raised again in the training loop
+    except BaseException as error:
         self.queue.put(_Failure(error))
 
 
@@ -193,10 +197,11 @@ def apply() -> None:
     """Apply every repair to the BasicSR that this process imports."""
     alias_functional_tensor()
     forget_failed_import()
-    from basicsr import data
     from basicsr.data import prefetch_dataloader
     from basicsr.models import base_model
     from basicsr.utils import dist_util, file_client, misc
+
+    from basicsr import data
 
     _replace_everywhere(dist_util.init_dist, init_dist)
     _replace_everywhere(misc.mkdir_and_rename, mkdir_and_rename)

@@ -1,0 +1,48 @@
+"""Stopping a run in an orderly way: Ctrl-C, or the SIGTERM that a cluster sends before it takes the machine away."""
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+
+from .ranks import largest_of_all_ranks
+
+IMPATIENCE_SECONDS = 2.0
+"""A second Ctrl-C later than this ends the run at once; torchrun repeats the first one sooner."""
+
+
+class StopSignal:
+    """Remembers a signal until the training loop asks for it, between two iterations.
+
+    Forked DataLoader workers inherit the handlers; `mirage_ir.compat.worker_init_fn` puts theirs back.
+    """
+
+    def __init__(self) -> None:
+        self._received = 0
+        self._since = 0.0
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> 'StopSignal':
+        if threading.current_thread() is not threading.main_thread():
+            return self  # python hands signals to the main thread only
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        impatient = time.monotonic() - self._since > IMPATIENCE_SECONDS
+        if self._received and number == signal.SIGINT and impatient:
+            raise KeyboardInterrupt
+        if not self._received:
+            self._received, self._since = number, time.monotonic()
+            # os.write, because a print that was interrupted must not be entered again
+            os.write(2, b'\nStopping after this iteration; Ctrl-C again stops at once, without saving.\n')
+
+    def received(self) -> int:
+        """Return the number of the signal that any rank has received, or 0; every rank must ask."""
+        return largest_of_all_ranks(self._received)

@@ -1,0 +1,245 @@
+"""What one training run adds to BasicSR's loop: the sample stream, resuming, locking and orderly stops."""
+
+import os
+import signal
+import sys
+import types
+from types import ModuleType
+from typing import Any
+
+import torch
+import yaml
+from basicsr.utils import set_random_seed
+from basicsr.utils.options import ordered_yaml
+
+from mirage_data.sampler import EpochSampler
+
+from .interrupt import StopSignal
+from .paths import resolve_all
+from .ranks import RunError, rank_zero_decides
+from .resume import load_resume_state, state_files
+from .run_lock import RunLock
+from .training_state import TrainingStateMixin
+
+
+class TrainingRun:
+    """What one run adds to BasicSR's training loop.
+
+    Args:
+        pipeline: The module ``basicsr.train``.
+        root: The project's root folder.
+        stop: Tells when to stop.
+        fresh: Start over even where the run could be resumed.
+    """
+
+    def __init__(self, pipeline: ModuleType, root: str, stop: StopSignal, *, fresh: bool):
+        self._basicsr = {name: getattr(pipeline, name) for name in self.replacements()}
+        self._root = root
+        self._stop = stop
+        self._fresh = fresh
+        self._state: dict | None = None
+        self._sampler: EpochSampler | None = None
+        self._train_generator = torch.Generator()
+        self._val_loaders: list = []
+        self._tb_logger = None
+        self._model = None
+        self._lock: RunLock | None = None
+        self._seed_was_drawn = False
+        self._iteration = 0
+        self.opt: dict = {}
+
+    def replacements(self) -> dict[str, Any]:
+        """Return the names of ``basicsr.train`` that this run replaces, with what stands in for them."""
+        names = (
+            'parse_options', 'load_resume_state', 'copy_opt_file', 'init_tb_loggers', 'create_train_val_dataloader',
+            'EnlargedSampler', 'build_dataloader', 'build_model', 'CPUPrefetcher', 'CUDAPrefetcher',
+        )  # fmt: skip
+        return {name: getattr(self, '_' + name) for name in names}
+
+    def _parse_options(self, root: str, is_train: bool) -> tuple[dict, Any]:
+        """Parse, agree on one seed for all ranks, make paths independent of the current directory, lock the run."""
+        opt, args = self._basicsr['parse_options'](root, is_train=is_train)
+        self.opt = opt
+        resolve_all(opt, root)
+        if self._fresh:
+            opt['path']['resume_state'] = None
+        # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
+        self._seed_was_drawn = not _names_seed(args)
+        opt['manual_seed'] = rank_zero_decides(lambda: opt['manual_seed'])
+        set_random_seed(opt['manual_seed'] + opt['rank'])
+        rank_zero_decides(self._claim_folders)
+        return opt, args
+
+    def _claim_folders(self) -> None:
+        folder = self.opt['path']['experiments_root']
+        self._lock = RunLock(folder)
+        self._lock.acquire()
+        for path in (folder, os.path.join(self._root, 'tb_logger')):
+            if os.path.exists(path) and not os.access(path, os.W_OK | os.X_OK):
+                raise RunError(f'{path} is read-only for this user: give it write permission, or change `name:`.')
+
+    def _load_resume_state(self, opt: dict) -> dict | None:
+        if opt.get('deterministic'):
+            os.environ.setdefault('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+            torch.backends.cudnn.benchmark = False
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        self._state = state = load_resume_state(opt)
+        if state is None:
+            rank_zero_decides(self._announce_archiving)
+            return None
+        if self._seed_was_drawn and 'manual_seed' in state:
+            opt['manual_seed'] = state['manual_seed']
+        rank_zero_decides(self._make_folders)
+        self._iteration = state['iter']
+        return state
+
+    def _announce_archiving(self) -> None:
+        states = state_files(self.opt['path']['training_states'])
+        if states and not self._fresh:
+            print(
+                f'This starts the run over; its earlier part, up to {os.path.basename(states[0])}, is kept under '
+                'another name. To continue it instead, start with --auto_resume.',
+                flush=True,
+            )
+
+    def _make_folders(self) -> None:
+        """Make the folders of a run that continues under a new name."""
+        for key in ('experiments_root', 'models', 'training_states', 'visualization'):
+            os.makedirs(self.opt['path'][key], exist_ok=True)
+
+    def _copy_opt_file(self, opt_file: str, folder: str) -> None:
+        """Keep the option file with the run, unless that very copy is being used."""
+        target = os.path.join(folder, os.path.basename(opt_file))
+        if os.path.exists(opt_file) and not (os.path.exists(target) and os.path.samefile(opt_file, target)):
+            self._basicsr['copy_opt_file'](opt_file, folder)
+
+    def _init_tb_loggers(self, opt: dict):
+        self._tb_logger = self._basicsr['init_tb_loggers'](opt)
+        return self._tb_logger
+
+    def _create_train_val_dataloader(self, opt: dict, logger) -> tuple:
+        train_opt = opt['datasets']['train']
+        train_opt.setdefault('manual_seed', opt['manual_seed'])
+        result = self._basicsr['create_train_val_dataloader'](opt, logger)
+        self._val_loaders = result[2]
+        return result
+
+    def _EnlargedSampler(self, dataset, replicas: int, rank: int, ratio: float) -> EpochSampler:  # noqa: N802
+        """Make the sampler of the sample stream, starting behind what a resumed run has seen."""
+        opt = self.opt
+        # DataParallel: BasicSR counts iterations by the batch of one GPU and loads one for each of them
+        copies = 1 if opt['dist'] else max(opt['num_gpu'], 1)
+        batch = opt['datasets']['train']['batch_size_per_gpu'] * copies
+        iteration = self._iteration
+        sample = (self._state or {}).get('samples_seen', iteration * batch * replicas)
+        self._sampler = _Sampler(
+            dataset, replicas, rank, ratio * copies, seed=opt['manual_seed'], batch_size=batch,
+            start_sample=sample, offset=sample - iteration * batch * replicas,
+        )  # fmt: skip
+        self._sampler.generator = self._train_generator
+        opt['sample_stream'] = {'iter': iteration, 'sample': sample, 'batch': batch * replicas}
+        if self._state is not None:  # another batch size has other epochs
+            self._state['epoch'] = iteration * batch * replicas // self._sampler.total_size
+        return self._sampler
+
+    def _build_dataloader(self, dataset, dataset_opt: dict, **kwargs):
+        """Give each loader a generator: making an iterator would otherwise draw from the global random stream."""
+        loader = self._basicsr['build_dataloader'](dataset, dataset_opt, **kwargs)
+        training = dataset_opt['phase'] == 'train'
+        loader.generator = self._train_generator if training else torch.Generator().manual_seed(0)
+        return loader
+
+    def _build_model(self, opt: dict):
+        """Build the model and watch its iterations; BasicSR's own models get our way of saving, too."""
+        model = self._basicsr['build_model'](opt)
+        if not isinstance(model, TrainingStateMixin):
+            for name in ('save_network', 'save_training_state', 'resume_training'):
+                setattr(model, name, types.MethodType(getattr(TrainingStateMixin, name), model))
+        optimize, iteration_seen = model.optimize_parameters, self._iteration
+
+        def optimize_parameters(current_iter: int) -> None:
+            optimize(current_iter)
+            self._iteration = current_iter
+
+        model.optimize_parameters = optimize_parameters
+        resume = model.resume_training
+
+        def resume_training(state: dict) -> None:
+            resume(state)
+            self._validate_if_due(iteration_seen)
+
+        model.resume_training = resume_training
+        self._model = model
+        return model
+
+    def _validate_if_due(self, iteration: int) -> None:
+        """Repeat the validation that BasicSR does after saving, and that a kill may have prevented."""
+        val = self.opt.get('val')
+        if val and iteration % val['val_freq'] == 0:
+            for loader in self._val_loaders:
+                self._model.validation(loader, iteration, self._tb_logger, val['save_img'])
+
+    def _CPUPrefetcher(self, loader):  # noqa: N802
+        return self._stoppable(self._basicsr['CPUPrefetcher'](loader))
+
+    def _CUDAPrefetcher(self, loader, opt: dict):  # noqa: N802
+        return self._stoppable(self._basicsr['CUDAPrefetcher'](loader, opt))
+
+    def _stoppable(self, prefetcher):
+        """Ask for a stop signal before each batch: the one place between two iterations."""
+        following = prefetcher.next
+
+        def next_batch() -> dict | None:
+            number = self._stop.received()
+            if number:
+                self._save_and_leave(number)
+            return following()
+
+        prefetcher.next = next_batch
+        return prefetcher
+
+    def _save_and_leave(self, signal_number: int) -> None:
+        total = self.opt['train']['total_iter']
+        path = os.path.join(self.opt['path']['training_states'], f'{self._iteration}.state')
+        if self._iteration > 0 and not os.path.exists(path):
+            self._model.save(self._sampler.epoch, self._iteration)
+        name = signal.Signals(signal_number).name
+        if self.opt['rank'] == 0:
+            print(
+                f'Stopped by {name} after iteration {self._iteration:,} of {total:,}; saved {path}.\n'
+                'To go on, give the same command with --auto_resume.',
+                file=sys.stderr,
+                flush=True,
+            )
+        raise SystemExit(128 + signal_number)
+
+    def close(self) -> None:
+        """Give the run's name free."""
+        if self._lock:
+            self._lock.release()
+
+    def hint(self) -> str:
+        """Say what is left of a run that failed."""
+        folder = self.opt.get('path', {}).get('training_states')
+        states = state_files(folder) if folder else []
+        if not states:
+            return ''
+        return f'The last complete state is {states[0]}. To go on from it, give the same command with --auto_resume.'
+
+
+class _Sampler(EpochSampler):
+    """Our sampler, which also gives the workers of every epoch their own seeds, whenever the run was resumed."""
+
+    generator: torch.Generator
+
+    def set_epoch(self, epoch: int) -> None:
+        super().set_epoch(epoch)
+        self.generator.manual_seed(((self.seed * 1_000_003 + epoch) * 65_537 + self.rank) % 2**63)
+
+
+def _names_seed(args) -> bool:
+    """Whether the option file or --force_yml gives ``manual_seed``."""
+    if any(entry.split('=')[0].strip() == 'manual_seed' for entry in args.force_yml or []):
+        return True
+    with open(args.opt, encoding='utf-8') as file:
+        return yaml.load(file, Loader=ordered_yaml()[0]).get('manual_seed') is not None

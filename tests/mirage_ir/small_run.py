@@ -1,0 +1,164 @@
+"""A project folder with a data set of made-up pictures and an option file, small enough to train in seconds."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+NETWORK = {
+    'type': 'MIRAGEArch', 'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1, 'heads': [1, 1, 2, 4],
+}  # fmt: skip
+
+
+def make_pictures(folder: Path, count: int, size: int = 24) -> None:
+    """Write smooth colour pictures, each another one."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(len(str(folder.name)))
+    for number in range(count):
+        coarse = rng.integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / f'{number}.png'), cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC))
+
+
+def make_options(root: Path, **changes) -> dict:
+    """Return options of a run of 12 iterations: 7 pictures, batch 2, a checkpoint every 3 iterations.
+
+    Args:
+        root: Folder that receives the pictures, if it has none yet.
+        **changes: Top-level options to replace; sections are merged one level deep.
+    """
+    if not (root / 'pictures').exists():
+        make_pictures(root / 'pictures' / 'train', 7)
+        make_pictures(root / 'pictures' / 'val', 2)
+    train_set = {
+        'name': 'made_up', 'type': 'MixedDegradationDataset', 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
+        'crop_multiple': 8, 'io_backend': {'type': 'disk'}, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
+        'sources': [{'task': 'denoise_25', 'dataroot_gt': 'pictures/train', 'sigma': 25}],
+    }  # fmt: skip
+    val_set = {
+        'name': 'val', 'type': 'GaussianDenoiseDataset', 'task': 'denoise', 'sigma': 25, 'io_backend': {'type': 'disk'},
+        'dataroot_gt': 'pictures/val', 'crop_multiple': 8,
+    }  # fmt: skip
+    options = {
+        'name': 'small', 'model_type': 'MIRAGEModel', 'num_gpu': 0, 'manual_seed': 7,
+        'datasets': {'train': train_set, 'val': val_set},
+        'network_g': dict(NETWORK),
+        'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
+        'train': {
+            'ema_decay': 0.9, 'total_iter': 12, 'warmup_iter': 2,
+            'optim_g': {'type': 'AdamW', 'lr': 1.0e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999]},
+            'scheduler': {'type': 'CosineWithWarmup'},
+            'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
+            'fourier_opt': {'type': 'FourierLoss', 'loss_weight': 0.1},
+            'spd_opt': {'type': 'SPDContrastiveLoss', 'loss_weight': 0.01},
+        },
+        'val': {'val_freq': 3, 'save_img': False, 'suffix': None, 'metrics': {'psnr': {'type': 'psnr_float'}}},
+        'logger': {'print_freq': 1, 'save_checkpoint_freq': 3, 'use_tb_logger': False},
+    }  # fmt: skip
+    for key, value in changes.items():
+        if isinstance(value, dict) and key in options:
+            for inner, content in value.items():
+                old = options[key].get(inner)
+                merge = isinstance(content, dict) and isinstance(old, dict)
+                options[key][inner] = {**old, **content} if merge else content
+        else:
+            options[key] = value
+    return options
+
+
+def write_options(root: Path, file_name: str = 'small.yml', **changes) -> Path:
+    """Write `make_options` to a YAML file in `root` and return its path."""
+    path = root / file_name
+    path.write_text(yaml.safe_dump(make_options(root, **changes), sort_keys=False))
+    return path
+
+
+def launch(root: Path, *arguments: str, processes: int = 0, script: str = 'train', **environment: str):
+    """Start a training as a new process in `root`, the way a user does.
+
+    Args:
+        root: Folder that receives the experiments, with our launchers in it (see `link_launchers`).
+        *arguments: The command line behind the script.
+        processes: Through torchrun with that many processes; 0 starts one without it.
+        script: ``train`` or ``test``.
+        **environment: Additional environment variables.
+
+    Returns:
+        The running `subprocess.Popen`, its output in ``stdout`` as text.
+    """
+    command = [sys.executable]
+    if processes:
+        command += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', '--standalone']
+        arguments = (*arguments, '--launcher', 'pytorch')
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), **environment}
+    return subprocess.Popen(
+        [*command, str(root / 'basicsr' / f'{script}.py'), *arguments], cwd=root, env=env, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+
+
+def link_launchers(root: Path) -> None:
+    """Copy the two launchers below `root`, so that its experiments land there."""
+    (root / 'basicsr').mkdir(parents=True, exist_ok=True)
+    for name in ('train.py', 'test.py'):
+        (root / 'basicsr' / name).write_bytes((ROOT / 'basicsr' / name).read_bytes())
+
+
+def fingerprint(experiment: Path, iteration: int | None = None) -> dict[str, str]:
+    """Return hashes of everything that a bit-exact resume must reproduce.
+
+    Args:
+        experiment: Folder of the run.
+        iteration: Iteration to look at; the newest by default.
+
+    Returns:
+        Hashes of the weights, the average, the optimizer, the schedule, the records and the random states.
+    """
+    states = experiment / 'training_states'
+    iteration = iteration or max(int(path.stem) for path in states.glob('*.state'))
+    weights = torch.load(experiment / 'models' / f'net_g_{iteration}.pth', weights_only=True)
+    state = torch.load(states / f'{iteration}.state', weights_only=True)
+    parts = {**weights, **{key: value for key, value in state.items() if key not in ('weights', 'epoch')}}
+    latest = torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True)
+    parts.update({f'latest_{key}': value for key, value in latest.items()})
+    return {key: _hash(value) for key, value in parts.items()}
+
+
+def _hash(value) -> str:
+    digest = hashlib.sha256()
+
+    def add(part) -> None:
+        if isinstance(part, dict):
+            for key in part:
+                digest.update(repr(key).encode())
+                add(part[key])
+        elif isinstance(part, (list, tuple)):
+            for item in part:
+                add(item)
+        elif isinstance(part, torch.Tensor):
+            digest.update(str(part.dtype).encode() + part.contiguous().cpu().numpy().tobytes())
+        else:
+            digest.update(repr(part).encode())
+
+    add(value)
+    return digest.hexdigest()[:16]
+
+
+def logged_losses(experiment: Path) -> dict[int, set[str]]:
+    """Return what the log files say for each iteration, times left out: one text unless a resume differed."""
+    lines: dict[int, set[str]] = {}
+    for path in experiment.glob('train_*.log'):
+        for line in path.read_text().splitlines():
+            found = re.search(r'iter:\s*([\d,]+), (lr:\(\S+\)).*?(l_\w+: .*)', line)
+            if found:
+                values = ' '.join(re.findall(r'(?:l_\w+|grad_norm): \S+', found[3]))
+                lines.setdefault(int(found[1].replace(',', '')), set()).add(f'{found[2]} {values}')
+    return lines
