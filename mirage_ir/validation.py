@@ -96,6 +96,8 @@ class ValidationMixin:
             self._prepare_pair(name, path)
             self.test()
             picture = names(path, index)
+            if len(getattr(dataset, 'tasks', ())) > 1 and task not in picture.split('/'):
+                picture = f'{task}/{picture}'  # one file, several degradations of it
             scores.append(report.ImageScore(index, picture, task, self._measure()))
             if save_img or (tb_logger and index < _SHEETS):
                 self._show(name, picture, index, current_iter, tb_logger, save_img)
