@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .depth import WHOLE
-from .table import Window, apply, check_range, draw, lookup
+from .table import GROUPS, Window, apply, check_range, draw, lookup
 
 OWN_KEYS = ('degradation', 'weight', 'probability', 'task', 'order')
 ORDERS = ('physical', 'given')
@@ -91,7 +91,23 @@ def _entry(options: Any, where: str) -> Entry:
     weight = options.get('weight', options.get('probability', 1.0))
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float('inf'):
         raise ValueError(f'{where}: weight must be a number >= 0, found {weight!r}')
-    return Entry(tuple(members), float(weight), str(options.get('task', '_'.join(m.name for m in members))))
+    tasks = dict.fromkeys(lookup(member.name).task for member in members)
+    return Entry(tuple(members), float(weight), str(options.get('task', '_'.join(tasks))))
+
+
+def _expand(options: Any) -> list[Any]:
+    """An item that names a group, as one item for each row of it; any other item as it is."""
+    group = GROUPS.get(options.get('degradation')) if isinstance(options, Mapping) else None
+    if group is None:
+        return [options]
+    ranges = {key for name in group for key in lookup(name).parameters}
+    asked = [key for key in ('weight', 'probability') if key in options]
+    share = {key: options[key] / len(group) for key in asked or ()} or {'weight': 1 / len(group)}
+    return [
+        {key: v for key, v in options.items() if key not in ranges or key in lookup(name).parameters}
+        | {'degradation': name, **share}
+        for name in group
+    ]
 
 
 def parse_recipe(recipe: Any) -> Recipe:
@@ -99,12 +115,12 @@ def parse_recipe(recipe: Any) -> Recipe:
 
     Each item is a mapping with
 
-    - ``degradation``: a name of the table or a list of names,
+    - ``degradation``: a name of the table, a list of names, or a group (``cdd11``: its eleven types equally often),
     - ``weight`` (or ``probability``): how often the item is drawn in relation to the others, 1 if absent,
     - ranges: for a single name directly (``sigma: [5, 55]``), for several under each name
       (``jpeg: {quality: [30, 60], probability: 0.5}``); such a ``probability`` makes a member optional,
     - ``order``: ``physical`` (scene, air, lens, exposure, sensor, file; the default) or ``given``,
-    - ``task``: what samples of this item are called; the names joined by ``_`` if absent.
+    - ``task``: what samples of this item are called; the table's names of the tasks joined by ``_`` if absent.
 
     Raises:
         ValueError: anything else, naming the item, what was found and what is allowed.
@@ -114,7 +130,7 @@ def parse_recipe(recipe: Any) -> Recipe:
     items = [recipe] if isinstance(recipe, Mapping) else recipe
     if not isinstance(items, Sequence) or isinstance(items, str) or not items:
         raise ValueError(f'recipe must be a list of mappings with the key degradation, found {recipe!r}')
-    entries = tuple(_entry(item, f'recipe[{i}]') for i, item in enumerate(items))
+    entries = tuple(_entry(row, f'recipe[{i}]') for i, item in enumerate(items) for row in _expand(item))
     if sum(entry.weight for entry in entries) <= 0:
         raise ValueError('recipe: at least one weight must be above 0')
     return Recipe(entries)

@@ -84,6 +84,7 @@ def drift_layer(
     grain = rng.random(shape, dtype=np.float32)
     grain *= grain
     grain *= grain  # fourth power: mostly empty air, some bright specks; its mean is 0.2
+    grain = cv2.GaussianBlur(grain, (0, 0), 0.8, borderType=cv2.BORDER_REFLECT).reshape(shape)
     kernel = line_kernel(max(trail, 1.0), angle)
     grain = cv2.filter2D(grain, -1, kernel, borderType=cv2.BORDER_REFLECT).reshape(shape)
     grain *= np.float32(amount / 0.2)

@@ -3,11 +3,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from . import blur, haze, jpeg, low_light, noise, rain, snow
+from . import blur, cdd11, haze, jpeg, low_light, noise, rain, raindrops, snow, underwater
 from .depth import WHOLE
 
 Window = tuple[float, float, float, float]
@@ -34,13 +35,16 @@ class Degradation:
     Attributes:
         function: ``function(image, *, <parameters>, rng[, window])`` -> image, pure given the generator's state.
         parameters: name -> :class:`Parameter`, in the order in which they are drawn.
-        stage: place in the physical order: the air (1x), water or lens (2x), the exposure (3x, 4x), the file (5x).
+        task: what removing it is called.
+        stage: place in the physical order: the air (1x), the window or water before the lens (2x), lens and camera
+            (3x), exposure and sensor (4x), the file (5x).
         margin: pixels around a crop that the result inside depends on (a blur reaches over the border).
         windowed: the result depends on where in the whole photograph the image lies (depth, uneven light).
     """
 
     function: Callable[..., np.ndarray]
     parameters: Mapping[str, Parameter]
+    task: str
     stage: int
     margin: int = 0
     windowed: bool = False
@@ -52,7 +56,7 @@ def clean(image: np.ndarray, *, rng: np.random.Generator | None = None) -> np.nd
 
 
 TABLE: dict[str, Degradation] = {
-    'clean': Degradation(clean, {}, stage=0),
+    'clean': Degradation(clean, {}, task='clean', stage=0),
     'haze': Degradation(
         haze.haze,
         {
@@ -62,7 +66,7 @@ TABLE: dict[str, Degradation] = {
             'horizon': Parameter(0.1, 0.6, 0, 1),
             'relief': Parameter(0, 0.25, 0, 1),
         },
-        stage=10,
+        task='dehaze', stage=10,
         windowed=True,
     ),
     'rain': Degradation(
@@ -76,7 +80,7 @@ TABLE: dict[str, Degradation] = {
             'blend': Parameter(0, 0.8, 0, 1),
             'veil': Parameter(0, 0.12, 0, 1),
         },
-        stage=12,
+        task='derain', stage=12,
     ),
     'snow': Degradation(
         snow.snow,
@@ -89,12 +93,35 @@ TABLE: dict[str, Degradation] = {
             'drift': Parameter(0, 0.2, 0, 1),
             'colour': Parameter(0.9, 1.0, 0, 1),
         },
-        stage=14,
+        task='desnow', stage=14,
+    ),
+    'raindrops': Degradation(
+        raindrops.raindrops,
+        {
+            'count': Parameter(2, 12, 0, 200),
+            'size': Parameter(4, 14, 1, 200),
+            'defocus': Parameter(0.5, 3.0, 0, 50),
+            'opacity': Parameter(0.7, 1.0, 0, 1),
+        },
+        task='deraindrop', stage=20,
+    ),
+    'underwater': Degradation(
+        underwater.underwater,
+        {
+            'distance': Parameter(0.3, 1.4, 0, 20),
+            'turbidity': Parameter(0.2, 1.2, 0, 20),
+            'blue': Parameter(0, 1, 0, 1),
+            'glow': Parameter(0.4, 0.9, 0, 2),
+            'soften': Parameter(0, 1.5, 0, 20),
+            'horizon': Parameter(0.1, 0.6, 0, 1),
+            'relief': Parameter(0, 0.25, 0, 1),
+        },
+        task='underwater', stage=22, windowed=True,
     ),
     'defocus_blur': Degradation(
         blur.defocus_blur,
         {'radius': Parameter(1.0, 5.0, 0, 40), 'gamma': Parameter(1.0, 2.2, 1, 3)},
-        stage=30,
+        task='deblur', stage=30,
         margin=8,
     ),
     'motion_blur': Degradation(
@@ -104,7 +131,7 @@ TABLE: dict[str, Degradation] = {
             'bend': Parameter(0, 2.5, 0, 20),
             'gamma': Parameter(1.0, 2.2, 1, 3),
         },
-        stage=32,
+        task='deblur', stage=32,
         margin=16,
     ),
     'low_light': Degradation(
@@ -116,10 +143,12 @@ TABLE: dict[str, Degradation] = {
             'shot': Parameter(0.00002, 0.0006, 0, 1),
             'read': Parameter(0.0002, 0.002, 0, 1),
         },
-        stage=40,
+        task='enhance', stage=40,
         windowed=True,
     ),
-    'poisson_noise': Degradation(noise.poisson_noise, {'photons': Parameter(30, 600, 1, 1e7)}, stage=42),
+    'poisson_noise': Degradation(
+        noise.poisson_noise, {'photons': Parameter(30, 600, 1, 1e7)}, task='denoise', stage=42
+    ),
     'camera_noise': Degradation(
         noise.camera_noise,
         {
@@ -127,11 +156,52 @@ TABLE: dict[str, Degradation] = {
             'read': Parameter(0.001, 0.02, 0, 1),
             'grain': Parameter(0, 0.9, 0, 10),
         },
-        stage=44,
+        task='denoise', stage=44,
     ),
-    'gaussian_noise': Degradation(noise.gaussian_noise, {'sigma': Parameter(5, 55, 0, 1000)}, stage=46),
-    'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, stage=50),
+    'gaussian_noise': Degradation(noise.gaussian_noise, {'sigma': Parameter(5, 55, 0, 1000)}, task='denoise', stage=46),
+    'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, task='dejpeg', stage=50),
 }
+
+CDD11_PARAMETERS: dict[str, dict[str, Parameter]] = {
+    'low': {'gamma': Parameter(2, 3, 1, 10), 'noise': Parameter(0.03, 0.08, 0, 1)},
+    'rain': {
+        'rain_angle': Parameter(-12, 12, -90, 90),
+        'rain_length': Parameter(25, 90, 1, 400),
+        'rain_width': Parameter(1.2, 2.5, 0.5, 30),
+        'rain_density': Parameter(2.5, 6, 0, 20),
+        'rain_brightness': Parameter(0.05, 0.1, 0, 1),
+    },
+    'snow': {
+        'snow_size': Parameter(1.0, 3.5, 0.3, 50),
+        'snow_density': Parameter(0.004, 0.04, 0, 1),
+        'snow_opacity': Parameter(0.7, 1.0, 0, 1),
+        'snow_trail': Parameter(0, 10, 0, 200),
+        'snow_angle': Parameter(-70, 70, -90, 90),
+        'snow_drift': Parameter(0, 0.25, 0, 1),
+    },
+    'haze': {
+        'beta': Parameter(1, 2, 0, 20),
+        'airlight': Parameter(0.6, 0.9, 0, 1),
+        'horizon': Parameter(0.1, 0.6, 0, 1),
+        'relief': Parameter(0, 0.25, 0, 1),
+    },
+}
+"""The published ranges (gamma, noise, beta, airlight), and those of the maps that are generated in place of its own."""
+
+for _kind in cdd11.TYPES:
+    TABLE[f'cdd11_{_kind}'] = Degradation(
+        partial(cdd11.synthesise, kind=_kind),
+        {key: row for part in _kind.split('_') for key, row in CDD11_PARAMETERS[part].items()},
+        task=_kind, stage=10, margin=12 if 'haze' in _kind else 0, windowed='haze' in _kind,
+    )
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    'cdd11': tuple(f'cdd11_{kind}' for kind in cdd11.TYPES),
+    'cdd11_single': tuple(f'cdd11_{kind}' for kind in cdd11.TYPES if kind.count('_') == 0),
+    'cdd11_double': tuple(f'cdd11_{kind}' for kind in cdd11.TYPES if kind.count('_') == 1),
+    'cdd11_triple': tuple(f'cdd11_{kind}' for kind in cdd11.TYPES if kind.count('_') == 2),
+}
+"""Names that stand for several rows, each of them equally often."""
 
 
 def lookup(name: str) -> Degradation:

@@ -1,0 +1,206 @@
+"""The composite degradations of CDD11 by its published recipe.
+
+Order: low light, rain, snow, haze (Guo et al., "OneRestore", ECCV 2024, and the data set's published generator). The
+four formulas take their maps as arguments and keep the dtype of the image; nothing is clipped but low light and haze,
+as published. Without the data set's maps, :func:`synthesise` generates plausible ones.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+
+from .depth import WHOLE, generate_depth, guided_filter
+from .rain import streak_mask
+from .snow import snow_mask
+
+TYPES = (
+    'low', 'haze', 'rain', 'snow', 'low_haze', 'low_rain', 'low_snow', 'haze_rain', 'haze_snow', 'low_haze_rain',
+    'low_haze_snow',
+)  # fmt: skip
+"""The eleven folders of the data set."""
+
+GREY = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey image (ITU-R BT.601)."""
+
+
+def fit(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Resize a map to the height and width of ``shape`` (bilinear), if they differ."""
+    if array.shape[:2] == tuple(shape[:2]):
+        return array
+    return cv2.resize(array, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def as_layer(array: np.ndarray) -> np.ndarray:
+    """``(h, w)`` or ``(h, w, c)`` -> something that broadcasts over colour."""
+    return array[:, :, None] if array.ndim == 2 else array
+
+
+def illumination_of(
+    image: np.ndarray, illumination: np.ndarray, grey_weights: tuple[float, float, float] = GREY
+) -> np.ndarray:
+    """L of the recipe: the grey image through a 3x3 guided filter (epsilon 0.01) with the illumination map as guide.
+
+    Args:
+        image: ``(h, w, 3)`` RGB in [0, 1].
+        illumination: ``(h, w)`` in [0, 1].
+        grey_weights: how grey is made. The published generator reads its files as BGR and converts them as RGB, which
+            comes to ``(0.114, 0.587, 0.299)`` here.
+
+    Returns:
+        ``(h, w)`` float64. At least 1e-7, where the formula would divide by zero.
+    """
+    grey = image.astype(np.float64) @ np.asarray(grey_weights)
+    # float64: the filter subtracts nearly equal squares, and L is divided by afterwards
+    light = guided_filter(fit(illumination, image.shape).astype(np.float64), grey, size=3, epsilon=0.01)
+    return np.maximum(light, 1e-7)
+
+
+def add_low_light(
+    image: np.ndarray,
+    illumination: np.ndarray,
+    *,
+    gamma: float,
+    noise: float,
+    rng: np.random.Generator,
+    grey_weights: tuple[float, float, float] = GREY,
+) -> np.ndarray:
+    """``clip(R L^gamma + N(0, noise))`` with ``R = I / L``.
+
+    Args:
+        image: ``(h, w, 3)`` RGB in [0, 1].
+        illumination: ``(h, w)`` map in [0, 1].
+        gamma: 2 to 3 in the data set.
+        noise: deviation of the noise, 0.03 to 0.08 in the data set.
+        rng: source of the noise: one ``standard_normal(image.shape, float32)``.
+        grey_weights: see :func:`illumination_of`.
+    """
+    light = illumination_of(image, illumination, grey_weights)
+    dark = image * (light ** (gamma - 1)).astype(image.dtype)[:, :, None]  # R L^gamma = I L^(gamma - 1)
+    dark += noise * rng.standard_normal(image.shape, dtype=np.float32)
+    return np.clip(dark, 0, 1, out=dark)
+
+
+def add_rain(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``I + mask``, not clipped. The mask is ``(h, w)`` or ``(h, w, 3)`` and is resized to the image."""
+    return image + as_layer(fit(mask, image.shape)).astype(image.dtype)
+
+
+def add_snow(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """``I (1 - m) + m``, not clipped. The mask is ``(h, w)`` or ``(h, w, 3)`` and is resized to the image."""
+    mask = as_layer(fit(mask, image.shape)).astype(image.dtype)
+    return image * (1 - mask) + mask
+
+
+def add_haze(image: np.ndarray, depth: np.ndarray, *, beta: float, airlight: float) -> np.ndarray:
+    """``clip(I t + A (1 - t))`` with ``t = exp(-min(1 - blur(depth), 0.7) beta)``, the blur being a 22x22 box.
+
+    Args:
+        image: ``(h, w, 3)`` RGB.
+        depth: ``(h, w)`` in [0, 1], bright for near.
+        beta: 1 to 2 in the data set.
+        airlight: 0.6 to 0.9 in the data set.
+    """
+    depth = fit(depth, image.shape).astype(image.dtype)
+    far = 1 - cv2.blur(depth, (22, 22)).reshape(depth.shape)
+    transmission = as_layer(np.exp(np.minimum(far, 0.7) * -beta))
+    hazy = image * transmission + airlight * (1 - transmission)
+    return np.clip(hazy, 0, 1, out=hazy)
+
+
+def composite(
+    image: np.ndarray,
+    kind: str,
+    maps: Mapping[str, np.ndarray],
+    *,
+    rng: np.random.Generator,
+    gamma: float = 2.5,
+    noise: float = 0.05,
+    beta: float = 1.5,
+    airlight: float = 0.75,
+) -> np.ndarray:
+    """One of the eleven types with given maps and parameters.
+
+    Args:
+        image: ``(h, w, 3)`` RGB in [0, 1], float32 or float64.
+        kind: one of :data:`TYPES`.
+        maps: those of ``illumination``, ``rain``, ``snow``, ``depth`` that the type needs; any size.
+        rng: source of the noise of low light.
+        gamma, noise: see :func:`add_low_light`.
+        beta, airlight: see :func:`add_haze`.
+
+    Returns:
+        array of the image's shape and dtype; types that end in rain or snow may exceed 1 until they are stored.
+
+    Raises:
+        ValueError: an unknown type or a missing map.
+    """
+    if kind not in TYPES:
+        raise ValueError(f'unknown CDD11 type {kind!r}; known are {", ".join(TYPES)}')
+    parts = kind.split('_')
+    steps = (
+        ('low', 'illumination', lambda x, m: add_low_light(x, m, gamma=gamma, noise=noise, rng=rng)),
+        ('rain', 'rain', add_rain),
+        ('snow', 'snow', add_snow),
+        ('haze', 'depth', lambda x, m: add_haze(x, m, beta=beta, airlight=airlight)),
+    )
+    for part, needed, step in steps:
+        if part in parts:
+            if needed not in maps:
+                raise ValueError(f'CDD11 type {kind} needs the map {needed!r}; given are {", ".join(maps) or "none"}')
+            image = step(image, maps[needed])
+    return image
+
+
+def generate_illumination(image: np.ndarray, *, size: int) -> np.ndarray:
+    """An illumination map as Retinex methods estimate it: the brightest channel, smoothed up to the edges.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        size: side of the smoothing window in pixels.
+
+    Returns:
+        ``(h, w)`` float32 in [0, 1].
+    """
+    brightest = image.max(axis=2)
+    return np.clip(guided_filter(brightest, brightest, size=size, epsilon=0.02), 0, 1)
+
+
+def synthesise(
+    image: np.ndarray,
+    *,
+    kind: str,
+    rng: np.random.Generator,
+    window: tuple[float, float, float, float] = WHOLE,
+    **values: float,
+) -> np.ndarray:
+    """One of the eleven types with generated maps.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        kind: one of :data:`TYPES`.
+        rng: source of the maps and the noise.
+        window: where in the whole photograph the image lies.
+        **values: of the type's parts: ``gamma``, ``noise``; ``rain_*`` and ``snow_*``, the arguments of
+            :func:`.rain.streak_mask` and :func:`.snow.snow_mask`; ``beta``, ``airlight``, ``horizon``, ``relief``.
+
+    Returns:
+        float32 image; see :func:`composite`.
+    """
+    shape, parts = image.shape[:2], kind.split('_')
+    own = {part: {key[5:]: v for key, v in values.items() if key.startswith(f'{part}_')} for part in ('rain', 'snow')}
+    makers = {
+        'low': ('illumination', lambda: generate_illumination(image, size=15)),
+        'rain': ('rain', lambda: streak_mask(shape, rng=rng, **own['rain'])),
+        'snow': ('snow', lambda: snow_mask(shape, rng=rng, **own['snow'])),
+        'haze': (
+            'depth',
+            lambda: generate_depth(
+                image, horizon=values['horizon'], relief=values['relief'], rng=rng, window=window
+            ),
+        ),
+    }
+    maps = {name: make() for part, (name, make) in makers.items() if part in parts}
+    given = {key: values[key] for key in ('gamma', 'noise', 'beta', 'airlight') if key in values}
+    return composite(image, kind, maps, rng=rng, **given)
