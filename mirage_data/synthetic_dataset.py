@@ -16,7 +16,7 @@ from mirage_data.crops import Window, augmentation_from_options, centre_window, 
 from mirage_data.degradations.compose import Entry, degrade_entry, parse_recipe
 from mirage_data.degradations.depth import WHOLE
 from mirage_data.degradations.noise import to_uint8
-from mirage_data.degradations.table import lookup
+from mirage_data.degradations.parameters import lookup
 from mirage_data.image_io import to_float
 from mirage_data.image_store import open_store
 from mirage_data.sample import Index, make_sample, process_rng, sample_rng, split_index

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .depth import WHOLE
-from .table import GROUPS, Window, apply, check_range, draw, lookup
+from .parameters import Window, apply, check_range, draw, lookup
+from .table import GROUPS
 
 OWN_KEYS = ('degradation', 'weight', 'probability', 'task', 'order')
 ORDERS = ('physical', 'given')
@@ -97,9 +98,10 @@ def _entry(options: Any, where: str) -> Entry:
 
 def _expand(options: Any) -> list[Any]:
     """An item that names a group, as one item for each row of it; any other item as it is."""
-    group = GROUPS.get(options.get('degradation')) if isinstance(options, Mapping) else None
-    if group is None:
+    named = options.get('degradation') if isinstance(options, Mapping) else None
+    if not isinstance(named, str) or named not in GROUPS:
         return [options]
+    group = GROUPS[named]
     ranges = {key for name in group for key in lookup(name).parameters}
     asked = [key for key in ('weight', 'probability') if key in options]
     share = {key: options[key] / len(group) for key in asked or ()} or {'weight': 1 / len(group)}

@@ -4,14 +4,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from . import blur, cdd11, haze, jpeg, low_light, noise, rain, raindrops, snow, underwater
-from .depth import WHOLE
 
-Window = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -202,86 +199,3 @@ GROUPS: dict[str, tuple[str, ...]] = {
     'cdd11_triple': tuple(f'cdd11_{kind}' for kind in cdd11.TYPES if kind.count('_') == 2),
 }
 """Names that stand for several rows, each of them equally often."""
-
-
-def lookup(name: str) -> Degradation:
-    """The row called ``name``.
-
-    Raises:
-        ValueError: there is none.
-    """
-    try:
-        return TABLE[name]
-    except (KeyError, TypeError):
-        raise ValueError(f'unknown degradation {name!r}; known are {", ".join(sorted(TABLE))}') from None
-
-
-def check_range(name: str, key: str, asked: Any) -> tuple[float, ...] | tuple[float, float]:
-    """Check what a recipe asks for one parameter; returns ``(low, high)``.
-
-    Args:
-        name: degradation.
-        key: its parameter.
-        asked: a number, ``[low, high]``.
-
-    Raises:
-        ValueError: no such parameter, not a number or pair of numbers, or outside what is allowed.
-    """
-    parameters = lookup(name).parameters
-    if key not in parameters:
-        raise ValueError(f'{name}: unknown parameter {key!r}; allowed are {", ".join(parameters) or "none"}')
-    pair = list(asked) if isinstance(asked, (list, tuple)) else [asked, asked]
-    if len(pair) != 2 or not all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in pair):
-        raise ValueError(f'{name}: {key} must be a number or [low, high], found {asked!r}')
-    low, high = pair
-    row = parameters[key]
-    if not row.least <= low <= high <= row.most:
-        raise ValueError(f'{name}: {key} must lie in [{row.least:g}, {row.most:g}] with low <= high, found {asked!r}')
-    return low, high
-
-
-def draw(name: str, rng: np.random.Generator, ranges: Mapping[str, Any] | None = None) -> dict[str, float]:
-    """Draw one value for every parameter of a degradation.
-
-    A parameter takes one number of the generator whether or not its range is a single value, so narrowing one range
-    leaves the values of the others as they were.
-
-    Args:
-        name: row of the table.
-        rng: source of the values.
-        ranges: parameter -> number or ``[low, high]``; the table's own ranges where absent.
-
-    Returns:
-        parameter -> Python float or int, in the table's order.
-
-    Raises:
-        ValueError: unknown name or parameter, or a range outside what is allowed.
-    """
-    ranges = ranges or {}
-    asked = {key: check_range(name, key, value) for key, value in ranges.items()}
-    values: dict[str, float] = {}
-    for key, row in lookup(name).parameters.items():
-        low, high = asked.get(key, (row.low, row.high))
-        share = rng.random()
-        values[key] = int(low + share * (high - low + 1)) if row.whole else float(low + share * (high - low))
-    return values
-
-
-def apply(
-    name: str, image: np.ndarray, params: Mapping[str, Any], rng: np.random.Generator, window: Window = WHOLE
-) -> np.ndarray:
-    """Degrade an image with given parameters.
-
-    Args:
-        name: row of the table.
-        image: ``(h, w, 3)`` float32 RGB in [0, 1]; not changed.
-        params: every parameter of the row.
-        rng: source of whatever the parameters leave open (the noise, the place of each streak).
-        window: top, bottom, left, right of the image within its photograph, as shares.
-
-    Returns:
-        ``(h, w, 3)`` float32.
-    """
-    row = lookup(name)
-    place = {'window': window} if row.windowed else {}
-    return row.function(image, **params, **place, rng=rng)
