@@ -1,0 +1,139 @@
+"""Measure restored pictures of any program against their ground truth, by the same code as a test run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from mirage_data.crops import centre_window
+from mirage_data.image_io import list_names, read_rgb, to_float
+from mirage_data.pairing import match_pairs
+
+from . import metrics
+
+#: Metrics by name: function of (restored, ground truth, channel), and whether it needs a ground truth.
+_MEASURES: dict[str, tuple[Callable, bool]] = {
+    'psnr': (metrics.psnr, True),
+    'ssim': (metrics.ssim, True),
+    'lpips': (lambda restored, gt, channel: metrics.perceptual_distance(restored, gt), True),
+    'niqe': (lambda restored, gt, channel: metrics.naturalness(restored), False),
+}
+METRIC_NAMES = tuple(_MEASURES)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a folder of pictures.
+
+    Args:
+        images: Figures of each picture by its name, in order.
+        unpaired: Restored pictures without a ground truth and ground truths without a restored picture, by name.
+        protocol: How the figures were made, as a test run writes it into `results.json`.
+    """
+
+    images: Mapping[str, Mapping[str, float]]
+    unpaired: tuple[str, ...]
+    protocol: Mapping
+
+    @property
+    def mean(self) -> dict[str, float]:
+        """Mean of every metric over the pictures."""
+        names = next(iter(self.images.values()))
+        return {name: float(np.mean([values[name] for values in self.images.values()])) for name in names}
+
+
+def evaluate_folders(
+    restored: str | Path,
+    gt: str | Path | None,
+    names: Sequence[str] = ('psnr', 'ssim'),
+    *,
+    channel: str = 'rgb',
+    crop_multiple: int = 16,
+    pairing: str = 'same_name',
+    suffix: str = '',
+    progress: bool = False,
+) -> Evaluation:
+    """Compare the pictures of one folder with those of another.
+
+    Args:
+        restored: Folder of restored pictures.
+        gt: Folder of the ground truth; None if all metrics do without.
+        names: Metrics, of `METRIC_NAMES`.
+        channel: 'rgb', or 'y' for the luma of BT.601; for PSNR and SSIM.
+        crop_multiple: Both pictures are centre-cropped to a multiple of it; the paper: 16, for CDD11 1. A restored
+            picture may be cropped already.
+        pairing: Rule of `mirage_data.pairing` that finds the ground truth of a restored picture's name.
+        suffix: End of the restored names (before the extension) that the ground truth's lack, such as `_restored`.
+        progress: Show a progress bar.
+
+    Raises:
+        ValueError: An unknown metric or rule, no pair at all, pictures of different size (named), or a metric that is
+            not installed (`metrics.MetricUnavailableError`).
+    """
+    _check(names, gt, channel, crop_multiple)
+    pairs, unpaired = _pairs(Path(restored), None if gt is None else Path(gt), pairing, suffix)
+    images = {}
+    for name, path, gt_path in tqdm(pairs, desc='evaluating', unit='image', disable=not progress):
+        image, truth = _load(path, gt_path, crop_multiple)
+        try:
+            images[name] = {metric: _MEASURES[metric][0](image, truth, channel) for metric in names}
+        except ValueError as error:
+            raise ValueError(f'{path}: {error}') from error
+    types = {'psnr': 'psnr_float', 'ssim': 'ssim_float', 'lpips': 'lpips', 'niqe': 'calculate_niqe'}
+    options = {n: {'type': types[n], **({'channel': channel} if n in ('psnr', 'ssim') else {})} for n in names}
+    protocol = {'metrics': options, 'crop_multiple': crop_multiple if crop_multiple > 1 else 0, 'from': 'picture files'}
+    return Evaluation(images, tuple(unpaired), protocol)
+
+
+def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multiple: int) -> None:
+    if not names or any(name not in _MEASURES for name in names):
+        raise ValueError(f'metrics {", ".join(names) or "(none)"}: allowed are {", ".join(METRIC_NAMES)}')
+    if channel not in metrics.CHANNELS:
+        raise ValueError(f"channel is '{channel}'; allowed are {', '.join(metrics.CHANNELS)}")
+    if crop_multiple < 1:
+        raise ValueError(f'crop_multiple is {crop_multiple}; it must be at least 1 (no cropping)')
+    needy = [name for name in names if _MEASURES[name][1]]
+    if gt is None and needy:
+        raise ValueError(f'{", ".join(needy)} need a ground truth folder; without one only niqe can be measured')
+    for name in names:
+        metrics.require_available(name)
+
+
+def _pairs(restored: Path, gt: Path | None, rule: str, suffix: str) -> tuple[list[tuple[str, Path, Path | None]], list]:
+    found = list_names(restored, recursive=True)
+    if suffix:
+        found = [name for name in found if Path(name).stem.endswith(suffix)]
+    if not found:
+        raise ValueError(f'{restored}: no pictures' + (f' whose names end in {suffix!r}' if suffix else ''))
+    if gt is None:
+        return [(name, restored / name, None) for name in found], []
+    bare = {str(Path(n).with_name(Path(n).stem.removesuffix(suffix) + Path(n).suffix).as_posix()): n for n in found}
+    truths = list_names(gt, recursive=True)
+    pairs, lonely, lonely_gt = match_pairs(list(bare), truths, rule)
+    if not pairs:
+        example = truths[0] if truths else 'no pictures at all'
+        raise ValueError(
+            f'no picture of {restored} (such as {found[0]}) has a ground truth in {gt} (which has {example}) by the '
+            f'rule {rule!r}; a restored name may have a suffix that is to be ignored'
+        )
+    return [(bare[a], restored / bare[a], gt / b) for a, b in pairs], [*(bare[n] for n in lonely), *lonely_gt]
+
+
+def _load(path: Path, gt_path: Path | None, multiple: int) -> tuple[np.ndarray, np.ndarray | None]:
+    image = to_float(read_rgb(path))
+    window = centre_window(*image.shape[:2], multiple, str(path))
+    if gt_path is None:
+        return window.of(image), None
+    truth = to_float(read_rgb(gt_path))
+    gt_window = centre_window(*truth.shape[:2], multiple, str(gt_path))
+    cropped = (gt_window.height, gt_window.width)
+    if image.shape[:2] not in (truth.shape[:2], cropped):
+        raise ValueError(
+            f'{path} has {image.shape[1]}x{image.shape[0]} pixels, its ground truth {gt_path} '
+            f'{truth.shape[1]}x{truth.shape[0]}; they must be of one size'
+        )
+    return window.of(image), gt_window.of(truth)

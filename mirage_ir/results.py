@@ -1,0 +1,203 @@
+"""One's own results as rows of the paper's tables, from the `results.json` of any number of test runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_tables
+
+#: The metric that the paper's figures were made with, by the name of its column.
+PAPER_METRICS = {'psnr': 'psnr_float', 'ssim': 'ssim_float', 'lpips': 'lpips'}
+_DIGITS = {'psnr': 2, 'memory_mb': 0, 'params_m': 2, 'flops_g': 2}  # others: 3
+_HIGHER_IS_BETTER = ('psnr', 'ssim')
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test run left behind.
+
+    Args:
+        name: Name of the run.
+        scores: `scores[data set][metric]`.
+        images: Number of images by data set.
+        protocol: How the figures were made, as the run wrote it.
+        weights: File of the weights.
+    """
+
+    name: str
+    scores: Mapping[str, Mapping[str, float]]
+    images: Mapping[str, int] = field(default_factory=dict)
+    protocol: Mapping = field(default_factory=dict)
+    weights: str | None = None
+
+
+def load_result(path: str | Path) -> Result:
+    """Read `results.json`, given the file or the folder of a test run.
+
+    A data set that was tested with several tasks becomes one column per task: `CDD11` with `low_haze` is
+    `CDD11_low_haze`, `BSD68` with `denoise_25` is `BSD68_25`.
+
+    Raises:
+        ValueError: No such file, or one that is not a result; the message names it.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / 'results.json'
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        entries = [dict(entry) for entry in content['rows']]
+        several = {e['dataset'] for e in entries if sum(o['dataset'] == e['dataset'] for o in entries) > 1}
+        scores, images = {}, {}
+        for entry in entries:
+            name, task, count = entry.pop('dataset'), entry.pop('task', ''), entry.pop('images', 0)
+            column = f'{name}_{task.removeprefix("denoise_")}' if name in several else name
+            scores[column] = {metric: float(value) for metric, value in entry.items()}
+            images[column] = count
+        return Result(content['name'], scores, images, content.get('protocol') or {}, content.get('weights'))
+    except FileNotFoundError:
+        raise ValueError(f'{file}: not found; a test run leaves results/NAME/results.json') from None
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f'{file}: not the results of a test run ({type(error).__name__}: {error})') from None
+
+
+def table_for(result: Result) -> PaperTable:
+    """The table whose data sets are most like those of a result.
+
+    Raises:
+        ValueError: No table has any of them.
+    """
+    measured = set(result.scores)
+
+    def likeness(table: PaperTable) -> float:
+        return len(measured & set(table.data_sets)) / len(measured | set(table.data_sets))
+
+    candidates = [table for table in published_tables() if not table.average_of]
+    best = max(candidates, key=likeness)
+    if not likeness(best):
+        known = sorted({name for table in candidates for name in table.data_sets})
+        raise ValueError(
+            f'{result.name}: no table has the data sets {", ".join(sorted(measured))}; known names: {", ".join(known)}'
+        )
+    return best
+
+
+def own_row(result: Result, table: PaperTable, metric_keys: Mapping[str, str] | None = None) -> TableRow:
+    """A result as a row of a table.
+
+    Args:
+        result: The result.
+        table: The table.
+        metric_keys: Which of the run's metrics stands for one of the table's, as {'psnr': 'psnr_y'}; by default the
+            one of the same name.
+
+    Returns:
+        The row; its average is there only when every data set of the table was measured.
+
+    Raises:
+        ValueError: `metric_keys` names a metric that the run does not have.
+    """
+    keys = {metric: (metric_keys or {}).get(metric, metric) for metric in table.metrics}
+    have = {metric for values in result.scores.values() for metric in values}
+    for metric, key in (metric_keys or {}).items():
+        if key not in have:
+            raise ValueError(f'{result.name}: has no metric {key!r} (for {metric}); it has {", ".join(sorted(have))}')
+    scores: dict[str, dict[str, float]] = {
+        column: {m: result.scores[column][k] for m, k in keys.items() if k in result.scores[column]}
+        for column in table.data_sets
+        if column in result.scores
+    }
+    if AVERAGE in table.columns:
+        scores[AVERAGE] = {
+            metric: sum(scores[column][metric] for column in table.data_sets) / len(table.data_sets)
+            for metric in table.metrics
+            if all(metric in scores.get(column, {}) for column in table.data_sets)
+        }
+    # Whoever names a metric has chosen it for the comparison.
+    other = tuple(m for m in table.metrics if m not in (metric_keys or {}) and not _is_the_papers(result, m))
+    return TableRow(result.name, scores, own=True, incomparable=other)
+
+
+def _is_the_papers(result: Result, metric: str) -> bool:
+    options = (result.protocol.get('metrics') or {}).get(metric)
+    if not options or metric not in PAPER_METRICS:
+        return True  # the run does not say, or the figure has one definition only
+    return options.get('type') == PAPER_METRICS[metric] and options.get('channel', 'rgb') == 'rgb'
+
+
+def difference(row: TableRow, reference: TableRow) -> TableRow:
+    """What a row has over another one, where both have a figure of the same definition."""
+    scores = {
+        column: {
+            m: v - reference.scores[column][m]
+            for m, v in values.items()
+            if m in reference.scores[column] and m not in row.incomparable
+        }
+        for column, values in row.scores.items()
+        if column in reference.scores
+    }
+    return TableRow(f'{row.method} - {reference.method}', scores, own=True)
+
+
+def best_cells(rows: Sequence[TableRow], table: PaperTable) -> set[tuple[str, str, float]]:
+    """(column, metric, printed value) of the best figures; assisted methods do not compete, as in the paper."""
+    best = set()
+    for column in table.columns:
+        for metric in table.metrics:
+            values = [
+                rounded(metric, row.scores[column][metric])
+                for row in rows
+                if row.group != ASSISTED and metric in row.scores.get(column, {}) and metric not in row.incomparable
+            ]
+            values = [value for value in values if not math.isnan(value)]
+            if values:
+                best.add((column, metric, max(values) if metric in _HIGHER_IS_BETTER else min(values)))
+    return best
+
+
+def rounded(metric: str, value: float) -> float:
+    """A figure with the digits that the paper prints."""
+    return round(value, _DIGITS.get(metric, 3))
+
+
+def shown(metric: str, value: float | None, signed: bool = False) -> str:
+    """A figure as text; '-' where there is none."""
+    if value is None:
+        return '-'
+    return f'{value:{"+" if signed else ""}.{_DIGITS.get(metric, 3)}f}'
+
+
+def protocol_notes(
+    results: Sequence[Result], table: PaperTable, metric_keys: Mapping[str, str] | None = None
+) -> list[str]:
+    """Sentences below a table: how the figures were made, and where they cannot be compared."""
+    notes = [f'Published rows: MIRAGE (ICLR 2026), Table {table.number}, as printed there.']
+    for result in results:
+        options = result.protocol.get('metrics') or {}
+        have = {key for values in result.scores.values() for key in values}
+        used = []
+        for metric in table.metrics:
+            key = (metric_keys or {}).get(metric, metric)
+            if key in have:
+                kind = dict(options.get(key) or {})
+                name = kind.pop('type', 'unknown')
+                extras = ', '.join(f'{k} {v}' for k, v in kind.items() if k != 'better')
+                used.append(f'{metric} by {name}' + (f' ({extras})' if extras else ''))
+        rest = [f'{key} {value}' for key, value in result.protocol.items() if key != 'metrics']
+        counts = ', '.join(f'{c} {result.images[c]}' for c in table.data_sets if result.images.get(c))
+        weights = [f'weights {result.weights}'] if result.weights else []
+        notes.append(f'{result.name}: {"; ".join([*used, *rest, *weights, f"images: {counts}"])}.')
+        other = [m for m in own_row(result, table, metric_keys).incomparable if m in have]
+        if other:
+            notes.append(
+                f"{result.name}: {' and '.join(other)} by another definition than the paper's, so not compared with it."
+            )
+        crop = result.protocol.get('crop_multiple')
+        if crop not in (None, table.crop_multiple):
+            notes.append(
+                f'{result.name}: cropped to a multiple of {crop}, the paper: {table.crop_multiple} (0 is no cropping).'
+            )
+    return notes

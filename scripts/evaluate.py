@@ -1,0 +1,61 @@
+"""Measure pictures made by any program with the paper's metrics.
+
+    python scripts/evaluate.py --restored DIR --gt DIR
+    python scripts/evaluate.py --restored DIR --gt DIR --metrics psnr ssim lpips niqe --channel y --json results/mine
+
+With --json FOLDER the figures also become a results.json that scripts/results_table.py reads beside those of test runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mirage_ir import evaluation, validation_report
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--restored', required=True, help='folder of restored pictures')
+    parser.add_argument('--gt', help='folder of the ground truth; not needed for niqe alone')
+    parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
+    parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
+    parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
+    parser.add_argument('--pairing', default='same_name', help='rule that pairs the names (mirage_data/pairing.py)')
+    parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
+    parser.add_argument('--json', type=Path, metavar='FOLDER', help='also write results.json and images_*.csv there')
+    parser.add_argument('--name', default='', help='name of the data set in the results (default: of the GT folder)')
+    parser.add_argument('--task', default='restore', help='task in the results')
+    arguments = parser.parse_args(argv)
+    try:
+        result = evaluation.evaluate_folders(
+            arguments.restored, arguments.gt, arguments.metrics, channel=arguments.channel,
+            crop_multiple=arguments.crop_multiple, pairing=arguments.pairing, suffix=arguments.suffix, progress=True,
+        )  # fmt: skip
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    name = arguments.name or Path(arguments.gt or arguments.restored).resolve().name
+    scores = [
+        validation_report.ImageScore(index, image, arguments.task, values)
+        for index, (image, values) in enumerate(result.images.items())
+    ]
+    for score in scores:
+        print(f'{score.name}  ' + '  '.join(f'{key} {value:.4f}' for key, value in score.values.items()))
+    rows = validation_report.rows_of(name, scores)
+    print(validation_report.table(rows))
+    if result.unpaired:
+        more = ', ...' if len(result.unpaired) > 5 else ''
+        print(f'{len(result.unpaired)} without a partner, left out: {", ".join(result.unpaired[:5])}{more}')
+    if arguments.json:
+        label = arguments.json.resolve().name
+        validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
+        validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

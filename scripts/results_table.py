@@ -1,0 +1,79 @@
+"""The paper's tables with one's own results in them.
+
+    python scripts/results_table.py results/test_5deg results/test_5deg_small
+    python scripts/results_table.py results/test_weather_small --metric psnr=psnr_y --metric ssim=ssim_y
+    python scripts/results_table.py --table 1 --format latex --out table1.tex
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mirage_ir import published, results, table_text
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', nargs='*', help='results.json, or the folder of a test run')
+    parser.add_argument('--table', help='number of the table; by default the one that has the data sets of the results')
+    parser.add_argument('--format', choices=tuple(table_text.FORMATS), default='markdown')
+    parser.add_argument('--against', metavar='METHOD', help='published row for the differences (default: MIRAGE-T, or '
+                        'MIRAGE-S for runs with "small" in their name and where the table has no MIRAGE-T)')
+    parser.add_argument('--metric', action='append', default=[], metavar='PSNR=KEY',
+                        help="take a figure from another of the run's metrics, as psnr=psnr_y")
+    parser.add_argument('--own-only', action='store_true', help='of the published rows, show the compared ones alone')
+    parser.add_argument('--out', type=Path, help='file to write; by default the table is printed')
+    arguments = parser.parse_args(argv)
+    try:
+        text = make(arguments)
+    except ValueError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    if arguments.out:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        arguments.out.write_text(text, encoding='utf-8')
+    else:
+        print(text, end='')
+    return 0
+
+
+def make(arguments: argparse.Namespace) -> str:
+    """The text of all tables that the results belong to."""
+    keys = dict(_split(word) for word in arguments.metric)
+    loaded = [results.load_result(path) for path in arguments.results]
+    if not loaded and not arguments.table:
+        raise ValueError('name at least one result, or a --table to print the published rows')
+    groups: dict[str, list[results.Result]] = {arguments.table: loaded} if arguments.table else {}
+    if not arguments.table:
+        for result in loaded:
+            groups.setdefault(results.table_for(result).number, []).append(result)
+    texts = []
+    for number, members in groups.items():
+        table = published.published_table(number)
+        own = [results.own_row(result, table, keys) for result in members]
+        references = [table.row(arguments.against or _default_reference(result, table)) for result in members]
+        differences = [results.difference(a, b) for a, b in zip(own, references, strict=True)]
+        shown = [row for row in table.rows if not arguments.own_only or row in references]
+        notes = results.protocol_notes(members, table, keys)
+        texts.append(table_text.FORMATS[arguments.format](table, [*shown, *own], differences, notes))
+    return '\n'.join(texts)
+
+
+def _split(word: str) -> tuple[str, str]:
+    metric, sign, key = word.partition('=')
+    if not sign or not metric or not key:
+        raise ValueError(f'--metric {word}: written as COLUMN=KEY, for example psnr=psnr_y')
+    return metric, key
+
+
+def _default_reference(result: results.Result, table: published.PaperTable) -> str:
+    methods = [row.method for row in table.rows]
+    return 'MIRAGE-S' if 'MIRAGE-T' not in methods or 'small' in result.name and 'MIRAGE-S' in methods else 'MIRAGE-T'
+
+
+if __name__ == '__main__':
+    sys.exit(main())
