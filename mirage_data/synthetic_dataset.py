@@ -3,163 +3,151 @@
 from __future__ import annotations
 
 import json
-import re
 import zlib
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.utils.data
 
-from mirage_data.crops import Window, augmentation_from_options, centre_window, dihedral, draw_dihedral, random_window
+from mirage_data.crops import Window, dihedral, draw_dihedral
 from mirage_data.degradations.compose import Entry, degrade_entry, parse_recipe
 from mirage_data.degradations.depth import WHOLE
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.degradations.parameters import lookup
 from mirage_data.image_io import to_float
 from mirage_data.image_store import open_store
-from mirage_data.sample import Index, make_sample, process_rng, sample_rng, split_index
+from mirage_data.pair_list import places_of_list
+from mirage_data.sample import make_sample
+from mirage_data.task_dataset import TaskDataset
 
-BASICSR_SUFFIX = re.compile(r'\s+\(\d+,\s*\d+(,\s*\d+)?\)(\s+\d+)?$')
-"""What BasicSR's list files write behind a name: ``name.png (h,w,c)``, in an LMDB's also the compression level."""
 
-
-class SyntheticDegradationDataset(torch.utils.data.Dataset):
+class SyntheticDegradationDataset(TaskDataset):
     """Clean photographs, degraded by a recipe when they are asked for.
 
-    In training (``phase: train``, the default) a sample is a random crop, flipped or turned, then degraded at the
-    crop's size. What comes from beyond the crop is kept: a blur reads a margin around it, haze and uneven light get
-    their share of a depth and a light that span the whole photograph. Flips come before the degradation, so that rain
-    falls downwards; where the place in the photograph matters (haze, low light) only left and right are exchanged.
+    In training a sample is a random crop, flipped or turned, then degraded at the crop's size. What comes from beyond
+    the crop is kept: a blur reads a margin around it, haze and uneven light get their share of a depth and a light
+    that span the whole photograph. Flips come before the degradation, so that rain falls downwards; where the place in
+    the photograph matters (haze, low light) only left and right are exchanged.
 
-    In validation and test a sample is the whole photograph, degraded by a generator seeded with its name: the same
-    picture in every run, whatever else is in the folder.
+    In validation and test a sample is the centre of the photograph (a multiple of 16), degraded by a generator seeded
+    with the file's name: the same picture in every run, whatever else is in the folder.
+
+    Example of the options::
+
+        type: SyntheticDegradationDataset
+        dataroot_gt: datasets/photographs
+        gt_size: 128
+        recipe:
+          - {degradation: gaussian_noise, sigma: [5, 55], weight: 2}
+          - {degradation: [haze, rain], rain: {density: [0.1, 0.4]}}
+          - {degradation: cdd11}
 
     Args:
-        opt: the options of a ``datasets:`` entry:
+        opt: `dataroot_gt` (a folder or LMDB of clean photographs, or a list of them) and `recipe` (see
+            `mirage_data.degradations.parse_recipe`); optional `meta_info_file` (a list of the photographs to use; for
+            several roots a list of such files, null where all are used), `io_backend`, `recursive` (true), `task`
+            (instead of the recipe's names), `quantize` (true: round the degraded image to 8 bits, as a file would),
+            `return_record` (false; true adds `record`, every drawn parameter as JSON text), and what `TaskDataset`
+            reads.
 
-            - ``dataroot_gt``: folder or LMDB of clean photographs, or a list of them,
-            - ``recipe``: see :func:`mirage_data.degradations.parse_recipe`,
-            - ``gt_size``: side of the training crop in pixels,
-            - ``io_backend``: ``{type: disk}`` or ``{type: lmdb}``; without it a name ending in ``.lmdb`` decides,
-            - ``meta_info_file``: text file naming the photographs to use, one a line, relative to ``dataroot_gt``;
-              all of them where absent,
-            - ``recursive``: also take photographs from folders below (default true),
-            - ``use_hflip``, ``use_rot``, ``augment``: see :func:`mirage_data.crops.augmentation_from_options`,
-            - ``crop_multiple``: in validation, crop the centre to a multiple of this (default 1: whole),
-            - ``quantize``: round the degraded image to 8 bits as a file would (default true),
-            - ``return_record``: add ``record``, the drawn parameters as JSON text (default false),
-            - ``phase``, ``manual_seed``, ``task`` (overrides the recipe's task names).
+    Items: as in `PairedTaskDataset`; `lq_path` and `gt_path` are both the clean file's.
 
     Raises:
-        ValueError: an option that cannot work, a folder without photographs, or a name that is not there.
+        ValueError: an option that cannot work, a folder without photographs, or a recipe with a fault.
     """
 
-    samples_by_epoch = True
-
-    def __init__(self, opt: Mapping[str, Any]) -> None:
-        self.opt = opt
-        self.training = opt.get('phase', 'train') == 'train'
-        for key in ('dataroot_gt', 'recipe', *(('gt_size',) if self.training else ())):
-            if opt.get(key) is None:
-                raise ValueError(f'SyntheticDegradationDataset: the option {key} is missing')
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        for key in ('dataroot_gt', 'recipe'):
+            if not opt.get(key):
+                raise ValueError(f'{key}: missing; SyntheticDegradationDataset needs dataroot_gt and recipe')
         self.recipe = parse_recipe(opt['recipe'])
-        self.gt_size = opt.get('gt_size')
-        if self.training and (not isinstance(self.gt_size, int) or self.gt_size < 1):
-            raise ValueError(f'SyntheticDegradationDataset: gt_size must be an integer >= 1, found {self.gt_size!r}')
-        self.augmentation = augmentation_from_options(dict(opt))
-        self.manual_seed = int(opt.get('manual_seed') or 0)
-        self.crop_multiple = int(opt.get('crop_multiple') or 1)
-        self.quantize = opt.get('quantize', True)
-        roots = opt['dataroot_gt']
-        roots = list(roots) if isinstance(roots, (list, tuple)) else [roots]
-        recursive = bool(opt.get('recursive', True))
-        self.stores = [open_store(root, opt.get('io_backend'), recursive) for root in roots]
-        self.places = self._select(opt.get('meta_info_file'))
-
-    def _select(self, list_file: str | None) -> np.ndarray:
-        """(store, image within it) of every sample, as an ``(n, 2)`` array."""
-        if not list_file:
-            return np.array([(s, i) for s, store in enumerate(self.stores) for i in range(len(store.names))], np.int32)
-        index: dict[str, tuple[int, int]] = {}
-        for s, store in enumerate(self.stores):
-            for i, name in enumerate(store.names):
-                index.setdefault(name, (s, i))
-        lines = Path(list_file).read_text(encoding='utf-8').splitlines()
-        wanted = [BASICSR_SUFFIX.sub('', line.strip()) for line in lines if line.strip()]
-        absent = [name for name in wanted if name not in index]
-        if absent or not wanted:
-            roots = ', '.join(store.root for store in self.stores)
-            fault = f'{len(absent)} of its names are not in {roots}, e.g. {absent[0]}' if absent else 'it is empty'
-            raise ValueError(f'meta_info_file {list_file}: {fault}')
-        return np.array([index[name] for name in wanted], np.int32)
+        self.quantize = bool(opt.get('quantize', True))
+        roots, lists = _as_list(opt['dataroot_gt']), _as_list(opt.get('meta_info_file'))
+        if lists != [None] and len(lists) != len(roots):
+            raise ValueError(f'meta_info_file: {len(lists)} for {len(roots)} dataroot_gt; needed is one for each')
+        self.stores = [open_store(root, opt.get('io_backend'), opt.get('recursive', True)) for root in roots]
+        self.places = np.concatenate(
+            [_places(number, store, lists[number % len(lists)]) for number, store in enumerate(self.stores)]
+        )
 
     def __len__(self) -> int:
         return len(self.places)
 
-    def __getitem__(self, index: Index) -> dict[str, Any]:
-        """See the contract of all datasets in :mod:`mirage_data.sample`."""
-        epoch, position = split_index(index, len(self))
-        number, within = self.places[position].tolist()
+    def load(self, position: int, rng: np.random.Generator | None) -> dict:
+        """See `TaskDataset.load`; without a generator the file's name seeds one."""
+        number, place = self.places[position].tolist()
         store = self.stores[number]
-        path = store.path(within)
-        photograph = store.view(within)
-        if self.training:
-            rng = process_rng() if epoch is None else sample_rng(self.manual_seed, epoch, position)
-            lq, gt, record = self._crop(photograph, rng, path)
-        else:
-            lq, gt, record = self._whole(photograph, store.names[within], path)
-        task = self.opt.get('task') or record['task']
-        sample = make_sample(to_uint8(lq) if self.quantize else lq, gt, path, path, task)
+        photograph, path = store.view(place), store.path(place)
+        if rng is None:
+            name = store.names[place].encode('utf-8', 'surrogateescape')
+            rng = np.random.default_rng([self.manual_seed, zlib.crc32(name)])
+        lq, gt, record = self._pair(photograph, rng, path)
+        sample = make_sample(
+            to_uint8(lq) if self.quantize else lq, gt, path, path, self.opt.get('task') or record['task']
+        )
         if self.opt.get('return_record', False):
             sample['record'] = json.dumps(record)  # as text, since texts of any content can be batched
         return sample
 
-    def _whole(self, photograph: np.ndarray, name: str, path: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        rng = np.random.default_rng([self.manual_seed, zlib.crc32(name.encode('utf-8', 'surrogateescape'))])
-        gt = np.ascontiguousarray(centre_window(*photograph.shape[:2], self.crop_multiple, path).of(photograph))
-        lq, record = degrade_entry(to_float(gt), self.recipe.pick(rng), rng)
-        return lq, gt, record
-
-    def _crop(
+    def _pair(
         self, photograph: np.ndarray, rng: np.random.Generator, path: str
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+        """Degraded and clean image, and the record. Drawn in this order: entry, crop, flip, parameters, pixels."""
         height, width = photograph.shape[:2]
         entry = self.recipe.pick(rng)
-        inner = random_window(height, width, self.gt_size, 1, rng, path)
-        mode = draw_dihedral(self.augmentation, rng)
-        if is_placed(entry):
+        inner = self.window(height, width, rng, path)
+        mode = draw_dihedral(self.augmentation, rng) if self.train else 0
+        placed = is_placed(entry)
+        if placed:
             mode &= 1  # the ground stays at the bottom
-        top, left = max(0, inner.top - entry.margin), max(0, inner.left - entry.margin)
-        bottom = min(height, inner.top + inner.height + entry.margin)
-        right = min(width, inner.left + inner.width + entry.margin)
-        outer = Window(top, left, bottom - top, right - left)
-        window = flip_window(Window(inner.top - top, inner.left - left, *inner[2:]), outer, mode)
+        outer = widened(inner, entry.margin, height, width)
+        inside = flipped(Window(inner.top - outer.top, inner.left - outer.left, *inner[2:]), outer, mode)
         context = np.ascontiguousarray(dihedral(outer.of(photograph), mode))
-        place = WHOLE
-        if is_placed(entry):
-            place = (top / height, bottom / height, left / width, right / width)
-            if mode & 1:
-                place = (place[0], place[1], 1 - place[3], 1 - place[2])
-        lq, record = degrade_entry(to_float(context), entry, rng, place)
-        return window.of(lq), window.of(context), record
+        lq, record = degrade_entry(
+            to_float(context), entry, rng, _shares(outer, mode, height, width) if placed else WHOLE
+        )
+        return inside.of(lq), inside.of(context), record
 
 
-def flip_window(inner: Window, outer: Window, mode: int) -> Window:
-    """Where a square window lies within ``outer`` after :func:`mirage_data.crops.dihedral` of ``outer``.
+def _as_list(value: Any) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
-    Args:
-        inner: a square, its top and left counted from those of ``outer``.
-        outer: what is flipped.
-        mode: of the flip.
-    """
-    top, left, size, _ = inner
-    left = outer.width - size - left if mode & 1 else left
-    top = outer.height - size - top if mode & 2 else top
-    return Window(left, top, size, size) if mode & 4 else Window(top, left, size, size)
+
+def _places(number: int, store: Any, list_file: str | None) -> np.ndarray:
+    """``(n, 2)`` int32: the store's number and a place in it, for each photograph to use."""
+    places = places_of_list(list_file, store) if list_file else np.arange(len(store.names))
+    return np.stack([np.full(len(places), number), places], axis=1).astype(np.int32)
 
 
 def is_placed(entry: Entry) -> bool:
     """Whether a member of the entry depends on where in the photograph the crop lies."""
     return any(lookup(member.name).windowed for member in entry.members)
+
+
+def widened(window: Window, margin: int, height: int, width: int) -> Window:
+    """The window and ``margin`` pixels around it, as far as an image of ``height`` and ``width`` has them."""
+    top, left = max(0, window.top - margin), max(0, window.left - margin)
+    bottom = min(height, window.top + window.height + margin)
+    right = min(width, window.left + window.width + margin)
+    return Window(top, left, bottom - top, right - left)
+
+
+def flipped(inner: Window, outer: Window, mode: int) -> Window:
+    """Where a window of ``outer`` lies after :func:`mirage_data.crops.dihedral` with ``mode``.
+
+    Args:
+        inner: the window, its top and left counted from those of ``outer``.
+        outer: what is flipped.
+        mode: of the flip.
+    """
+    top, left, height, width = inner
+    left = outer.width - width - left if mode & 1 else left
+    top = outer.height - height - top if mode & 2 else top
+    return Window(left, top, width, height) if mode & 4 else Window(top, left, height, width)
+
+
+def _shares(window: Window, mode: int, height: int, width: int) -> tuple[float, float, float, float]:
+    """Top, bottom, left and right of a window as shares of its photograph, after a left-right flip if mode says so."""
+    top, bottom = window.top / height, (window.top + window.height) / height
+    left, right = window.left / width, (window.left + window.width) / width
+    return (top, bottom, 1 - right, 1 - left) if mode & 1 else (top, bottom, left, right)

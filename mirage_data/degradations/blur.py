@@ -1,4 +1,5 @@
 """Blur by a shaking camera or a lens out of focus."""
+
 from __future__ import annotations
 
 import cv2
@@ -61,9 +62,7 @@ def convolve(image: np.ndarray, kernel: np.ndarray, *, gamma: float = 1.0) -> np
     return blurred if gamma == 1 else cv2.pow(blurred, 1 / gamma)
 
 
-def motion_blur(
-    image: np.ndarray, *, length: float, bend: float, gamma: float, rng: np.random.Generator
-) -> np.ndarray:
+def motion_blur(image: np.ndarray, *, length: float, bend: float, gamma: float, rng: np.random.Generator) -> np.ndarray:
     """Blur along the path of a shaking camera.
 
     Args:

@@ -4,6 +4,7 @@ Order: low light, rain, snow, haze (Guo et al., "OneRestore", ECCV 2024, and the
 four formulas take their maps as arguments and keep the dtype of the image; nothing is clipped but low light and haze,
 as published. Without the data set's maps, :func:`synthesise` generates plausible ones.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -196,9 +197,7 @@ def synthesise(
         'snow': ('snow', lambda: snow_mask(shape, rng=rng, **own['snow'])),
         'haze': (
             'depth',
-            lambda: generate_depth(
-                image, horizon=values['horizon'], relief=values['relief'], rng=rng, window=window
-            ),
+            lambda: generate_depth(image, horizon=values['horizon'], relief=values['relief'], rng=rng, window=window),
         ),
     }
     maps = {name: make() for part, (name, make) in makers.items() if part in parts}

@@ -1,4 +1,5 @@
 """Recipes: which degradations a set is made of, how often each occurs, and with which parameters."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .depth import WHOLE
-from .parameters import Window, apply, check_range, draw, lookup
+from .parameters import Window, apply, check_range, draw, lookup, reach_of
 from .table import GROUPS
 
 OWN_KEYS = ('degradation', 'weight', 'probability', 'task', 'order')
@@ -35,7 +36,7 @@ class Entry:
     @property
     def margin(self) -> int:
         """Pixels around a crop that the result inside depends on."""
-        return sum(lookup(member.name).margin for member in self.members)
+        return sum(reach_of(member.name, member.ranges) for member in self.members)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
 """A plausible depth map for a photograph that has none: near at the bottom, smooth, following the objects' edges."""
+
 from __future__ import annotations
 
 import cv2

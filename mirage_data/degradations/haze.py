@@ -1,4 +1,5 @@
 """Haze by the atmospheric scattering model, over a supplied or a generated depth."""
+
 from __future__ import annotations
 
 import cv2

@@ -1,4 +1,5 @@
 """JPEG compression."""
+
 from __future__ import annotations
 
 import cv2

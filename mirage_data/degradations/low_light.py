@@ -1,4 +1,5 @@
 """Low light: a photograph taken with far too little light, with the noise that follows from it."""
+
 from __future__ import annotations
 
 import cv2

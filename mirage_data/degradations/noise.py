@@ -1,4 +1,5 @@
 """Noise: the paper's Gaussian noise on 8-bit values, photon noise, and the noise of a small camera."""
+
 from __future__ import annotations
 
 import cv2
@@ -68,9 +69,7 @@ def poisson_noise(image: np.ndarray, *, photons: float, rng: np.random.Generator
     return np.minimum(counts, 1, out=counts)
 
 
-def camera_noise(
-    image: np.ndarray, *, shot: float, read: float, grain: float, rng: np.random.Generator
-) -> np.ndarray:
+def camera_noise(image: np.ndarray, *, shot: float, read: float, grain: float, rng: np.random.Generator) -> np.ndarray:
     """Noise as it leaves a camera: signal-dependent, made in linear light, smeared by demosaicing, then tone-mapped.
 
     In linear light x the variance is ``shot * x + read ** 2``, the usual Poisson-Gaussian sensor model (Foi et al.,

@@ -1,6 +1,8 @@
 """Draw the parameters of a degradation within its ranges, and apply it by name."""
+
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,13 +26,13 @@ def lookup(name: str) -> Degradation:
         raise ValueError(f'unknown degradation {name!r}; known are {", ".join(sorted(TABLE))}') from None
 
 
-def check_range(name: str, key: str, asked: Any) -> tuple[float, ...] | tuple[float, float]:
+def check_range(name: str, key: str, asked: Any) -> tuple[float, float]:
     """Check what a recipe asks for one parameter; returns ``(low, high)``.
 
     Args:
         name: degradation.
         key: its parameter.
-        asked: a number, ``[low, high]``.
+        asked: a number or ``[low, high]``.
 
     Raises:
         ValueError: no such parameter, not a number or pair of numbers, or outside what is allowed.
@@ -46,6 +48,16 @@ def check_range(name: str, key: str, asked: Any) -> tuple[float, ...] | tuple[fl
     if not row.least <= low <= high <= row.most:
         raise ValueError(f'{name}: {key} must lie in [{row.least:g}, {row.most:g}] with low <= high, found {asked!r}')
     return low, high
+
+
+def reach_of(name: str, ranges: Mapping[str, Any]) -> int:
+    """Pixels around a crop that the result inside it may depend on, for the largest value a recipe allows."""
+    row = lookup(name)
+    if row.reach is None:
+        return row.margin
+    key, factor = row.reach
+    largest = check_range(name, key, ranges[key])[1] if key in ranges else row.parameters[key].high
+    return row.margin + math.ceil(factor * largest)
 
 
 def draw(name: str, rng: np.random.Generator, ranges: Mapping[str, Any] | None = None) -> dict[str, float]:
@@ -89,7 +101,12 @@ def apply(
 
     Returns:
         ``(h, w, 3)`` float32.
+
+    Raises:
+        ValueError: an unknown name, or parameters that are not exactly those of the row.
     """
     row = lookup(name)
+    if params.keys() != row.parameters.keys():
+        raise ValueError(f'{name}: the parameters are {", ".join(row.parameters)}; found {", ".join(params) or "none"}')
     place = {'window': window} if row.windowed else {}
     return row.function(image, **params, **place, rng=rng)

@@ -1,4 +1,5 @@
 """Rain: streaks in several layers of depth, brighter and longer near the camera, finer and denser far away."""
+
 from __future__ import annotations
 
 import cv2

@@ -1,4 +1,5 @@
 """Raindrops on the window in front of the lens: each shows the scene upside down, small and out of focus."""
+
 from __future__ import annotations
 
 import cv2

@@ -1,4 +1,5 @@
 """Snow: fine drift, flakes drawn out by their fall, and a few large ones out of focus near the lens."""
+
 from __future__ import annotations
 
 import cv2

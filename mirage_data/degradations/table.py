@@ -1,4 +1,5 @@
 """The one table of degradations: what each is called, which parameters it draws from which ranges, what it does."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -8,7 +9,6 @@ from functools import partial
 import numpy as np
 
 from . import blur, cdd11, haze, jpeg, low_light, noise, rain, raindrops, snow, underwater
-
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class Degradation:
         task: what removing it is called.
         stage: place in the physical order: the air (1x), the window or water before the lens (2x), lens and camera
             (3x), exposure and sensor (4x), the file (5x).
-        margin: pixels around a crop that the result inside depends on (a blur reaches over the border).
+        margin: pixels around a crop that the result inside depends on, in any case.
+        reach: a parameter and a factor: so many pixels more (a blur reaches over the border of a crop).
         windowed: the result depends on where in the whole photograph the image lies (depth, uneven light).
     """
 
@@ -44,6 +45,7 @@ class Degradation:
     task: str
     stage: int
     margin: int = 0
+    reach: tuple[str, float] | None = None
     windowed: bool = False
 
 
@@ -63,7 +65,8 @@ TABLE: dict[str, Degradation] = {
             'horizon': Parameter(0.1, 0.6, 0, 1),
             'relief': Parameter(0, 0.25, 0, 1),
         },
-        task='dehaze', stage=10,
+        task='dehaze',
+        stage=10,
         windowed=True,
     ),
     'rain': Degradation(
@@ -77,7 +80,8 @@ TABLE: dict[str, Degradation] = {
             'blend': Parameter(0, 0.8, 0, 1),
             'veil': Parameter(0, 0.12, 0, 1),
         },
-        task='derain', stage=12,
+        task='derain',
+        stage=12,
     ),
     'snow': Degradation(
         snow.snow,
@@ -90,7 +94,8 @@ TABLE: dict[str, Degradation] = {
             'drift': Parameter(0, 0.2, 0, 1),
             'colour': Parameter(0.9, 1.0, 0, 1),
         },
-        task='desnow', stage=14,
+        task='desnow',
+        stage=14,
     ),
     'raindrops': Degradation(
         raindrops.raindrops,
@@ -100,7 +105,8 @@ TABLE: dict[str, Degradation] = {
             'defocus': Parameter(0.5, 3.0, 0, 50),
             'opacity': Parameter(0.7, 1.0, 0, 1),
         },
-        task='deraindrop', stage=20,
+        task='deraindrop',
+        stage=20,
     ),
     'underwater': Degradation(
         underwater.underwater,
@@ -113,13 +119,17 @@ TABLE: dict[str, Degradation] = {
             'horizon': Parameter(0.1, 0.6, 0, 1),
             'relief': Parameter(0, 0.25, 0, 1),
         },
-        task='underwater', stage=22, windowed=True,
+        task='underwater',
+        stage=22,
+        windowed=True,
     ),
     'defocus_blur': Degradation(
         blur.defocus_blur,
         {'radius': Parameter(1.0, 5.0, 0, 40), 'gamma': Parameter(1.0, 2.2, 1, 3)},
-        task='deblur', stage=30,
-        margin=8,
+        task='deblur',
+        stage=30,
+        margin=1,
+        reach=('radius', 1.0),
     ),
     'motion_blur': Degradation(
         blur.motion_blur,
@@ -128,8 +138,10 @@ TABLE: dict[str, Degradation] = {
             'bend': Parameter(0, 2.5, 0, 20),
             'gamma': Parameter(1.0, 2.2, 1, 3),
         },
-        task='deblur', stage=32,
-        margin=16,
+        task='deblur',
+        stage=32,
+        margin=2,
+        reach=('length', 0.6),
     ),
     'low_light': Degradation(
         low_light.low_light,
@@ -140,7 +152,8 @@ TABLE: dict[str, Degradation] = {
             'shot': Parameter(0.00002, 0.0006, 0, 1),
             'read': Parameter(0.0002, 0.002, 0, 1),
         },
-        task='enhance', stage=40,
+        task='enhance',
+        stage=40,
         windowed=True,
     ),
     'poisson_noise': Degradation(
@@ -153,7 +166,8 @@ TABLE: dict[str, Degradation] = {
             'read': Parameter(0.001, 0.02, 0, 1),
             'grain': Parameter(0, 0.9, 0, 10),
         },
-        task='denoise', stage=44,
+        task='denoise',
+        stage=44,
     ),
     'gaussian_noise': Degradation(noise.gaussian_noise, {'sigma': Parameter(5, 55, 0, 1000)}, task='denoise', stage=46),
     'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, task='dejpeg', stage=50),
@@ -189,7 +203,10 @@ for _kind in cdd11.TYPES:
     TABLE[f'cdd11_{_kind}'] = Degradation(
         partial(cdd11.synthesise, kind=_kind),
         {key: row for part in _kind.split('_') for key, row in CDD11_PARAMETERS[part].items()},
-        task=_kind, stage=10, margin=12 if 'haze' in _kind else 0, windowed='haze' in _kind,
+        task=_kind,
+        stage=10,
+        margin=12 if 'haze' in _kind else 0,
+        windowed='haze' in _kind,
     )
 
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -1,4 +1,5 @@
 """Underwater: water swallows red first, glows in its own colour, and softens what lies far."""
+
 from __future__ import annotations
 
 import cv2
