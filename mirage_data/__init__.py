@@ -1,40 +1,42 @@
-"""Data sets of image restoration: reading, pairing, degrading, mixing. Needs torch, numpy, OpenCV and lmdb only."""
+"""Data sets of image restoration: reading, pairing, degrading, mixing. Needs torch, numpy, OpenCV and lmdb only.
 
-from mirage_data.composite_dataset import CompositeDegradationDataset
-from mirage_data.denoise_dataset import GaussianDenoiseDataset
-from mirage_data.image_io import ImageError, decode_rgb, list_images, read_rgb, to_float
-from mirage_data.lmdb_io import LmdbError, LmdbReader, LmdbWriter, open_lmdb
-from mirage_data.mixed_dataset import MixedDegradationDataset
-from mirage_data.paired_dataset import PairedTaskDataset
-from mirage_data.pairing import PairingError, match_pairs
-from mirage_data.sample import sample_rng
-from mirage_data.sampler import EpochSampler
+Names are imported when they are first used, so that a script that copies files does not wait for torch.
+"""
 
-__all__ = [
-    'CompositeDegradationDataset',
-    'EpochSampler',
-    'GaussianDenoiseDataset',
-    'ImageError',
-    'LmdbError',
-    'LmdbReader',
-    'LmdbWriter',
-    'MixedDegradationDataset',
-    'PairedTaskDataset',
-    'PairingError',
-    'SyntheticDegradationDataset',
-    'decode_rgb',
-    'list_images',
-    'match_pairs',
-    'open_lmdb',
-    'read_rgb',
-    'sample_rng',
-    'to_float',
-]
+from importlib import import_module
+
+_HOMES = {
+    'CompositeDegradationDataset': 'composite_dataset',
+    'EpochSampler': 'sampler',
+    'GaussianDenoiseDataset': 'denoise_dataset',
+    'ImageError': 'image_io',
+    'LmdbError': 'lmdb_io',
+    'LmdbReader': 'lmdb_io',
+    'LmdbWriter': 'lmdb_io',
+    'MixedDegradationDataset': 'mixed_dataset',
+    'PairedTaskDataset': 'paired_dataset',
+    'PairingError': 'pairing',
+    'SyntheticDegradationDataset': 'synthetic_dataset',
+    'TaskDataset': 'task_dataset',
+    'decode_rgb': 'image_io',
+    'list_images': 'image_io',
+    'match_pairs': 'pairing',
+    'open_lmdb': 'lmdb_io',
+    'read_rgb': 'image_io',
+    'sample_rng': 'sample',
+    'to_float': 'image_io',
+}
+
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> object:
-    if name == 'SyntheticDegradationDataset':  # only when asked for: it brings all degradations along
-        from mirage_data.synthetic_dataset import SyntheticDegradationDataset
+    if name not in _HOMES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    value = getattr(import_module(f'{__name__}.{_HOMES[name]}'), name)
+    globals()[name] = value
+    return value
 
-        return SyntheticDegradationDataset
-    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -11,6 +11,7 @@ from mirage_data.crops import centre_window
 from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8
 from mirage_data.image_io import to_float
 from mirage_data.image_store import open_store
+from mirage_data.pair_list import places_of_list
 from mirage_data.sample import make_sample
 from mirage_data.task_dataset import TaskDataset
 
@@ -75,8 +76,9 @@ class GaussianDenoiseDataset(TaskDataset):
     Args:
         opt: `dataroot_gt`, `sigma` (a number on the 0..255 scale, or a list: each image then counts once for each);
             optional `task` ('denoise'; with a list of sigmas samples are called e.g. 'denoise_15'), `io_backend`,
-            `recursive`, `noise_order` ('per_file', or 'authors': one stream of numpy's seed 0 over sigmas and files),
-            `noise_stream` (the sigmas of that stream, [15, 25, 50]), and what `TaskDataset` reads.
+            `recursive`, `meta_info_file` (a list of the files to use), `noise_order` ('per_file', or 'authors': one
+            stream of numpy's seed 0 over sigmas and files), `noise_stream` (the sigmas of that stream, [15, 25, 50]),
+            and what `TaskDataset` reads.
 
     Items: as in `PairedTaskDataset`; `lq_path` and `gt_path` are both the clean file's.
 
@@ -92,6 +94,8 @@ class GaussianDenoiseDataset(TaskDataset):
         task = str(opt.get('task', 'denoise'))
         self.tasks = [task] if len(self.sigmas) == 1 else [f'{task}_{sigma:g}' for sigma in self.sigmas]
         self.gt = open_store(opt['dataroot_gt'], opt.get('io_backend'), opt.get('recursive', True))
+        listed = opt.get('meta_info_file')
+        self.files = places_of_list(listed, self.gt) if listed else np.arange(len(self.gt.names))
         order = opt.get('noise_order', 'per_file')
         if order not in ('per_file', 'authors'):
             raise ValueError(f'noise_order: {order!r}; allowed: per_file, authors')
@@ -100,25 +104,27 @@ class GaussianDenoiseDataset(TaskDataset):
             stream = tuple(opt.get('noise_stream') or AUTHORS_STREAM)
             if not set(self.sigmas) <= set(stream):
                 raise ValueError(f'noise_stream: {list(stream)} does not contain sigma: {list(self.sigmas)}')
-            self._authors = AuthorsNoise(stream, self._size, len(self.gt.names))
+            self._authors = AuthorsNoise(stream, self._size, len(self.files))
 
     def _size(self, file: int) -> tuple[int, int]:
+        file = int(self.files[file])
         window = centre_window(*self.gt.view(file).shape[:2], self.crop_multiple, self.gt.path(file))
         return window.height, window.width
 
     def __len__(self) -> int:
-        return len(self.gt.names) * len(self.sigmas)
+        return len(self.files) * len(self.sigmas)
 
     def load(self, position: int, rng: np.random.Generator) -> dict:
         """Sample `position`: all files with the first sigma, then with the next."""
-        level, file = divmod(position, len(self.gt.names))
+        level, number = divmod(position, len(self.files))
+        file = int(self.files[number])
         sigma, path = self.sigmas[level], self.gt.path(file)
         image = self.gt.view(file)
         gt = self.augmented([self.window(*image.shape[:2], rng, path).of(image)], rng)[0]
         if gt.dtype != np.uint8:
             gt = to_uint8(to_float(gt))  # the paper's noise is defined on 8-bit values
         if self._authors is not None:
-            lq = self._authors.add(gt, sigma, file)
+            lq = self._authors.add(gt, sigma, number)
         else:
             lq = gaussian_noise_uint8(gt, sigma=sigma, rng=rng if self.train else evaluation_rng(sigma, path))
         return make_sample(lq, gt, path, path, self.tasks[level])

@@ -84,4 +84,6 @@ def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool
         raise ValueError(f'io_backend: type: {kind!r}; allowed: disk, lmdb')
     if kind == 'lmdb' and not str(root).endswith('.lmdb'):
         raise ValueError(f'{root}: with io_backend: {{type: lmdb}} the dataroot must be a folder NAME.lmdb')
+    if kind == 'disk' and os.path.isfile(os.path.join(root, 'data.mdb')):
+        raise ValueError(f'{root}: is an LMDB; set io_backend: {{type: lmdb}} for it')
     return LmdbStore(root) if kind == 'lmdb' else FolderStore(root, recursive)

@@ -57,7 +57,8 @@ class LmdbWriter:
     """Writes a database that appears under its name only when it is whole.
 
     Work goes on in `PATH.partial`; a process that was killed, or met a full disk, goes on there when it is started
-    again: `name in writer` says what is already stored. Leaving the `with` block without an error finishes the database.
+    again: `name in writer` says what is already stored. Leaving the `with` block without an error finishes the
+    database.
 
     Args:
         path: the database to make; its name ends with `.lmdb`.
@@ -295,6 +296,11 @@ class LmdbReader:
     def __len__(self) -> int:
         return len(self.names)
 
+    def close(self) -> None:
+        """Closes the database; views of its images must not be used any more."""
+        self._transaction.abort()
+        self._env.close()
+
     def value(self, key: str) -> memoryview:
         """The stored bytes of a key (aliases followed), not copied; valid as long as this reader.
 
@@ -357,15 +363,23 @@ class LmdbReader:
         return np.array(image[top : top + height, left : left + width])
 
 
-_readers: dict[tuple[int, str], LmdbReader] = {}
+_readers: dict[str, LmdbReader] = {}
 
 
 def open_lmdb(path: str | Path) -> LmdbReader:
-    """The reader of a database, the same one for every caller in this process.
-
-    LMDB must not open a file twice in one process, nor carry it through a fork; hence one reader per process and path.
-    """
-    key = (os.getpid(), os.path.realpath(path))
+    """The reader of a database, the same one for every caller in this process (LMDB must not open a file twice)."""
+    key = os.path.realpath(path)
     if key not in _readers:
         _readers[key] = LmdbReader(path)
     return _readers[key]
+
+
+def _forget_parent_readers() -> None:
+    """LMDB must not be carried through a fork: a worker process opens its own readers when it needs them."""
+    for reader in _readers.values():
+        reader.close()
+    _readers.clear()
+
+
+if hasattr(os, 'register_at_fork'):  # absent on Windows, which does not fork
+    os.register_at_fork(after_in_child=_forget_parent_readers)

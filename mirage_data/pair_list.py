@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mirage_data.image_store import FolderStore, LmdbStore
+from mirage_data.lmdb_io import key_of
 from mirage_data.pairing import PairingError, match_indices
 from mirage_data.task_dataset import logger
 
@@ -37,10 +38,8 @@ def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
         )
     for root, names, leftover in ((lq.root, lq_names, leftover_lq), (gt.root, gt_names, leftover_gt)):
         if leftover:
-            logger.warning(
-                '%s: %d images without a partner are left out: %s',
-                root, len(leftover), _some([names[place] for place in leftover[:6]] + [''] * (len(leftover) - 6)),
-            )  # fmt: skip
+            alone = _some([names[place] for place in leftover])
+            logger.warning('%s: %d images without a partner are left out: %s', root, len(leftover), alone)
     return np.array(pairs, np.int32)
 
 
@@ -57,11 +56,7 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
     Raises:
         PairingError: if the file cannot be read, or none of its images is there.
     """
-    try:
-        lines = Path(file).read_text(encoding='utf-8').splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PairingError(f'meta_info_file: {file}: cannot be read ({error})') from error
-    lines = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith('#')]
+    lines = _lines(file)
     finders = (_Finder(lq), _Finder(gt))
     partner = dict(match_indices(list(lq.names), list(gt.names), rule)[0])
     pairs, absent = [], []
@@ -79,11 +74,38 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
     return np.array(pairs, np.int32)
 
 
+def places_of_list(file: str | Path, store: Store) -> np.ndarray:
+    """Reads a list of clean images: one name a line, otherwise as in `pairs_of_list`.
+
+    Returns:
+        (n,) int64 positions in the store, in the order of the list. Absent images are left out with a warning.
+
+    Raises:
+        PairingError: if the file cannot be read, or none of its images is there.
+    """
+    finder = _Finder(store)
+    lines = _lines(file)
+    places = [finder.in_line(line) for line in lines]
+    absent = [line for line, place in zip(lines, places) if place is None]
+    if len(absent) == len(lines):
+        raise PairingError(f'{file}: none of its {len(lines)} lines names an image of {store.root}')
+    if absent:
+        logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
+    return np.array([place for place in places if place is not None])
+
+
+def _lines(file: str | Path) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairingError(f'meta_info_file: {file}: cannot be read ({error})') from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith('#')]
+
+
 def _pair_of_line(line: str, finders: tuple[_Finder, _Finder], partner: dict[int, int]) -> tuple[int, int] | None:
-    for name in (line, re.sub(r' \(\d+,\d+,\d+\).*$', '', line)):
-        alone = finders[0](name)
-        if alone is not None:
-            return (alone, partner[alone]) if alone in partner else None
+    alone = finders[0].in_line(line)
+    if alone is not None:
+        return (alone, partner[alone]) if alone in partner else None
     for gap in re.finditer(r'\s*[\t,]\s*|\s+', line):  # names may have blanks: take the split that names two images
         both = finders[0](line[: gap.start()]), finders[1](line[gap.end() :])
         if None not in both:
@@ -96,7 +118,14 @@ class _Finder:
 
     def __init__(self, store: Store) -> None:
         self._places = {name: place for place, name in enumerate(store.names)}
+        for name, place in list(self._places.items()):  # lists often leave the extension out
+            self._places.setdefault(key_of(name), place)
         self._folder = PurePosixPath(store.root.replace('\\', '/')).name.removesuffix('.lmdb')
+
+    def in_line(self, line: str) -> int | None:
+        """The image that a line of one name calls, perhaps followed by BasicSR's ` (h,w,c) level`."""
+        alone = self(line)
+        return self(re.sub(r' \(\d+,\d+,\d+\).*$', '', line)) if alone is None else alone
 
     def __call__(self, name: str) -> int | None:
         name = name.replace('\\', '/').removeprefix('./').lstrip('/')

@@ -30,8 +30,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-def _patterns(rule: str | dict) -> list[tuple[re.Pattern, str]]:
-    """The compiled patterns of a named rule, or of the user's own `{lq: PATTERN, gt: NAME}`."""
+def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
+    """The compiled patterns of a rule of `RULES`, or of the user's own `{lq: REGEX, gt: NAME}`.
+
+    Raises:
+        PairingError: for an unknown name, or a pattern that is not a regular expression with the groups NAME needs.
+    """
     if isinstance(rule, dict):
         if set(rule) != {'lq', 'gt'}:
             raise PairingError(f'pairing: {rule!r}; a rule of your own has exactly the keys lq and gt')
@@ -54,7 +58,7 @@ def match_indices(
     lq_paths: Sequence[str], gt_paths: Sequence[str], rule: str | dict
 ) -> tuple[list[tuple[int, int]], list[int], list[int]]:
     """`match_pairs` in positions instead of names: `(degraded, clean)` pairs and the positions of the leftovers."""
-    patterns = _patterns(rule)
+    patterns = rule_named(rule)
 
     def stem(path: str) -> str:
         pure = PurePosixPath(path)

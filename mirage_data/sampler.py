@@ -16,8 +16,9 @@ class EpochSampler(Sampler):
 
     Sample number n = 0, 1, 2, ... is position `permutation_e[n % len(dataset)]` of data epoch `e = n // len(dataset)`.
     BasicSR's epoch k covers the numbers `offset + [k * total_size, (k + 1) * total_size)`, where `total_size` is a
-    whole number of batches: nothing is dropped at an epoch's end, and BasicSR's count of iterations is right. Each global
-    batch is shared out in contiguous pieces, so one process with batch 4 and two with batch 2 see the same batches.
+    whole number of batches: nothing is dropped at an epoch's end, and BasicSR's count of iterations is right. Each
+    global batch is shared out in contiguous pieces, so one process with batch 4 and two with batch 2 see the same
+    batches.
 
     Datasets that do not have the class attribute `samples_by_epoch` get plain integers.
 
