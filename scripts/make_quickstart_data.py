@@ -1,0 +1,103 @@
+"""Build a small five-task data set, in the layout of the large one, from photographs that come with packages.
+
+    python scripts/make_quickstart_data.py [--out datasets/quickstart]
+
+Clean photographs: scikit-image's astronaut, coffee, rocket and Hubble deep field (NASA and CC0) and scikit-learn's
+china (CC BY 2.0, danielbuechele) for training; scikit-image's chelsea (CC0) and scikit-learn's flower (CC BY 2.0,
+vultilion) for testing. Their degraded sides are made with `mirage_data.degradations`, in several strengths, from one
+seed.
+"""
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+import skimage
+import sklearn.datasets
+from tqdm import tqdm
+
+from mirage_data.degradations import degrade
+
+SKIMAGE = Path(skimage.__file__).parent / 'data'
+SKLEARN = Path(sklearn.datasets.__file__).parent / 'images'
+TRAIN = (SKIMAGE / 'astronaut.png', SKIMAGE / 'coffee.png', SKIMAGE / 'rocket.jpg', SKIMAGE / 'hubble_deep_field.jpg',
+         SKLEARN / 'china.jpg')
+TEST = (SKIMAGE / 'chelsea.png', SKLEARN / 'flower.jpg')
+SIDE = 448  # photographs are scaled down to this long side
+SEED = 20
+VERSIONS = {'train': 8, 'test': 3}
+
+# Weak to strong within each range; every version of a photograph draws its own values.
+RECIPES = {
+    'derain': {'degradation': 'rain'},
+    'dehaze': {'degradation': 'haze'},
+    'deblur': {'degradation': 'motion_blur', 'length': [6, 18]},
+    'enhance': {'degradation': 'low_light'},
+}
+
+
+def load_photograph(path: Path) -> np.ndarray:
+    """Read a photograph as RGB float32 in [0, 1], scaled to `SIDE` and cropped to even sides."""
+    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    scale = SIDE / max(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    h, w = image.shape[:2]
+    return image[:h // 2 * 2, :w // 2 * 2].astype(np.float32) / 255
+
+
+def write(path: Path, image: np.ndarray) -> None:
+    """Write an RGB float image in [0, 1] as 8-bit file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    parameters = [cv2.IMWRITE_JPEG_QUALITY, 98] if path.suffix == '.jpg' else []
+    if not cv2.imwrite(str(path), cv2.cvtColor(values, cv2.COLOR_RGB2BGR), parameters):
+        raise OSError(f'{path}: could not be written')
+
+
+def pair_paths(root: Path, part: str, task: str, photograph: int, number: int, record: dict) -> tuple[Path, Path]:
+    """Paths of the degraded and the clean side in the layout of the large data set (docs/data.md)."""
+    step = record['steps'][0]
+    train = part == 'train'
+    if task == 'derain':
+        base = root / ('Train/Derain' if train else 'test/derain/Rain100L')
+        lq, gt = ('rainy', 'gt') if train else ('input', 'target')
+        return base / lq / f'rain-{number}.png', base / gt / f'norain-{number}.png'
+    if task == 'dehaze':
+        name = f'{photograph:04d}_{step["airlight"]:.3g}_{step["beta"]:.3g}'
+        if train:
+            base = root / 'Train/Dehaze'
+            return base / 'synthetic' / 'part1' / f'{name}.jpg', base / 'original' / f'{photograph:04d}.jpg'
+        base = root / 'test/dehaze'
+        return base / 'input' / f'{name}.png', base / 'target' / f'{photograph:04d}.png'
+    folder, lq, gt = {
+        ('deblur', True): ('Train/Deblur', 'blur', 'sharp'),
+        ('deblur', False): ('test/deblur/gopro', 'input', 'target'),
+        ('enhance', True): ('Train/Enhance', 'low', 'gt'),
+        ('enhance', False): ('test/enhance/lol', 'input', 'target'),
+    }[task, train]
+    return root / folder / lq / f'{number:04d}.png', root / folder / gt / f'{number:04d}.png'
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--out', type=Path, default=Path('datasets/quickstart'))
+    args = parser.parse_args()
+    rng = np.random.default_rng(SEED)
+    jobs = [('train', path) for path in TRAIN] + [('test', path) for path in TEST]
+    number = 0
+    for photograph, (part, path) in enumerate(tqdm(jobs, desc='quickstart data', unit='photograph'), 1):
+        clean = load_photograph(path)
+        write(args.out / ('Train/Denoise' if part == 'train' else 'test/denoise/bsd68') / f'{path.stem}.png', clean)
+        for _ in range(VERSIONS[part]):
+            number += 1
+            for task, recipe in RECIPES.items():
+                degraded, record = degrade(clean, [recipe], rng)
+                lq, gt = pair_paths(args.out, part, task, photograph, number, record)
+                write(lq, degraded)
+                write(gt, clean)
+    print(f'{args.out}: {len(TRAIN)} photographs to train on, {len(TEST)} others to test on, five tasks')
+
+
+if __name__ == '__main__':
+    main()

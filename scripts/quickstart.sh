@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# From a fresh clone to a trained and tested network on real photographs: environment, data, training, test, pictures.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/environment.sh"
+prepare_environment
+cd "$root"
+"$python" scripts/make_quickstart_data.py --out datasets/quickstart
+"$python" basicsr/train.py -opt options/quickstart_5deg.yml
+"$python" basicsr/test.py -opt options/quickstart_5deg_test.yml
+echo
+"$python" scripts/quickstart_report.py results/quickstart_5deg_test
