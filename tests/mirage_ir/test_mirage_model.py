@@ -13,14 +13,6 @@ from mirage_losses.fourier_loss import fourier_loss
 from mirage_losses.spd_contrastive_loss import info_nce
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def weights(model):
     return {name: tensor.clone() for name, tensor in model.net_g.state_dict().items()}
 

@@ -1,0 +1,104 @@
+import numpy as np
+import pytest
+import torch
+from model_setup import PairSet, batch, build, loader, train, training_options
+
+from mirage_ir.nonfinite import NonFiniteError
+from mirage_ir.precision import Precision
+
+CPU = torch.device('cpu')
+
+
+@pytest.mark.parametrize('value', [None, False, 'off'])
+def test_off_however_yaml_writes_it(value):
+    precision = Precision(value, CPU)
+    assert precision.dtype is None and not precision.scaler.is_enabled()
+
+
+@pytest.mark.parametrize('value', [True, 'float16', 'on'])
+def test_unknown_values_are_named_with_the_allowed_ones(value):
+    with pytest.raises(ValueError, match='off, bf16, fp16'):
+        Precision(value, CPU)
+
+
+@pytest.mark.parametrize(('amp', 'dtype'), [('bf16', torch.bfloat16), ('fp16', torch.float16)])
+def test_network_computes_in_half_and_losses_in_single_precision(tmp_path, amp, dtype):
+    model = build(training_options(tmp_path, amp=amp))
+    seen = {}
+    model.net_g.latent[0].ffn.project_in.register_forward_hook(lambda m, i, o: seen.update(inner=o.dtype))
+    model.net_g.spd_proj_latent.register_forward_hook(lambda m, i, o: seen.update(head=i[0].dtype, embedding=o.dtype))
+    for name in ('pix', 'fourier'):
+        loss = getattr(model, f'cri_{name}')
+        loss.register_forward_hook(lambda m, i, o, name=name: seen.update({name: i[0].dtype}))
+    train(model, 1)
+    assert seen.pop('inner') == dtype
+    assert set(seen.values()) == {torch.float32} and set(seen) == {'head', 'embedding', 'pix', 'fourier'}
+    assert all(p.dtype == torch.float32 and p.grad.dtype == torch.float32 for p in model.net_g.parameters())
+
+
+@pytest.mark.parametrize('amp', ['bf16', 'fp16'])
+def test_half_precision_keeps_the_loss(tmp_path, amp):
+    def end_of_run(**switch):
+        model = build(training_options(tmp_path, total_iter=12, **switch))
+        return np.mean([log['l_pix'] for log in train(model, 12, batches=lambda i: batch(i % 4))[-3:]])
+
+    assert end_of_run(amp=amp) == pytest.approx(end_of_run(), rel=0.02)
+
+
+def test_scaler_skips_an_overflowing_step_and_its_scale_is_resumed(tmp_path):
+    model = build(training_options(tmp_path, amp='fp16', losses=('pixel_opt',)))
+    before = [p.clone() for p in model.net_g.parameters()]
+    handle = model.net_g.output.weight.register_hook(lambda gradient: gradient * float('inf'))
+    scale = model.precision.scaler.get_scale()
+    log = train(model, 1)[0]
+    assert 'grad_norm' not in log and model.precision.scaler.get_scale() == scale / 2
+    assert all(torch.equal(a, b) for a, b in zip(before, model.net_g.parameters(), strict=True))
+    other = build(training_options(tmp_path, amp='fp16', losses=('pixel_opt',)))
+    other.load_extra_state(model.extra_state())
+    assert other.precision.scaler.get_scale() == scale / 2
+    # Where even the smallest scale overflows, going on would never end.
+    model.precision.scaler.update(2.0**-11)
+    with pytest.raises(NonFiniteError, match='bf16'):
+        train(model, 1, start=1)
+    handle.remove()
+
+
+@pytest.mark.parametrize('switches', [
+    {'channels_last': True}, {'checkpoint_blocks': True}, {'channels_last': True, 'checkpoint_blocks': True},
+])
+def test_layout_and_recomputation_change_nothing(tmp_path, switches):
+    plain, switched = (build(training_options(tmp_path, **s)) for s in ({}, switches))
+    torch.manual_seed(1)
+    expected = train(plain, 4)
+    torch.manual_seed(1)
+    found = train(switched, 4)
+    for a, b in zip(expected, found, strict=True):
+        assert [b[key] for key in ('l_pix', 'l_fourier', 'l_spd')] == pytest.approx(
+            [a[key] for key in ('l_pix', 'l_fourier', 'l_spd')], rel=1e-4)
+    for (name, a), b in zip(plain.net_g.state_dict().items(), switched.net_g.state_dict().values(), strict=True):
+        if 'running' in name or 'num_batches' in name:  # statistics are counted once, not again by recomputation
+            torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize('switches', [{}, {'checkpoint_blocks': True}])
+def test_compiled_training_gives_the_same_losses_and_names(tmp_path, monkeypatch, switches):
+    # The whole capture and its guards, without the minutes that the code generator takes.
+    original = torch.nn.Module.compile
+    compiled = []
+
+    def capture_only(self, *args, **kwargs):
+        compiled.append(type(self).__name__)
+        original(self, *args, backend='eager', **kwargs)
+
+    monkeypatch.setattr(torch.nn.Module, 'compile', capture_only)
+    network = {'drop_path_rate': 0.0}  # the compiler draws other random numbers
+    plain = build(training_options(tmp_path, network=network))
+    switched = build(training_options(tmp_path, network=network, compile=True, ema_decay=0.9, **switches))
+    assert set(compiled) == ({'MixedDegradationBlock'} if switches else {'MIRAGEArch'})
+    expected, found = train(plain, 3), train(switched, 3)
+    for a, b in zip(expected, found, strict=True):
+        assert b['l_pix'] == pytest.approx(a['l_pix'], rel=1e-4)
+    assert list(switched.net_g.state_dict()) == list(plain.net_g.state_dict())
+    counter = torch._dynamo.utils.counters['stats']['unique_graphs']
+    switched.validation(loader(PairSet([(f'/pictures/{n}.png', 'x', (16, n)) for n in (16, 24, 32)])), 5, None)
+    assert torch._dynamo.utils.counters['stats']['unique_graphs'] == counter  # new sizes are not compiled
