@@ -46,14 +46,15 @@ def check_type(options: OptionFile, key: KeyPath, registry: Iterable[tuple[str, 
 
 
 def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, given: Collection[str] = (),
-                    beside: Collection[str] = ('type',)) -> bool:
+                    filled: Collection[str] = (), beside: Collection[str] = ('type',)) -> bool:
     """Compares the keys of a section with the arguments of what it will be passed to.
 
     Args:
         options: The option file.
         key: The section.
         function: A class or function.
-        given: Arguments that the caller supplies itself.
+        given: Arguments that the caller always supplies itself.
+        filled: Arguments that the caller supplies where the section does not.
         beside: Keys of the section that are not passed on.
 
     Returns:
@@ -72,7 +73,7 @@ def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, gi
         good = False
         options.add((*key, name), f'{label} has no argument {name!r}',
                     nearest_hint(name, allowed - set(section)) or f'it takes {", ".join(sorted(allowed)) or "none"}')
-    for name in sorted(allowed - set(section)):
+    for name in sorted(allowed - set(section) - set(filled)):
         if parameters[name].default is inspect.Parameter.empty:
             good = False
             options.add((*key, name), f'{label} needs this key', f'add `{name}:` to this section')

@@ -17,7 +17,7 @@ class Rule:
 
     Args:
         kind: 'text', 'flag', 'count' (a whole number, also written 5e3), 'number', 'numbers' (list), 'counts'
-            (list), 'section', 'sections' (list of sections), 'any'.
+            (list), 'number or numbers', 'section', 'sections' (list of sections), 'any'.
         low: Smallest allowed number.
         high: Largest allowed number.
         open_low: Whether ``low`` itself is excluded.
@@ -54,7 +54,7 @@ class Rule:
         if self.kind in plain:
             return ' or '.join(part for part in (plain[self.kind], words) if part)
         noun = {'count': 'a whole number', 'number': 'a number', 'counts': 'a list of whole numbers',
-                'numbers': 'a list of numbers'}[self.kind]
+                'numbers': 'a list of numbers', 'number or numbers': 'a number or a list of numbers'}[self.kind]
         bounds = []
         if self.low > -math.inf:
             bounds.append(f'{"above" if self.open_low else "of at least"} {self.low:g}')
@@ -74,9 +74,9 @@ class Rule:
         if self.kind == 'sections':
             return isinstance(value, (list, tuple)) and all(isinstance(v, Mapping) for v in value)
         whole = self.kind.startswith('count')
-        if self.kind.endswith('s'):
-            return isinstance(value, (list, tuple)) and all(self._is_number(v, whole) for v in value)
-        return self._is_number(value, whole)
+        if self.kind.endswith('s') and isinstance(value, (list, tuple)):
+            return all(self._is_number(v, whole) for v in value)
+        return self.kind in ('count', 'number', 'number or numbers') and self._is_number(value, whole)
 
     def _is_number(self, value: Any, whole: bool) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -136,10 +136,11 @@ SCHEDULER = {
 
 VAL = {
     'val_freq': Rule('count', low=1), 'save_img': Rule('flag', required=True), 'suffix': _TEXT, 'pbar': _FLAG,
-    'metrics': _SECTION, 'crop_multiple': _POSITIVE, 'self_ensemble': _FLAG,
+    'metrics': _SECTION, 'crop_multiple': _COUNT, 'self_ensemble': _FLAG,
 }
 
-METRIC = {'type': Rule('text', required=True), 'better': Rule('text', choices=('higher', 'lower'))}
+METRIC = {'type': Rule('text', required=True), 'better': Rule('text', choices=('higher', 'lower')),
+          'crop_border': _COUNT, 'test_y_channel': _FLAG, 'channel': Rule('text', choices=('rgb', 'y'))}
 
 LOGGER = {
     'print_freq': Rule('count', low=1, required=True), 'save_checkpoint_freq': Rule('count', low=1, required=True),
@@ -167,11 +168,13 @@ IO_BACKENDS = ('disk', 'lmdb', 'memcached')
 
 # keys of the data sets of mirage_data; a source of a mixed set has the same ones
 MIRAGE_DATASET = {
-    'task': _TEXT, 'sources': Rule('sections'), 'pairing': _ANY, 'sigma': _ANY, 'crop_multiple': _POSITIVE,
+    'task': _TEXT, 'sources': Rule('sections'), 'pairing': _ANY, 'crop_multiple': _POSITIVE,
     'augment': Rule('text', choices=('flips', 'dihedral7')), 'on_error': Rule('text', choices=('raise', 'skip')),
+    'sigma': Rule('number or numbers', low=0, high=255), 'noise_stream': Rule('numbers', low=0, high=255),
     'noise_order': Rule('text', choices=('per_file', 'authors')), 'recipe': _ANY, 'types': _ANY,
-    'manual_seed': _COUNT, 'repeat': Rule('number', low=0, open_low=True),
-    'share': Rule('number', low=0, open_low=True),
+    'manual_seed': _COUNT, 'recursive': _FLAG, 'repeat': _POSITIVE,
+    'share': Rule('number', low=0, open_low=True), 'epoch_length': _POSITIVE, 'quantize': _FLAG,
+    'return_record': _FLAG,
 }
 
 # keys without which a data set ends in an error; of BasicSR's own, the two general ones

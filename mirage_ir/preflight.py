@@ -78,7 +78,7 @@ def report(problems: Sequence[Problem]) -> str:
     """The list that a user sees."""
     count = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
     lines = [f'{count} in the options; nothing was started or created.', '', *map(str, problems)]
-    if any(problem.message.startswith(('no such', 'no image')) for problem in problems):
+    if any(problem.message.startswith(('no such folder', 'no image')) for problem in problems):
         lines += ['', 'To see training and testing work without any data set of your own: bash scripts/quickstart.sh']
     return '\n'.join(lines)
 
@@ -100,7 +100,7 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
         check_rules(options, ('path',), schema.PATH)
         check_unknown(options, ('path',), schema.PATH, [model], strict=is_ours(model))
     check_datasets(options, DATASET_REGISTRY, is_train)
-    networks = check_networks(options, model, is_train, resuming)
+    networks = check_networks(options, model, is_train, resuming, launcher)
     if is_train:
         check_train(options, model)
         check_logger(options, networks)

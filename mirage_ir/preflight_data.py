@@ -3,17 +3,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mirage_data.image_io import IMAGE_EXTENSIONS
 from mirage_data.pairing import match_pairs
+from mirage_data.task_dataset import logger
 from mirage_data.tasks import describe_folder
 
 from . import option_schema as schema
 from .option_file import KeyPath, OptionFile, nearest_hint
 from .option_names import check_rules, check_type, check_unknown, cure, is_ours, registered
+from .paths import resolve_all
 
 _COUNTED = 4096  # a data set is not counted further: no batch is as large
 
@@ -45,6 +48,7 @@ def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_
 
 
 def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
+    before = len(options.problems)
     reader = check_type(options, key, registry, 'data set')
     ours = is_ours(reader)
     rules = {**schema.DATASET, **schema.MIRAGE_DATASET} if ours else schema.DATASET
@@ -58,12 +62,29 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
     count = _check_source(options, key, ours)
     sources = options.section(*key).get('sources')
     if ours and isinstance(sources, list):
-        count = 0
-        for position, source in enumerate(sources):
-            if isinstance(source, dict):
-                count += _check_mixed_source(options, (*key, 'sources', position), registry)
+        count = sum(_check_mixed_source(options, (*key, 'sources', position), registry)
+                    for position, source in enumerate(sources) if isinstance(source, dict))
+    if ours and count < _COUNTED and len(options.problems) == before:
+        count = _build(options, key, reader, kind)
     if kind == 'train' and count:
         _check_batch(options, key, count)
+
+
+def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
+    """Lets a data set of ours judge its options and files itself; small ones only, for the time it takes."""
+    opt = {**deepcopy(options.section(*key)), 'phase': phase}
+    resolve_all(opt, str(options.root))
+    was_disabled, logger.disabled = logger.disabled, True  # it will say its warnings when the run builds it
+    try:
+        return len(reader(opt))
+    except ValueError as error:
+        culprit = next((name for name in opt if f'{name}:' in str(error)), None)
+        options.add((*key, culprit) if culprit else key, str(error), 'correct this data set')
+    except Exception as error:  # what stops the check now would stop the run later
+        options.add(key, f'{type(error).__name__} while building it: {error}', 'correct the values of this data set')
+    finally:
+        logger.disabled = was_disabled
+    return 0
 
 
 def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -> float:
@@ -120,7 +141,7 @@ def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
 def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, ours: bool) -> int:
     path = options.locate(folder)
     if not path.exists():
-        options.add(key, f'no such folder: {folder}', _what_belongs(folder))
+        options.add(key, f'no such folder: {folder}', _what_belongs(options, folder))
     elif backend == 'lmdb' or (ours and path.suffix == '.lmdb'):
         return _check_lmdb(options, key, folder, path)
     elif not path.is_dir():
@@ -128,7 +149,7 @@ def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, 
     else:
         count = sum(1 for _ in islice(_images(path, IMAGE_EXTENSIONS if ours else None), _COUNTED))
         if not count:
-            options.add(key, f'no image in {folder}', _what_belongs(folder))
+            options.add(key, f'no image in the folder: {folder}', _what_belongs(options, folder))
         return count
     return 0
 
@@ -151,7 +172,10 @@ def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:
                 yield name
 
 
-def _what_belongs(folder: str) -> str:
+def _what_belongs(options: OptionFile, folder: str) -> str:
+    earlier = next((p for p in options.problems if p.message.endswith(f': {folder}')), None)
+    if earlier:
+        return f'as for line {earlier.line}'
     return describe_folder(folder) or ('relative paths are looked up in the current directory, then in the project: '
                                        'correct the path, or put the images there')
 

@@ -9,13 +9,14 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
-from mirage_arch.checkpoints import load_into, load_weights
+from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
 
 from .option_file import OptionFile
 from .option_names import check_arguments, check_type, is_ours
 
 
-def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bool) -> dict[str, nn.Module]:
+def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bool,
+                   launcher: str) -> dict[str, nn.Module]:
     """Checks every ``network_*`` section and the checkpoint named for it.
 
     Args:
@@ -23,6 +24,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         model: The model class, or None if its name is unknown.
         is_train: Training or testing.
         resuming: Whether the run goes on from a saved state; then BasicSR ignores ``pretrain_network_*``.
+        launcher: 'none' for one process.
 
     Returns:
         The networks by section name, without memory for their weights, as far as they could be built so.
@@ -35,10 +37,11 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         architecture = check_type(options, (name,), ARCH_REGISTRY, 'network')
         if architecture is None or not check_arguments(options, (name,), architecture):
             continue
-        net = _build(options, name, architecture)
+        _check_heads(options, name, architecture, model, launcher)
+        net = _build(options, name, architecture, _heads_for(options, architecture, model, is_train))
         if net is not None:
             built[name] = net
-        if not resuming:
+        if not (resuming and _has_states(options)):
             _check_checkpoint(options, name.removeprefix('network_'), net, model)
     state = options.section('path').get('resume_state')
     if is_train and isinstance(state, str) and not options.locate(state).is_file():
@@ -47,16 +50,42 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
     return built
 
 
-def _build(options: OptionFile, name: str, architecture: type) -> nn.Module | None:
+def _has_states(options: OptionFile) -> bool:
+    states = options.root / 'experiments' / str(options.data.get('name')) / 'training_states'
+    return any(states.glob('*.state'))
+
+
+def _check_heads(options: OptionFile, name: str, architecture: type, model: Any, launcher: str) -> None:
+    """The SPD heads against who uses them: `MIRAGEModel` with ``spd_opt``, and nobody else."""
+    head = options.section(name).get('spd_head', True)
+    if not is_ours(architecture):
+        return
+    if is_ours(model):
+        if head is False and options.section('train').get('spd_opt'):
+            options.add((name, 'spd_head'), 'train:spd_opt needs the heads that this leaves out',
+                        'remove spd_head: false, or the loss')
+    elif launcher != 'none' and head and options.data.get('find_unused_parameters') is not True:
+        options.add((name, 'spd_head'), 'this model never uses the heads, and distributed training waits for them',
+                    'add `spd_head: false` to the network')
+
+
+def _heads_for(options: OptionFile, architecture: type, model: Any, is_train: bool) -> dict[str, bool]:
+    """The argument that `MIRAGEModel` sets by itself: heads only where something trains them."""
+    if is_ours(model) and is_ours(architecture):
+        return {'spd_head': is_train and bool(options.section('train').get('spd_opt'))}
+    return {}
+
+
+def _build(options: OptionFile, name: str, architecture: type, added: Mapping[str, Any]) -> nn.Module | None:
     """Builds a network on PyTorch's meta device, where tensors have shapes only."""
     arguments = {key: value for key, value in options.section(name).items() if key != 'type'}
     try:
         with torch.random.fork_rng(devices=[]), torch.device('meta'):
-            return architecture(**arguments)
+            return architecture(**{**arguments, **added})
     except Exception as error:  # whatever a constructor objects to
         if is_ours(architecture):
-            culprit = next((key for key in arguments if key in str(error)), None)
-            options.add((name, culprit) if culprit else (name,), str(error), 'choose values that fit together')
+            named = sorted((str(error).index(key), key) for key in arguments if key in str(error))
+            options.add((name, *(key for _, key in named[:1])), str(error), 'choose values that fit together')
     return None  # other projects' networks may need files or real tensors to be built: no verdict on them
 
 
@@ -73,17 +102,30 @@ def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, m
         return
     if net is None:
         return
-    param_key = options.section('path').get(f'param_key_{suffix}')
+    param_key = options.section('path').get(f'param_key_{suffix}', 'params')
     strict = options.section('path').get(f'strict_load_{suffix}', True)
+    if not (is_ours(net) and is_ours(model)):
+        fault = _basicsr_fault(path, net, param_key, strict)
+        if fault:
+            options.add(key, *fault)
+        return
     try:
-        if is_ours(net) and is_ours(model):
-            load_into(net, load_weights(path, key=param_key), str(value))
-        else:
-            fault = _basicsr_fault(path, net, param_key if param_key is not None else 'params', strict)
-            if fault:
-                options.add(key, *fault)
-    except ValueError as error:
+        weights = _read_any(path, param_key)
+        own = net.state_dict()
+        if strict:
+            load_into(net.to_empty(device='cpu'), weights, value)
+        elif not any(name in own and own[name].shape == tensor.shape for name, tensor in weights.items()):
+            raise CheckpointError(f'{value}: no tensor fits this network by name and shape')
+    except CheckpointError as error:
         options.add(key, str(error), 'choose the weights of this network, or the network of these weights')
+
+
+def _read_any(path: Path, key: str | None) -> dict[str, torch.Tensor]:
+    """As `MIRAGEModel` reads weights: those under ``key``, or whatever the file has."""
+    try:
+        return load_weights(path, key=key)
+    except CheckpointError:
+        return load_weights(path)
 
 
 def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import shutil
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from torch import nn
 
 from . import option_schema as schema
 from . import schedulers as own_schedulers
+from .metrics import require_available
 from .option_file import OptionFile, nearest_hint
 from .option_names import check_arguments, check_rules, check_type, check_unknown, is_ours
 
@@ -98,8 +98,7 @@ def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type)
     total = train.get('total_iter')
     total = total if isinstance(total, (int, float)) and not isinstance(total, bool) else None
     if scheduler is own_schedulers.CosineWithWarmup:  # the model passes the length of the run
-        parameters = set(inspect.signature(scheduler).parameters) - set(section)
-        check_arguments(options, key, scheduler, given=parameters - {'eta_min'})
+        check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch'), filled=('total_iter',))
         warmup = section.get('warmup_iter', train.get('warmup_iter', 0))
         if total is not None and isinstance(warmup, (int, float)) and warmup >= total:
             where = (*key, 'warmup_iter') if 'warmup_iter' in section else ('train', 'warmup_iter')
@@ -146,6 +145,10 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
         check_rules(options, key, schema.METRIC)
         if metric is not None:
             check_arguments(options, key, metric, given=('img', 'img2', 'img1'), beside=('type', 'better'))
+            try:
+                require_available(section.get('type'), section.get('net', 'alex'))
+            except ValueError as error:
+                options.add((*key, 'type'), 'cannot be computed here', str(error))
 
 
 def check_logger(options: OptionFile, networks: Mapping[str, nn.Module]) -> None:
