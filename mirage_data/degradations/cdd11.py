@@ -12,15 +12,11 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
+from mirage_data.data_sets import CDD11_TYPES as TYPES
+
 from .depth import WHOLE, generate_depth, guided_filter
 from .rain import streak_mask
 from .snow import snow_mask
-
-TYPES = (
-    'low', 'haze', 'rain', 'snow', 'low_haze', 'low_rain', 'low_snow', 'haze_rain', 'haze_snow', 'low_haze_rain',
-    'low_haze_snow',
-)  # fmt: skip
-"""The eleven folders of the data set."""
 
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey image (ITU-R BT.601)."""

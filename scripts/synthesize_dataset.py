@@ -1,0 +1,88 @@
+"""Make a training or test set of pairs from a folder of clean photographs.
+
+    python scripts/synthesize_dataset.py cdd11 --source photographs --output datasets/CDD-11/train
+    python scripts/synthesize_dataset.py train5 --source photographs --output datasets/Train --copies 2
+    python scripts/synthesize_dataset.py paired --source photographs --output datasets/foggy --recipe recipe.yml
+    python scripts/synthesize_dataset.py paired --source photographs --output datasets/jpeg --degradation jpeg
+
+The same seed gives the same files. An interrupted run goes on when started again. docs/degradations.md shows recipes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import yaml
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mirage_data.synthesis import synthesize
+from mirage_data.synthesis_layouts import LAYOUTS
+from mirage_data.synthesis_log import RECORDS_FILE
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Returns 0, 1 if photographs failed, 2 for settings that cannot work, 130 after Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('layout', choices=list(LAYOUTS), help='folders to write; see docs/degradations.md')
+    parser.add_argument('--source', nargs='+', required=True, metavar='DIR', help='folders of clean photographs')
+    parser.add_argument('--output', required=True, metavar='DIR')
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument('--recipe', metavar='FILE', help='YAML file with a recipe, or an option file that holds one')
+    given.add_argument('--degradation', nargs='+', metavar='NAME', help='these together, with their usual ranges')
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--copies', type=int, default=1, help='how often each photograph is degraded (default 1)')
+    parser.add_argument('--limit', type=int, metavar='N', help='use only the first N photographs')
+    parser.add_argument('--max-side', type=int, metavar='PIXELS', help='reduce larger photographs to this longest side')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes (default: all cores)')
+    args = parser.parse_args(argv)
+    try:
+        recipe = [{'degradation': args.degradation}] if args.degradation else None
+        if args.recipe:
+            recipe = read_recipe(Path(args.recipe))
+        records, failures = synthesize(
+            args.source,
+            args.output,
+            args.layout,
+            recipe=recipe,
+            seed=args.seed,
+            copies=args.copies,
+            limit=args.limit,
+            max_side=args.max_side,
+            jobs=args.jobs,
+        )
+    except (ValueError, OSError) as error:
+        print(f'synthesize_dataset: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print('\nsynthesize_dataset: stopped; the same command goes on from here', file=sys.stderr)
+        return 130
+    print(f'{args.output}: {len(records)} pairs; every drawn parameter is in {Path(args.output, RECORDS_FILE)}')
+    for failure in failures:
+        print(f'left out: {failure}', file=sys.stderr)
+    return 1 if failures else 0
+
+
+def read_recipe(path: Path) -> list:
+    """The recipe in a YAML file: the list itself, or the first ``recipe:`` of an option file's datasets.
+
+    Raises:
+        ValueError: there is none, or the file is not YAML.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    except yaml.YAMLError as error:
+        raise ValueError(f'{path}: not a YAML file ({error})') from error
+    if isinstance(content, list):
+        return content
+    holders = [content, *((content.get('datasets') or {}).values() if isinstance(content, dict) else ())]
+    for holder in holders:
+        if isinstance(holder, dict) and holder.get('recipe'):
+            return holder['recipe']
+    raise ValueError(f'{path}: holds no recipe; needed is a list of degradations or a key recipe')
+
+
+if __name__ == '__main__':
+    sys.exit(main())
