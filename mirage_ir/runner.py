@@ -132,10 +132,16 @@ def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f'\nStopped at once. {run.hint() if run else ""}', file=sys.stderr, flush=True)
         raise SystemExit(130) from None
-    except Exception:
-        hint = run.hint() if run else ''
-        if hint:
-            print(f'\n{hint}', file=sys.stderr, flush=True)
+    except Exception as error:
+        if is_distributed():
+            print(
+                f'\nRank {dist.get_rank()} stopped: {error}\nIf it lost its connection, another rank was killed or '
+                'failed; that one, or torchrun, says why.',
+                file=sys.stderr,
+                flush=True,
+            )
+        if run and run.hint():
+            print(f'\n{run.hint()}', file=sys.stderr, flush=True)
         raise
     finally:
         if run:

@@ -51,8 +51,9 @@ class TrainingRun:
     def replacements(self) -> dict[str, Any]:
         """Return the names of ``basicsr.train`` that this run replaces, with what stands in for them."""
         names = (
-            'parse_options', 'load_resume_state', 'copy_opt_file', 'init_tb_loggers', 'create_train_val_dataloader',
-            'EnlargedSampler', 'build_dataloader', 'build_model', 'CPUPrefetcher', 'CUDAPrefetcher',
+            'parse_options', 'load_resume_state', 'copy_opt_file', 'init_tb_logger', 'init_tb_loggers',
+            'create_train_val_dataloader', 'EnlargedSampler', 'build_dataloader', 'build_model', 'CPUPrefetcher',
+            'CUDAPrefetcher',
         )  # fmt: skip
         return {name: getattr(self, '_' + name) for name in names}
 
@@ -112,6 +113,14 @@ class TrainingRun:
         target = os.path.join(folder, os.path.basename(opt_file))
         if os.path.exists(opt_file) and not (os.path.exists(target) and os.path.samefile(opt_file, target)):
             self._basicsr['copy_opt_file'](opt_file, folder)
+
+    def _init_tb_logger(self, log_dir: str):
+        """Open TensorBoard's log on rank 0; points behind the resumed iteration are written again, so it hides them."""
+        if self.opt['rank'] != 0:
+            return None
+        from torch.utils.tensorboard import SummaryWriter  # an import of seconds that most runs can do without
+
+        return SummaryWriter(log_dir, purge_step=self._iteration + 1 if self._state else None)
 
     def _init_tb_loggers(self, opt: dict):
         self._tb_logger = self._basicsr['init_tb_loggers'](opt)

@@ -39,7 +39,6 @@ def pack(folder: Path, database: Path) -> None:
     with LmdbWriter(database) as writer:
         for path in sorted(folder.iterdir()):
             writer.add_file(path.name, path.read_bytes())
-        writer.finish()
 
 
 def make_options(root: Path, **changes) -> dict:
@@ -55,6 +54,7 @@ def make_options(root: Path, **changes) -> dict:
     train_set = {
         'name': 'made_up', 'type': 'MixedDegradationDataset', 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
         'crop_multiple': 8, 'io_backend': {'type': 'disk'}, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
+        'dataset_enlarge_ratio': 2,
         'sources': [{'task': 'denoise_25', 'dataroot_gt': 'pictures/train', 'sigma': 25}],
     }  # fmt: skip
     val_set = {
@@ -94,7 +94,8 @@ def write_options(root: Path, file_name: str = 'small.yml', **changes) -> Path:
     options = make_options(root, **changes)
     train_set = options['datasets']['train']
     if train_set['io_backend'] == {'type': 'lmdb'}:
-        pack(root / 'pictures' / 'train', root / 'pictures' / 'train.lmdb')
+        if not (root / 'pictures' / 'train.lmdb').exists():
+            pack(root / 'pictures' / 'train', root / 'pictures' / 'train.lmdb')
         train_set['sources'] = [{**source, 'dataroot_gt': 'pictures/train.lmdb'} for source in train_set['sources']]
     path.write_text(yaml.safe_dump(options, sort_keys=False))
     return path
@@ -164,12 +165,15 @@ def launch(
     return Run(process, root / 'output.txt')
 
 
-def fork(root: Path, *arguments: str, script: str = 'train', output: str = 'output.txt', **environment: str) -> Run:
+def fork(
+    root: Path, *arguments: str, script: str = 'train', cwd: Path | None = None, output: str = 'output.txt',
+    **environment: str,
+) -> Run:  # fmt: skip
     """Start a run like `launch`, but from a process that has done all imports already: seconds sooner."""
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mirage_ir.runner', 'mirage_ir.metrics', 'basicsr.train', 'small_run'])
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    process = context.Process(target=_run_here, args=(str(root), script, arguments, environment, output))
+    process = context.Process(target=_run_here, args=(root, script, arguments, environment, cwd or root, output))
     (root / output).write_text('')
     process.start()
     return Run(process, root / output)
@@ -190,18 +194,20 @@ def fork_ranks(root: Path, processes: int, *arguments: str, **environment: str) 
     ]
 
 
-def _run_here(root: str, script: str, arguments: tuple[str, ...], environment: dict[str, str], output: str) -> None:
+def _run_here(
+    root: Path, script: str, arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, output: str
+) -> None:
     """Turn this freshly forked process into a run."""
-    descriptor = os.open(os.path.join(root, output), os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(root / output, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.environ.update(environment)
-    os.chdir(root)
+    os.chdir(cwd)
     torch.set_num_threads(1)
     multiprocessing.set_start_method('fork', force=True)  # as in a process that a user starts
     from mirage_ir import runner
 
-    getattr(runner, script)(root, arguments)
+    getattr(runner, script)(str(root), arguments)
 
 
 def link_launchers(root: Path) -> None:
