@@ -49,8 +49,9 @@ DATA_SETS = (
         ),
         'Berkeley: non-commercial research and education',
         'Arbelaez et al., Contour detection and hierarchical image segmentation, TPAMI 2011',
-        'Shares its folder with WED. All of CBSD68 is in BSDS500, and the clean sides of Rain100L are crops of it: '
-        'use the 400 as published only to repeat published figures, and let check_data.py show the overlap.',
+        'Shares its folder with WED. 67 of the 400 are clean sides of Rain100L test images: published figures were '
+        'made so; check_data.py shows them and writes a list of the others. CBSD68 comes from the 100 validation '
+        'photographs of BSDS500, which are left out.',
     ),
     DataSet(
         'wed',
@@ -347,7 +348,7 @@ DATA_SETS = (
         ),
         'Berkeley: non-commercial research and education',
         'Martin et al., A database of human segmented natural images, ICCV 2001',
-        'The colour version; grey copies of BSD68 give other figures and are refused.',
+        'The colour version: grey copies of BSD68 give other figures; check_data.py reports them.',
     ),
     DataSet(
         'urban100',

@@ -21,7 +21,7 @@ CORNERS = 800
 _CELLS = 8  # along the longer side
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Fingerprint:
     """A photograph's traces.
 

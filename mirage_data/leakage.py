@@ -24,7 +24,7 @@ from mirage_data.fingerprint import Fingerprint, fingerprint, grey
 from mirage_data.image_io import ImageError, read_rgb
 
 TABLES, KEY_BITS = 8, 22
-CANDIDATES = 3  # of one image that are verified
+CANDIDATES = 4  # of one image that are verified
 COMMON = 32  # a key that more corners than this share says nothing about where it comes from
 MIN_AGREEING, MIN_CORRELATION = 8, 0.8
 CHUNK = 4000  # test images in one index: bounds its memory to about 300 MB
@@ -72,23 +72,22 @@ def find_leaks(
         progress: `progress(iterable, total, what)` wraps what is iterated over, e.g. with a bar.
 
     Returns:
-        One leak for every training image that is in the test set (the strongest one), in the order of `train`.
+        Every pair found, in the order of `train`, the surest of each training image first. At most `CANDIDATES` test
+        images are found for one training image and index, besides those of equal pixels.
 
     Raises:
         ImageError: for an unreadable file, unless `on_unreadable` is given.
     """
     wrap = progress or (lambda items, total, what: items)
-    best: dict[int, Leak] = {}
+    leaks: list[Leak] = []
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         prints = list(wrap(_fingerprints(test, pool, on_unreadable), len(test), 'test images'))
         indices = [_Index([p for p in prints[i : i + CHUNK] if p]) for i in range(0, len(prints), CHUNK)]
-        queries = enumerate(_fingerprints(train, pool, on_unreadable))
-        for number, query in wrap(queries, len(train), 'training images'):
+        for query in wrap(_fingerprints(train, pool, on_unreadable), len(train), 'training images'):
             if query is not None:
                 found = [leak for index in indices for leak in index.leaks_of(query, pool)]
-                if found:
-                    best[number] = max(found, key=lambda leak: (leak.kind == 'same pixels', leak.agreeing))
-    return [best[number] for number in sorted(best)]
+                leaks += sorted(found, key=lambda leak: (leak.kind != 'same pixels', -leak.agreeing))
+    return leaks
 
 
 def _fingerprints(
@@ -116,7 +115,9 @@ class _Index:
 
     def __init__(self, prints: Sequence[Fingerprint]) -> None:
         self.prints = prints
-        self.by_digest: dict[str, Fingerprint] = {p.digest: p for p in reversed(prints)}
+        self._by_digest: dict[str, list[Fingerprint]] = {}
+        for p in prints:
+            self._by_digest.setdefault(p.digest, []).append(p)
         rng = np.random.default_rng(0)
         self._bits = [rng.choice(256, KEY_BITS, replace=False) for _ in range(TABLES)]
         owners = np.repeat(np.arange(len(prints), dtype=np.int32), [len(p.points) for p in prints])
@@ -134,13 +135,12 @@ class _Index:
 
     def leaks_of(self, query: Fingerprint, pool: ThreadPoolExecutor) -> list[Leak]:
         """Images of the index that show the photograph `query`, of the few most similar ones."""
-        same = self.by_digest.get(query.digest)
-        if same is not None:
-            return [Leak(query.path, same.path, 'same pixels', 0, 1.0, 1.0, 1.0)]
-        if not query.comparable:
-            return []
-        likely = [self.prints[i] for i in self._candidates(query)]
-        return [leak for leak in pool.map(lambda other: verify(query, other), likely) if leak is not None]
+        same = self._by_digest.get(query.digest, [])
+        leaks = [Leak(query.path, other.path, 'same pixels', 0, 1.0, 1.0, 1.0) for other in same]
+        if query.comparable:
+            likely = [other for other in map(self.prints.__getitem__, self._candidates(query)) if other not in same]
+            leaks += [leak for leak in pool.map(lambda other: verify(query, other), likely) if leak is not None]
+        return leaks
 
     def _candidates(self, query: Fingerprint) -> list[int]:
         votes = np.zeros(len(self.prints))

@@ -1,0 +1,207 @@
+"""What a user downloaded, as one list of files: a folder, a zip or tar archive, or a folder with archives in it.
+
+Nothing is unpacked as a whole. Files are written one at a time to places that the caller chooses, so no name inside an
+archive decides where anything goes; names that climb out of their archive are refused all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+ZIP_ENDINGS = ('.zip',)
+TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
+FOREIGN_ARCHIVES = {'.rar': 'unrar x', '.7z': '7z x', '.001': '7z x'}
+
+
+class SourceError(ValueError):
+    """A download that cannot be used; the message begins with its name and ends with the cure."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file of the source.
+
+    Attributes:
+        path: its place with forward slashes; begins with the source's own absolute path, or with an archive's name
+            without ending, so that layouts are recognised from whichever level the user pointed at.
+        size: bytes.
+        file: the file itself, or None if it lies in an archive.
+        archive: the archive it lies in, or None.
+        member: its name there.
+    """
+
+    path: str
+    size: int
+    file: Path | None = None
+    archive: Path | None = None
+    member: str = ''
+
+
+@dataclass
+class SourceTree:
+    """All files of a source.
+
+    Attributes:
+        root: what the user named.
+        entries: the files in the order of reading.
+        refused: name and reason of what is unusable (links and unsafe names in archives, archives of other kinds).
+    """
+
+    root: Path
+    entries: list[Entry] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def read_source(source: str | Path) -> SourceTree:
+    """Lists the files of a folder or archive.
+
+    Raises:
+        SourceError: if it does not exist, is damaged, encrypted, or an archive of a kind we cannot read.
+    """
+    root = Path(source)
+    tree = SourceTree(root)
+    if root.is_dir():
+        _list_folder(root, tree)
+    elif root.is_file():
+        hint = FOREIGN_ARCHIVES.get(root.suffix.lower())
+        if hint:
+            raise SourceError(f'{root}: cannot be read here; unpack it first ({hint} "{root}") and give the folder')
+        if not _is_archive(root):
+            kinds = ', '.join(ZIP_ENDINGS + TAR_ENDINGS)
+            raise SourceError(f'{root}: neither a folder nor an archive; allowed are folders and {kinds}')
+        _list_archive(root, root.resolve(), tree)
+    else:
+        raise SourceError(f'{root}: does not exist; give the downloaded folder or archive')
+    return tree
+
+
+def _is_archive(path: Path) -> bool:
+    return path.name.lower().endswith(ZIP_ENDINGS + TAR_ENDINGS)
+
+
+def _list_folder(root: Path, tree: SourceTree) -> None:
+    top = root.resolve()
+    for folder, below, names in os.walk(top, followlinks=True):
+        below.sort()
+        for name in sorted(names):
+            file = Path(folder, name)
+            if not file.is_file():
+                tree.refused.append((str(file), 'a dangling link'))
+            elif _is_archive(file):
+                _list_archive(file, file, tree)
+            elif file.suffix.lower() in FOREIGN_ARCHIVES:
+                tree.refused.append((str(file), f'unpack it first: {FOREIGN_ARCHIVES[file.suffix.lower()]}'))
+            else:
+                tree.entries.append(Entry(file.as_posix(), file.stat().st_size, file=file))
+
+
+def _list_archive(archive: Path, full: Path, tree: SourceTree) -> None:
+    name = archive.name.lower()
+    ending = next(end for end in sorted(ZIP_ENDINGS + TAR_ENDINGS, key=len, reverse=True) if name.endswith(end))
+    prefix = (full.parent / archive.name[: -len(ending)]).as_posix()
+    try:
+        members = _zip_members(archive) if ending in ZIP_ENDINGS else _tar_members(archive)
+        for member, size, problem in members:
+            if problem is None and _is_unsafe(member):
+                problem = 'its name leads out of the archive'
+            if problem is not None:
+                tree.refused.append((f'{archive.name}: {member}', problem))
+            else:
+                clean = PurePosixPath(member.replace('\\', '/')).as_posix()
+                tree.entries.append(Entry(f'{prefix}/{clean}', size, archive=archive, member=member))
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
+        raise SourceError(f'{archive}: damaged or incomplete ({error}); download it again') from error
+
+
+def _is_unsafe(member: str) -> bool:
+    path = PurePosixPath(member.replace('\\', '/'))
+    return path.is_absolute() or '..' in path.parts or ':' in (path.parts[0] if path.parts else '')
+
+
+def _zip_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
+    with zipfile.ZipFile(archive) as content:
+        for info in content.infolist():
+            if info.flag_bits & 1:
+                raise SourceError(f'{archive}: is encrypted; unpack it first and give the folder')
+            if stat.S_ISLNK(info.external_attr >> 16):
+                yield info.filename, 0, 'a link'
+            elif not info.is_dir():
+                yield info.filename, info.file_size, None
+
+
+def _tar_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
+    with tarfile.open(archive) as content:
+        for info in content:
+            if info.isfile():
+                yield info.name, info.size, None
+            elif not info.isdir():
+                yield info.name, 0, 'a link or device'
+
+
+@contextmanager
+def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, BinaryIO]]]:
+    """Opens files of a source one after the other, those of each archive in the order in which it stores them.
+
+    Yields:
+        An iterator over (entry, open binary file); the file is closed when the next one is asked for.
+    """
+    streams = _streams(entries)
+    try:
+        yield streams
+    finally:
+        streams.close()
+
+
+def _streams(entries: list[Entry]) -> Iterator[tuple[Entry, BinaryIO]]:
+    for entry in entries:
+        if entry.file is not None:
+            with open(entry.file, 'rb') as stream:
+                yield entry, stream
+    archives = {entry.archive: None for entry in entries if entry.archive is not None}
+    for archive in archives:
+        wanted = {entry.member: entry for entry in entries if entry.archive == archive}
+        try:
+            if archive.name.lower().endswith(ZIP_ENDINGS):
+                with zipfile.ZipFile(archive) as content:
+                    for member, entry in wanted.items():
+                        with content.open(member) as stream:
+                            yield entry, stream
+            else:
+                yield from _tar_streams(archive, wanted)
+        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+            raise SourceError(f'{archive}: damaged or incomplete ({error}); download it again') from error
+
+
+def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, BinaryIO]]:
+    with tarfile.open(archive) as content:
+        for info in content:  # sequentially: a compressed tar can only be read from its beginning
+            entry = wanted.get(info.name)
+            stream = content.extractfile(info) if entry is not None and info.isfile() else None
+            if stream is not None:
+                with stream:
+                    yield entry, stream
+
+
+def write_atomically(stream: BinaryIO, target: Path) -> None:
+    """Writes a file that appears under its name only when it is whole.
+
+    Raises:
+        OSError: if it cannot be written; nothing is left behind.
+    """
+    aside = target.with_name(target.name + '.part')
+    try:
+        with open(aside, 'wb') as file:
+            shutil.copyfileobj(stream, file, 1 << 20)
+        os.replace(aside, target)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise

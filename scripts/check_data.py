@@ -1,0 +1,119 @@
+"""Checks prepared data sets, and any folders of images, before they cost a training run.
+
+    python scripts/check_data.py                            # everything that is prepared
+    python scripts/check_data.py rain100l bsd400 --json report.json
+    python scripts/check_data.py wed --list-file denoise.txt
+    python scripts/check_data.py --train my/photos --test datasets/test/denoise/bsd68 --leak-free lists/
+
+Counted, read and compared are: images against the published number, unreadable and foreign files, pairs without a
+partner or of different size, equal pixels, list files, and photographs of a training set that a test set shows, too,
+even re-encoded, resized or cropped. Exit code: 0 in order (warnings allowed), 1 errors (with --strict warnings, too),
+2 wrong use.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import cv2
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mirage_data.check import Checker
+from mirage_data.check_report import as_json, as_text
+from mirage_data.tasks import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('names', nargs='*', metavar='NAME', help='data sets (default: all that are prepared)')
+    parser.add_argument('--root', default=DEFAULT_ROOT, help='data root (default: datasets)')
+    parser.add_argument('--train', nargs='+', default=[], metavar='DIR', help='further folders, compared as training')
+    parser.add_argument('--test', nargs='+', default=[], metavar='DIR', help='further folders, compared as test images')
+    parser.add_argument('--list-file', nargs='+', default=[], help='list files to compare with the named sets')
+    parser.add_argument('--quick', action='store_true', help='compare names only, read no image')
+    parser.add_argument('--no-leaks', action='store_true', help='do not compare training with test images')
+    parser.add_argument('--leak-free', metavar='DIR', help='write a list of unaffected samples per training set')
+    parser.add_argument('--json', metavar='FILE', help='write everything that was found')
+    parser.add_argument('--strict', action='store_true', help='exit with 1 for warnings, too')
+    parser.add_argument('--workers', type=int, default=None, help='threads (default: one per core)')
+    args = parser.parse_args(argv)
+    args.leaks = not (args.quick or args.no_leaks)
+    if args.leak_free and not args.leaks:
+        parser.error('--leak-free needs the comparison that --quick and --no-leaks leave out')
+    for folder in (*args.train, *args.test):
+        if not Path(folder).is_dir():
+            parser.error(f'{folder}: no such folder')
+    try:
+        args.rows = [data_set(name) for name in args.names]
+    except ValueError as error:
+        parser.error(str(error))
+    return args
+
+
+def folder_row(folder: str, split: str) -> DataSet:
+    """A folder of one's own as a data set without expectations."""
+    part = Part(split, gt=str(Path(folder).resolve()), gt_count=0, recursive=True)
+    return DataSet(str(folder), str(folder), '', (part,), (), '', '')
+
+
+def bar(items, total: int, what: str):
+    return tqdm(items, desc=Path(what).name or what, total=total, unit='file', leave=False, disable=None)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    cv2.setNumThreads(1)  # images are spread over threads already
+    own = [folder_row(folder, 'train') for folder in args.train] + [folder_row(folder, 'test') for folder in args.test]
+    table = list(all_data_sets().values())
+    chosen = args.rows + own or table
+    checker = Checker(args.root, quick=args.quick, workers=args.workers, progress=bar)
+    try:
+        for row in chosen:
+            checker.check(row, required=bool(args.rows + own))
+        for file in args.list_file:
+            checker.check_list_file(file, chosen)
+        if args.leaks:
+            find_leaks(checker, args, chosen, own, table)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(as_text(checker.report, args.quick, args.leaks))
+    if args.json:
+        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.json).write_text(as_json(checker.report, args.root), encoding='utf-8')
+    if args.leak_free:
+        write_lists(checker, Path(args.leak_free))
+    failing = ('error', 'warning') if args.strict else ('error',)
+    return 1 if checker.report.worst() in failing else 0
+
+
+def find_leaks(
+    checker: Checker, args: argparse.Namespace, chosen: list[DataSet], own: list[DataSet], table: list[DataSet]
+) -> None:
+    """Named sets are compared with all that are prepared; folders of one's own with each other where both are given."""
+    if args.train and args.test and not args.rows:
+        checker.check_leaks(chosen, chosen)
+        return
+    everything = table + own
+    checker.check_leaks(chosen, everything)
+    rest = [row for row in everything if row not in chosen]
+    if rest:
+        checker.check_leaks(rest, chosen)
+
+
+def write_lists(checker: Checker, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, samples in checker.report.leak_free.items():
+        if not samples:
+            continue
+        file = folder / f'{Path(name).name.replace(" ", "_")}_leak_free.txt'
+        file.write_text(''.join(f'{sample}\n' for sample in samples), encoding='utf-8')
+        print(f'{file}: {len(samples):,} samples, for meta_info_file')
+
+
+if __name__ == '__main__':
+    sys.exit(main())

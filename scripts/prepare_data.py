@@ -1,0 +1,175 @@
+"""Brings a downloaded data set into the layout that the option files read.
+
+    python scripts/prepare_data.py --list
+    python scripts/prepare_data.py rain100l --source ~/Downloads/rain100L.zip
+    python scripts/prepare_data.py gopro --source ~/data/GOPRO_Large --subimages 512 256 --lmdb
+    python scripts/prepare_data.py lol --source ~/data/LOL --lq our485/low --gt our485/high --split train
+
+Folders are linked (--copy copies them), archives are unpacked. What is not used is listed with its reason. Running the
+command again does only what is missing. docs/data.md says for every set where to get it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from mirage_data.image_io import ImageError
+from mirage_data.lmdb_io import LmdbError
+from mirage_data.prepare import Outcome, carry_out
+from mirage_data.prepare_lmdb import write_lmdb
+from mirage_data.prepare_plan import Plan, plan, unpaired
+from mirage_data.source_tree import SourceError, read_source
+from mirage_data.subimages import SUFFIX, cut_folder
+from mirage_data.tasks import DEFAULT_ROOT, DataSet, all_data_sets, data_set
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('name', nargs='?', help='data set, one of those of --list')
+    parser.add_argument('--list', action='store_true', help='show all data sets and where they are published')
+    parser.add_argument('--source', help='downloaded folder or archive; not needed to add --lmdb or --subimages later')
+    parser.add_argument('--root', default=DEFAULT_ROOT, help='data root (default: datasets)')
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument('--link', action='store_true', help='link the files of a folder (the default)')
+    how.add_argument('--copy', action='store_true', help='copy the files of a folder')
+    parser.add_argument('--overwrite', action='store_true', help='replace files that are there with other content')
+    parser.add_argument('--lq', help='folder of degraded images inside the source, for a layout of your own')
+    parser.add_argument('--gt', help='folder of clean images inside the source, for a layout of your own')
+    parser.add_argument('--split', choices=('train', 'test'), default='train', help='what --lq and --gt are')
+    parser.add_argument('--subimages', nargs=2, type=int, metavar=('SIZE', 'STEP'), help='cut training images up')
+    parser.add_argument('--lmdb', action='store_true', help='write an LMDB beside every folder (NAME.lmdb)')
+    parser.add_argument('--raw', action='store_true', help='with --lmdb: store pixels, read without decoding')
+    args = parser.parse_args(argv)
+    if not args.list and args.name is None:
+        parser.error('name a data set, or ask for --list')
+    if args.raw and not args.lmdb:
+        parser.error('--raw is about --lmdb')
+    if args.lq and not args.gt:
+        parser.error('--lq needs --gt')
+    if not (args.list or args.source or args.lmdb or args.subimages):
+        parser.error('nothing to do: give --source, --lmdb or --subimages')
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    try:
+        if args.list:
+            show_table()
+            return 0
+        row = data_set(args.name)
+        ok = prepare(row, args) if args.source else True
+        if args.subimages:
+            ok = cut(row, args) and ok
+        if args.lmdb:
+            ok = pack(row, args) and ok
+    except (SourceError, ImageError, LmdbError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nstopped; the same command goes on where it was', file=sys.stderr)
+        return 130
+    if ok:
+        print(f'next: python scripts/check_data.py {row.name}' + root_option(args.root))
+    return 0 if ok else 1
+
+
+def root_option(root: str) -> str:
+    return '' if root == DEFAULT_ROOT else f' --root "{root}"'
+
+
+def bar(what: str):
+    return lambda items, total: tqdm(items, desc=what, total=total, unit='file', leave=False, disable=None)
+
+
+def show_table() -> None:
+    for row in all_data_sets().values():
+        print(f'{row.name:13} {row.title}: {", ".join(count_words(row))}\n{"":13} {row.published[0]}')
+
+
+def count_words(row: DataSet) -> list[str]:
+    words = []
+    for part in row.parts:
+        pairs = f'{part.lq_count:,} pairs' if part.lq else f'{part.gt_count:,} images'
+        words.append(' '.join(word for word in (part.split, part.degradation, pairs) if word))
+    return words
+
+
+def prepare(row: DataSet, args: argparse.Namespace) -> bool:
+    if row.note:
+        print(f'{row.title}: {row.note}')
+    folders = (args.lq, args.gt) if args.gt else None
+    todo = plan(row.name, read_source(args.source), folders, args.split)
+    for part, origin in todo.origins.items():
+        print(f'{part}: recognised as the layout of {origin}')
+    outcome = carry_out(todo, args.root, link=not args.copy, overwrite=args.overwrite, progress=bar(row.title))
+    report(todo, outcome, Path(args.root))
+    return not outcome.conflicts
+
+
+def report(todo: Plan, outcome: Outcome, root: Path) -> None:
+    print(', '.join(f'{count:,} {what}' for what, count in outcome.done.items()) or 'nothing done')
+    for why, names in todo.skipped.items():
+        print(f'skipped {len(names):,}: {why} (e.g. {names[0]})')
+    for folder, names in unpaired(todo).items():
+        print(f'without a partner in this source, {len(names):,} of {folder} (e.g. {names[0]})')
+    for name in outcome.conflicts[:5]:
+        print(f'kept as it was: {root / name} has other content; --overwrite replaces it', file=sys.stderr)
+    if len(outcome.conflicts) > 5:
+        print(f'  and {len(outcome.conflicts) - 5:,} more', file=sys.stderr)
+    shown: set[str] = set()
+    for part in todo.row.parts:
+        for folder in part.folders:
+            if folder in shown:
+                continue
+            shown.add(folder)
+            place = root / folder
+            names = [entry for entry in place.rglob('*') if entry.is_file()] if place.is_dir() else []
+            if folder == part.gt:
+                names = [entry for entry in names if part.owns_clean_file(entry.name)]
+            expected = part.gt_count if folder == part.gt else part.lq_count
+            note = '' if len(names) == expected else f'   <- the published set has {expected:,}'
+            print(f'  {place}: {len(names):,} files{note}')
+
+
+def cut(row: DataSet, args: argparse.Namespace) -> bool:
+    ok = True
+    for folder in {folder: None for part in row.parts_of('train') for folder in part.folders}:
+        place = Path(args.root, folder)
+        target = place.with_name(place.name + SUFFIX)
+        result = cut_folder(place, target, *args.subimages, progress=bar(f'cutting {folder}'))
+        print(f'{target}: {result.written:,} squares written, {result.there_already:,} there already')
+        for problem in result.problems:
+            print(f'  {problem}', file=sys.stderr)
+        ok = ok and not result.problems
+    return ok
+
+
+def pack(row: DataSet, args: argparse.Namespace) -> bool:
+    ok = True
+    folders = {folder: None for part in row.parts for folder in part.folders}
+    places = [Path(args.root, folder) for folder in folders]
+    if args.subimages:
+        training = {Path(args.root, folder) for part in row.parts_of('train') for folder in part.folders}
+        places = [place.with_name(place.name + SUFFIX) if place in training else place for place in places]
+    for place in places:
+        if not place.is_dir():
+            print(f'{place}: not there, no LMDB made')
+            continue
+        result = write_lmdb(place, raw=args.raw, progress=bar(f'LMDB of {place.name}'))
+        state = 'there already' if result.there_already else f'{result.shared:,} of them share stored pixels'
+        print(f'{result.path}: {result.stored:,} images, {state}')
+        for problem in result.problems:
+            print(f'  left out: {problem}', file=sys.stderr)
+        ok = ok and not result.problems
+    return ok
+
+
+if __name__ == '__main__':
+    sys.exit(main())
