@@ -111,7 +111,7 @@ TABLE: dict[str, Degradation] = {
     'underwater': Degradation(
         underwater.underwater,
         {
-            'distance': Parameter(0.3, 1.4, 0, 20),
+            'distance': Parameter(0.2, 1.1, 0, 20),
             'turbidity': Parameter(0.2, 1.2, 0, 20),
             'blue': Parameter(0, 1, 0, 1),
             'glow': Parameter(0.4, 0.9, 0, 2),
@@ -186,7 +186,7 @@ CDD11_PARAMETERS: dict[str, dict[str, Parameter]] = {
         'snow_size': Parameter(1.0, 3.5, 0.3, 50),
         'snow_density': Parameter(0.004, 0.04, 0, 1),
         'snow_opacity': Parameter(0.7, 1.0, 0, 1),
-        'snow_trail': Parameter(0, 10, 0, 200),
+        'snow_trail': Parameter(0, 16, 0, 200),
         'snow_angle': Parameter(-70, 70, -90, 90),
         'snow_drift': Parameter(0, 0.25, 0, 1),
     },

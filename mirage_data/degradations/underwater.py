@@ -7,9 +7,9 @@ import numpy as np
 
 from .depth import WHOLE, generate_depth
 
-ABSORPTION = {'green': (1.0, 0.32, 0.55), 'blue': (1.0, 0.45, 0.25)}
+ABSORPTION = {'green': (1.0, 0.42, 0.58), 'blue': (1.0, 0.5, 0.32)}
 """Relative absorption of red, green and blue in coastal (green) and ocean (blue) water."""
-GLOW = {'green': (0.10, 0.55, 0.45), 'blue': (0.05, 0.40, 0.65)}
+GLOW = {'green': (0.12, 0.5, 0.42), 'blue': (0.06, 0.38, 0.58)}
 """Colour of the water itself."""
 
 
@@ -33,7 +33,7 @@ def underwater(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        distance: absorption of red from the nearest point to the farthest; half as much again lies before the nearest.
+        distance: absorption of red from the nearest point to the farthest; as much again lies before the nearest.
         turbidity: scattering b over the same range.
         blue: colour of the water, 0 green to 1 blue.
         glow: brightness of the scattered light.
@@ -46,7 +46,7 @@ def underwater(
         float32 image in [0, 1].
     """
     near = generate_depth(image, horizon=horizon, relief=relief, rng=rng, window=window)
-    far = (1.5 - near)[:, :, None]
+    far = (2 - near)[:, :, None]
     mix = np.array([[1 - blue], [blue]], np.float32)
     absorption = (np.array([ABSORPTION['green'], ABSORPTION['blue']], np.float32) * mix).sum(axis=0)
     colour = (np.array([GLOW['green'], GLOW['blue']], np.float32) * mix).sum(axis=0) * np.float32(glow)
