@@ -1,0 +1,44 @@
+"""How much memory there is for the next image, and which errors mean that there was too little."""
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+
+_CGROUP = Path('/sys/fs/cgroup')  # the limit of a container
+
+
+def available_bytes(device: torch.device) -> float:
+    """Memory that can be taken on a device without swapping; infinity where the system does not tell."""
+    if device.type == 'cuda':
+        return torch.cuda.mem_get_info(device)[0] + (
+            torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+    return min(_available_in_machine(), _available_in_container())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of PyTorch or Python says that memory ran out."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    text = str(error)
+    return "can't allocate memory" in text or 'not enough memory' in text or 'out of memory' in text
+
+
+def _available_in_machine() -> float:
+    try:
+        for line in Path('/proc/meminfo').read_text().splitlines():
+            if line.startswith('MemAvailable:'):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass  # not Linux
+    return math.inf
+
+
+def _available_in_container() -> float:
+    try:
+        limit = (_CGROUP / 'memory.max').read_text().strip()
+        used = int((_CGROUP / 'memory.current').read_text())
+        return math.inf if limit == 'max' else int(limit) - used
+    except (OSError, ValueError):
+        return math.inf
