@@ -1,4 +1,4 @@
-"""Where images come from: a folder of files or an LMDB, behind the same three questions."""
+"""Where images come from: a folder of files or an LMDB, behind the same questions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,39 @@ from pathlib import Path
 
 import numpy as np
 
-from mirage_data.image_io import ImageError, list_names, read_rgb
+from mirage_data.crops import Window
+from mirage_data.image_io import ImageError, decode_rgb, list_names, read_bytes, read_rgb
 from mirage_data.lmdb_io import key_of, open_lmdb
 from mirage_data.name_list import NameList
+from mirage_data.png_rows import PartialPng
+
+
+class Pixels:
+    """An image that is decoded already, or need not be.
+
+    Args:
+        image: (h, w, 3) RGB.
+    """
+
+    def __init__(self, image: np.ndarray) -> None:
+        self._image = image
+        self.height, self.width = image.shape[:2]
+
+    def crop(self, window: Window) -> np.ndarray:
+        """The view inside the window."""
+        return window.of(self._image)
+
+
+Picture = Pixels | PartialPng
+
+
+def open_picture(data: bytes, name: str) -> Picture:
+    """An image file whose size is known, and of which crops can be read at the least expense.
+
+    Raises:
+        ImageError: as `decode_rgb`; for some PNGs only when a crop is read.
+    """
+    return PartialPng.open(data, name) or Pixels(decode_rgb(data, name))
 
 
 class FolderStore:
@@ -41,6 +71,11 @@ class FolderStore:
         """Image `index` as (h, w, 3) RGB, uint8 or uint16; errors as `read_rgb`."""
         return read_rgb(self.path(index))
 
+    def picture(self, index: int) -> Picture:
+        """Image `index` for reading a part of it."""
+        path = self.path(index)
+        return open_picture(read_bytes(path), path)
+
 
 class LmdbStore:
     """The images of an LMDB.
@@ -66,6 +101,13 @@ class LmdbStore:
     def view(self, index: int) -> np.ndarray:
         """Image `index` as (h, w, 3) RGB, perhaps a read-only view; errors as `LmdbReader.view`."""
         return open_lmdb(self.root).view(self.path(index))
+
+    def picture(self, index: int) -> Picture:
+        """Image `index` for reading a part of it."""
+        reader, key = open_lmdb(self.root), self.path(index)
+        if reader.raw:
+            return Pixels(reader.view(key))
+        return open_picture(bytes(reader.value(key)), f'{self.root}: {key}')
 
 
 def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool = True) -> FolderStore | LmdbStore:

@@ -124,10 +124,10 @@ class LmdbWriter:
         if self.raw:
             self.add_image(name, image)
         else:
-            self._put(name, data, image.shape, 0)
+            self._put(name, data, image.shape)
 
-    def add_image(self, name: str, image: np.ndarray, level: int = 1) -> None:
-        """Stores (h, w, 3) RGB uint8 or uint16 pixels, as PNG of compression `level`, or raw.
+    def add_image(self, name: str, image: np.ndarray) -> None:
+        """Stores (h, w, 3) RGB uint8 or uint16 pixels, as PNG of OpenCV's own settings (quick to read), or raw.
 
         Raises:
             LmdbError: if the name is taken or too long, or the disk is full.
@@ -139,8 +139,8 @@ class LmdbWriter:
             header = _RAW_HEADER.pack(_RAW, image.itemsize, *image.shape).ljust(_RAW_OFFSET, b'\0')
             value = header + np.ascontiguousarray(image).tobytes()
         else:
-            value = cv2.imencode('.png', image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, level])[1].tobytes()
-        self._put(name, value, image.shape, level)
+            value = cv2.imencode('.png', image[..., ::-1])[1].tobytes()
+        self._put(name, value, image.shape)
 
     def add_alias(self, name: str, target: str) -> None:
         """Lets `name` stand for the image stored under `target`, which must have been added before.
@@ -152,16 +152,16 @@ class LmdbWriter:
         if line is None:
             raise LmdbError(f'{self.path}: {name} cannot stand for {target}, which is not stored')
         shape = tuple(int(number) for number in line.rsplit(' (', 1)[1].split(')')[0].split(','))
-        self._put(name, _ALIAS + key_of(target).encode(), shape, 0)
+        self._put(name, _ALIAS + key_of(target).encode(), shape)
 
-    def _put(self, name: str, value: bytes, shape: tuple[int, ...], level: int) -> None:
+    def _put(self, name: str, value: bytes, shape: tuple[int, ...]) -> None:
         key = key_of(name).encode()
         if name in self:
             raise LmdbError(f'{self.path}: two images with the key {key_of(name)!r} ({name})')
         if len(key) > _MAX_KEY or not key or '\n' in name:
             raise LmdbError(f'{self.path}: {name!r} cannot be a key; allowed are 1 to {_MAX_KEY} bytes on one line')
         height, width, channels = shape
-        line = f'{name} ({height},{width},{channels}) {level}'
+        line = f'{name} ({height},{width},{channels}) 1'  # BasicSR's column for the compression level; not read
         self._names[key_of(name)] = line
         self._pending.append((key, value, line))
         self._pending_bytes += len(value)

@@ -60,13 +60,13 @@ class PairedTaskDataset(TaskDataset):
     def load(self, position: int, rng: np.random.Generator) -> dict:
         """Sample `position`; see the class."""
         lq_index, gt_index = (int(number) for number in self.pairs[position])
-        lq, gt = self.lq.view(lq_index), self.gt.view(gt_index)
+        lq, gt = self.lq.picture(lq_index), self.gt.picture(gt_index)
         lq_path, gt_path = self.lq.path(lq_index), self.gt.path(gt_index)
-        if lq.shape != gt.shape:
+        if (lq.height, lq.width) != (gt.height, gt.width):
             raise PairError(
-                f'{lq_path}: {lq.shape[1]}x{lq.shape[0]} pixels, but its clean image {gt_path} has '
-                f'{gt.shape[1]}x{gt.shape[0]}; a pair must have one size: check the pairing or remove it'
+                f'{lq_path}: {lq.width}x{lq.height} pixels, but its clean image {gt_path} has '
+                f'{gt.width}x{gt.height}; a pair must have one size: check the pairing or remove it'
             )
-        window = self.window(*lq.shape[:2], rng, lq_path)
-        lq, gt = self.augmented([window.of(lq), window.of(gt)], rng)
+        window = self.window(lq.height, lq.width, rng, lq_path)
+        lq, gt = self.augmented([lq.crop(window), gt.crop(window)], rng)
         return make_sample(lq, gt, lq_path, gt_path, self.task)
