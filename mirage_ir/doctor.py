@@ -1,0 +1,217 @@
+"""What is installed, which BasicSR is used, what is registered, and what will fail.
+
+Run by ``mirage-basicsr doctor``. Where even ``import mirage_ir`` fails, run this file itself: ``python
+.../mirage_ir/doctor.py``. Therefore it imports nothing at the top but the standard library.
+"""
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import NamedTuple
+
+PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'basicsr')
+OLDEST, NEWEST = (3, 10), (3, 12)
+_HERE = Path(__file__).resolve().parent
+
+
+class Finding(NamedTuple):
+    """One line of the report.
+
+    Args:
+        level: 'ok', 'note' (worth knowing) or 'FAIL' (something a user does will fail).
+        text: What was found.
+        cure: What to do; empty where nothing need be done.
+    """
+
+    level: str
+    text: str
+    cure: str = ''
+
+
+def main() -> int:
+    """Prints the report.
+
+    Returns:
+        1 if something will fail, otherwise 0.
+    """
+    failed = 0
+    for title, examine in SECTIONS.items():
+        print(title)
+        for finding in examine():
+            failed += finding.level == 'FAIL'
+            print(f'  {finding.level:<4} {finding.text}')
+            if finding.cure:
+                print(f'       -> {finding.cure}')
+    print(f'\n{failed} thing{"s" if failed > 1 else ""} will fail.' if failed else '\nNothing found that will fail.')
+    return 1 if failed else 0
+
+
+def examine_versions() -> Iterator[Finding]:
+    """Python and the packages."""
+    version = platform.python_version()
+    if sys.version_info[:2] < OLDEST:
+        yield Finding('FAIL', f'Python {version}', 'install Python 3.10, 3.11 or 3.12')
+    elif sys.version_info[:2] > NEWEST:
+        yield Finding('FAIL', f'Python {version}: BasicSR 1.4.2 cannot be built there', 'use Python 3.10, 3.11 or 3.12')
+    else:
+        yield Finding('ok', f'Python {version} ({sys.executable})')
+    for name in PACKAGES:
+        found = _version(name)
+        if found is None and name == 'opencv-python':
+            found = _version('opencv-python-headless')
+        if found is None:
+            yield Finding('FAIL', f'{name} is missing', f'pip install {name}')
+        else:
+            yield Finding('ok', f'{name} {found}')
+
+
+def examine_tensorboard() -> Iterator[Finding]:
+    """TensorBoard comes under two package names that overwrite each other's files."""
+    present = [name for name in ('tb-nightly', 'tensorboard') if _version(name)]
+    if len(present) == 2:
+        yield Finding('note', f'tb-nightly {_version("tb-nightly")} and tensorboard {_version("tensorboard")} are both '
+                      'installed, and each overwrites files of the other',
+                      'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly')
+    try:
+        from torch.utils.tensorboard import SummaryWriter  # noqa: F401
+    except Exception as error:  # a mixture of the two fails in many ways
+        yield Finding('FAIL', f'TensorBoard cannot be used: {_line(error)}',
+                      'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly, or set use_tb_logger: false')
+    else:
+        yield Finding('ok', f'TensorBoard logging works ({", ".join(present) or "from an unknown package"})')
+
+
+def examine_basicsr() -> Iterator[Finding]:
+    """Which BasicSR is found, whether it can be imported plainly and with our repairs."""
+    folder = _basicsr_folder()
+    if folder is None:
+        yield Finding('FAIL', 'no package basicsr is found', 'pip install "basicsr>=1.4.2"')
+        return
+    installed = bool({'site-packages', 'dist-packages'} & set(folder.parts))
+    yield Finding('ok' if installed else 'note', f'basicsr is taken from {folder}',
+                  '' if installed else 'a checkout, not the installed package: our tests were made with version 1.4.2')
+    if not (folder / 'utils' / 'registry.py').is_file():
+        yield Finding('FAIL', 'that one has no registry (an older fork): our names cannot be registered in it',
+                      'copy the network there with `mirage-basicsr link CHECKOUT`, or put BasicSR 1.4.2 first')
+        return
+    plain = subprocess.run([sys.executable, '-c', 'import basicsr'], capture_output=True, text=True, check=False)
+    if plain.returncode:
+        reason = (plain.stderr.strip().splitlines() or ['?'])[-1]
+        yield Finding('note', f'by itself `import basicsr` fails here ({reason})',
+                      'our commands repair it; in scripts of your own import mirage_ir before basicsr')
+    try:
+        _import_ours()
+    except Exception as error:  # anything that another package throws at import
+        yield Finding('FAIL', f'`import mirage_ir` fails: {_line(error)}', 'pip install . in the project folder')
+    else:
+        yield Finding('ok', f'`import mirage_ir` works (from {_HERE})')
+
+
+def examine_registry() -> Iterator[Finding]:
+    """Our names in BasicSR's registries, and who owns them."""
+    try:
+        _import_ours()
+        from mirage_ir.registration import _PROVIDED
+    except Exception:  # reported by examine_basicsr
+        yield Finding('FAIL', 'nothing is registered, see above')
+        return
+    for registry, _, names in _PROVIDED:
+        kind = registry._name
+        owners = {name: registry.get(name).__module__ if name in registry else None for name in names}
+        for name, owner in owners.items():
+            if owner is None:
+                yield Finding('FAIL', f'{kind} {name} is not registered', 'pip install . in the project folder')
+            elif not owner.startswith('mirage_'):
+                yield Finding('FAIL', f'{kind} {name} is that of {owner}, not ours', f'remove {owner}')
+        ours = [name for name, owner in owners.items() if owner and owner.startswith('mirage_')]
+        yield Finding('ok', f'{kind}: {", ".join(ours) or "none"}')
+
+
+def examine_shims() -> Iterator[Finding]:
+    """Files that ``mirage-basicsr link`` wrote, here and in the BasicSR in use."""
+    try:
+        _import_ours()
+        from mirage_ir.link import LinkError, is_shim, shims_for
+    except Exception:  # reported by examine_basicsr
+        return
+    folders = {folder for folder in (_basicsr_folder(), Path.cwd() / 'basicsr') if folder and folder.is_dir()}
+    found = [(folder, path) for folder in sorted(folders) for place in ('.', 'archs', 'models', 'models/archs')
+             for path in sorted((folder / place).glob('*.py')) if is_shim(path)]
+    for folder, path in found:
+        try:
+            current = shims_for(folder)
+        except LinkError:
+            current = {}
+        if path not in current:
+            yield Finding('FAIL', f'{path} is left from an earlier version', 'delete it and link again')
+        elif path.read_text(encoding='utf-8') != current[path]:
+            yield Finding('FAIL', f'{path} is stale: it was linked from another place or version',
+                          'run `mirage-basicsr link` on that checkout again, or `unlink`')
+        else:
+            yield Finding('ok', f'{path} is up to date')
+    if not found:
+        yield Finding('ok', 'no shims here')
+
+
+def examine_devices() -> Iterator[Finding]:
+    """GPUs, and processes that are able to talk to each other."""
+    try:
+        import torch
+    except Exception as error:  # a torch that does not fit the system fails in many ways
+        yield Finding('FAIL', f'torch cannot be imported: {_line(error)}', 'see pytorch.org for the right command')
+        return
+    if torch.cuda.is_available():
+        for number in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(number)
+            yield Finding('ok', f'GPU {number}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB')
+        if not torch.cuda.is_bf16_supported():
+            yield Finding('note', 'no bfloat16 on this GPU', 'use amp: fp16')
+    elif torch.version.cuda and any(Path('/dev').glob('nvidia[0-9]*')):
+        yield Finding('FAIL', f'a GPU is there, but torch (for CUDA {torch.version.cuda}) cannot use it',
+                      'update the driver, or install a torch for the CUDA version that `nvidia-smi` shows')
+    else:
+        yield Finding('note', f'no GPU: everything runs on {os.cpu_count()} CPU cores, and num_gpu must be 0 or auto')
+    if not torch.distributed.is_available():
+        yield Finding('note', 'this torch has no torch.distributed: one process only')
+
+
+SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
+    'Versions': examine_versions, 'TensorBoard': examine_tensorboard, 'BasicSR': examine_basicsr,
+    'Registered names': examine_registry, 'Linked checkouts': examine_shims, 'Devices': examine_devices,
+}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _basicsr_folder() -> Path | None:
+    """Folder of the package ``basicsr`` that an import would take, found without importing it."""
+    loaded = sys.modules.get('basicsr')
+    spec = getattr(loaded, '__spec__', None) or importlib.util.find_spec('basicsr')
+    return Path(spec.origin).resolve().parent if spec and spec.origin else None
+
+
+def _import_ours() -> None:
+    if importlib.util.find_spec('mirage_ir') is None:
+        sys.path.append(str(_HERE.parent))
+    importlib.import_module('mirage_ir')
+
+
+def _line(error: BaseException) -> str:
+    return f'{type(error).__name__}: {(str(error).splitlines() or [""])[0]}'
+
+
+if __name__ == '__main__':
+    sys.path = [entry for entry in sys.path if entry != str(_HERE)]  # its modules are not top-level ones
+    raise SystemExit(main())
