@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from .ranks import RunError
-from .training_state import atomic_torch_save
+from .training_state import CheckpointError, atomic_torch_save
 
 
 class NonFiniteError(RunError):
@@ -34,9 +34,11 @@ def stop_run(
     """
     path = os.path.join(folder, f'nonfinite_{iteration}_rank{rank}.pt')
     content = {key: value.cpu() if torch.is_tensor(value) else value for key, value in batch.items()}
-    os.makedirs(folder, exist_ok=True)
-    atomic_torch_save({'iteration': iteration, 'losses': dict(losses), 'batch': content}, path)
     report = _describe_batch(batch)
+    try:
+        atomic_torch_save({'iteration': iteration, 'losses': dict(losses), 'batch': content}, path)
+    except CheckpointError as error:  # the other ranks are waiting for this one's report
+        report += f'\n  This batch could not be saved: {error}'
     if world_size > 1:
         reports: list = [None] * world_size
         dist.all_gather_object(reports, report)
@@ -45,8 +47,9 @@ def stop_run(
     raise NonFiniteError(
         f'iteration {iteration}: a loss or its gradient is not finite ({values}). The run stops before the step: '
         f'the weights and the last checkpoint are as good as they were.\n{report}\n'
-        f'The batch is saved in {path} (torch.load it and look at batch["lq"], batch["gt"]). Then leave the image '
-        'out or repair it, lower optim_g: lr, set grad_clip, or with amp: fp16 try bf16; and go on with --auto_resume.'
+        f'The batch is saved in {os.path.join(folder, f"nonfinite_{iteration}_rank*.pt")} (torch.load it and look at '
+        'batch["lq"], batch["gt"]). Then leave the image out or repair it, lower optim_g: lr, set grad_clip, or with '
+        'amp: fp16 try bf16; and go on with --auto_resume.'
     )
 
 

@@ -16,6 +16,7 @@ from mirage_data.sampler import EpochSampler
 
 from .interrupt import StopSignal
 from .paths import resolve_all
+from .progress import ProgressLogger
 from .ranks import RunError, rank_zero_decides
 from .resume import load_resume_state, state_files
 from .run_lock import RunLock
@@ -31,6 +32,8 @@ class TrainingRun:
         stop: Tells when to stop.
         fresh: Start over even where the run could be resumed.
     """
+
+    _MessageLogger = ProgressLogger
 
     def __init__(self, pipeline: ModuleType, root: str, stop: StopSignal, *, fresh: bool):
         self._basicsr = {name: getattr(pipeline, name) for name in self.replacements()}
@@ -53,7 +56,7 @@ class TrainingRun:
         names = (
             'parse_options', 'load_resume_state', 'copy_opt_file', 'init_tb_logger', 'init_tb_loggers',
             'create_train_val_dataloader', 'EnlargedSampler', 'build_dataloader', 'build_model', 'CPUPrefetcher',
-            'CUDAPrefetcher',
+            'CUDAPrefetcher', 'MessageLogger',
         )  # fmt: skip
         return {name: getattr(self, '_' + name) for name in names}
 

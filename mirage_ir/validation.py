@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
+from mirage_arch.checkpoints import load_into
+from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import validation_report as report
@@ -85,7 +87,7 @@ class ValidationMixin:
         if world > 1:  # batch norm statistics are those of rank 0, as in its checkpoints
             for buffer in net.buffers():
                 dist.broadcast(buffer, 0)
-        self._evaluator = _fast_equivalent(net, self.device)
+        self._evaluator = _fast_equivalent(net, self.opt['network_g'], self.device)
         names = PictureNames(dataset.opt)
         indices = range(rank, len(dataset), world)
         scores = []
@@ -252,15 +254,15 @@ def centre_crop(image: Tensor, multiple: int, source: str) -> Tensor:
     return image[..., top:top + height, left:left + width]
 
 
-def _fast_equivalent(net: nn.Module, device: torch.device) -> nn.Module | None:
+def _fast_equivalent(net: nn.Module, network_opt: Mapping, device: torch.device) -> nn.Module | None:
     """The strip-wise evaluation of a network, faster on CPUs with the same figures; None if it has none."""
-    try:
-        from mirage_arch.fast_forward import prepare_fast, supports
-    except ImportError:
+    if device.type != 'cpu' or not isinstance(net, MIRAGEArch):
         return None
-    if device.type != 'cpu' or not isinstance(net, MIRAGEArch) or not supports(net)[0]:
-        return None
-    return prepare_fast(net)
+    # Without the heads, which evaluation does not need and which the diagnostics of a training watch by hooks.
+    arguments = {key: value for key, value in network_opt.items() if key != 'type'}
+    bare = MIRAGEArch(**{**arguments, 'spd_head': False})
+    load_into(bare, net.state_dict())
+    return prepare_fast(bare) if supports(bare)[0] else None
 
 
 def _self_ensemble(net, image: Tensor) -> Tensor:
