@@ -159,7 +159,7 @@ def launch(
         command += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', '--standalone']
         arguments = (*arguments, '--launcher', 'pytorch')
     command += [str(root / 'basicsr' / f'{script}.py'), *arguments]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', **environment}
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), **environment}
     with open(root / 'output.txt', 'w') as file:
         process = subprocess.Popen(command, cwd=cwd or root, env=env, stdout=file, stderr=subprocess.STDOUT)
     return Run(process, root / 'output.txt')
