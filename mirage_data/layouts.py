@@ -165,13 +165,20 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
             'test',
             lq=r'(?:input|in|rain|data)/(?P<name>im_\d+_s\d+_a\d+)',
             gt=r'(?:gt|target|norain)/(?P<name>im_\d+(?:_s\d+_a\d+)?)',
-            exclude=r'train|all-?weather',
+            exclude=r'(?:[^/]*train|all-?weather)[^/]*/[^/]+/[^/]+$',
         ),
     ),
     'raindrop': (
         _both(OURS, 'test', 'weather/raindrop', 'input', 'target'),
         Layout(PUBLISHER, 'test', lq=r'test_?b/data/(?P<name>\d+_rain)', gt=r'test_?b/gt/(?P<name>\d+_clean)'),
-        _both(OTHERS, 'test', 'raindrop[^/]*(?:/test_?b)?', 'input|data', 'gt|target', exclude='test_?a|train'),
+        _both(
+            OTHERS,
+            'test',
+            'raindrop[^/]*(?:/test_?b)?',
+            'input|data',
+            'gt|target',
+            exclude=r'(?:test_?a|train[^/]*)/[^/]+/[^/]+$',
+        ),
     ),
     'uieb': (
         _both(OURS, 'test', 'uieb', 'input', 'target'),

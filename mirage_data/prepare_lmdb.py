@@ -73,18 +73,21 @@ def write_lmdb(
             if problem:
                 result.problems.append(problem)
                 continue
-            result.stored += 1
-            if name in writer:  # from a run that was interrupted
-                first.setdefault(digest, name)
-            elif digest in first:
-                writer.add_alias(name, first[digest])
-                result.shared += 1
-            else:
-                first[digest] = name
-                if image is not None:
+            try:
+                if name in writer:  # from a run that was interrupted
+                    result.shared += digest in first
+                elif digest in first:
+                    writer.add_alias(name, first[digest])
+                    result.shared += 1
+                elif image is not None:
                     writer.add_image(name, image)
                 else:
                     writer.add_file(name, data)
+            except ImageError as error:
+                result.problems.append(f'{folder}: {error}')
+                continue
+            first.setdefault(digest, name)
+            result.stored += 1
         if not len(writer):
             raise LmdbError(f'{result.path}: none of the {len(names)} images of {folder} can be read')
     return result

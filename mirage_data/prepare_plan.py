@@ -156,7 +156,7 @@ def _nothing_found(row: DataSet, tree: SourceTree, images: list[Entry], base: in
     seen = ', '.join(f'{folder}/ ({count} images)' for folder, count in folders.most_common(8)) or 'no images at all'
     refused = ''.join(f'\n  {name}: {why}' for name, why in tree.refused[:8])
     known = '\n'.join(
-        f'  {layout.split} {layout.degradation} ({layout.origin}): {layout.in_words()}'
+        f'  {layout.split} {layout.degradation or row.task} ({layout.origin}): {layout.in_words()}'
         for layout in LAYOUTS[row.name]
     )
     return (
