@@ -311,13 +311,15 @@ class FastBlock:
             parts.append((self._depthwise(strip, 1, v, a.v_depthwise), dynamic.attention))
         if self.gated is not None:
             g = self.gated
-            x = strip.pixels(0)[:, g.inputs]
+            halo = dynamic.kernel.weight.shape[-1] // 2
+            around = strip.rows(halo)[..., g.inputs].contiguous()  # one copy instead of one in every product
+            above = halo - strip.missing(halo)[0]
+            x = around[above:above + strip.bottom - strip.top].flatten(0, 1)
             parts.append((x, m.normalised))
             gate = self._linear(x, g.gate_identity, 'gelu')
             parts.append((k.linear_mul(x, g.identity.weight, g.identity.bias, gate), m.gated_identity))
             gate = self._linear(x, g.gate_conv, 'gelu')
-            halo = dynamic.kernel.weight.shape[-1] // 2
-            conv = self._linear(strip.rows(halo)[..., g.inputs], g.conv)
+            conv = self._linear(around, g.conv)
             parts.append((self._depthwise(strip, halo, conv, dynamic.kernel, mul=gate), m.gated_conv))
         if m.mlp_in is not None:
             hidden = self._linear(strip.pixels(0)[:, m.mlp_inputs], m.mlp_in, 'gelu')

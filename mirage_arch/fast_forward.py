@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import mirage_arch as arch
 from .fast_block import FastBlock
-from .fast_kernels import choose_kernels
+from .fast_kernels import as_image, as_rows, choose_kernels
 from .fast_strips import strip_height
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
@@ -166,7 +166,7 @@ class FastMIRAGE(nn.Module):
             bottom = min(top + rows, height)
             strip = x[max(0, top - k):min(height, bottom + k)].to(self.dtype)
             strip = F.pad(strip, (0, 0, k, k, max(0, k - top), max(0, bottom + k - height))) if k else strip
-            out[top:bottom] = F.conv2d(strip.permute(2, 0, 1).unsqueeze(0), weight, bias)[0].permute(1, 2, 0)
+            out[top:bottom] = as_rows(F.conv2d(as_image(strip), weight, bias))
         return out
 
     def _down(self, name: str, x: Tensor) -> Tensor:

@@ -13,17 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['OneDnnKernels', 'PlainKernels', 'choose_kernels']
+__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels']
 
 _ACTIVATIONS = {'gelu': F.gelu, 'sigmoid': torch.sigmoid, 'none': lambda x: x}
 
 
-def _as_images(x: Tensor) -> Tensor:
-    return x.permute(2, 0, 1).unsqueeze(0)
+def as_image(x: Tensor) -> Tensor:
+    """(rows, width, c) -> (1, c, rows, width) in channels_last, without a copy."""
+    # In this order: permuting first gives a batch stride by which oneDNN does not recognise channels_last, and copies.
+    return x.unsqueeze(0).permute(0, 3, 1, 2)
 
 
-def _as_rows(x: Tensor) -> Tensor:
-    return x.squeeze(0).permute(1, 2, 0)
+def as_rows(x: Tensor) -> Tensor:
+    """Back: (1, c, rows, width) -> (rows, width, c)."""
+    return x.permute(0, 2, 3, 1)[0]
 
 
 class PlainKernels:
@@ -63,12 +66,12 @@ class PlainKernels:
         k = weight.shape[-1]
         if missing[0] != missing[1]:
             x, missing = F.pad(x, (0, 0, 0, 0, *missing)), (0, 0)
-        out = cls._convolve(_as_images(x), weight, bias, (missing[0], k // 2), act, mul)
+        out = cls._convolve(as_image(x), weight, bias, (missing[0], k // 2), act, mul)
         return out.reshape(-1, out.shape[-1])
 
     @staticmethod
     def _convolve(x, weight, bias, padding, act, mul):
-        out = _as_rows(_ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, groups=weight.shape[0])))
+        out = as_rows(_ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, groups=weight.shape[0])))
         return out if mul is None else out * mul.view(out.shape)
 
     @staticmethod
@@ -98,11 +101,11 @@ class OneDnnKernels(PlainKernels):
         geometry = (list(padding), [1, 1], [1, 1], weight.shape[0])
         if mul is None:
             algorithm = 'none' if act == 'gelu' else ''
-            return _as_rows(torch.ops.mkldnn._convolution_pointwise.default(
+            return as_rows(torch.ops.mkldnn._convolution_pointwise.default(
                 x, weight, bias, *geometry, act, [], algorithm))
         rows, width = x.shape[-2] + 2 * padding[0] - (weight.shape[-1] - 1), x.shape[-1]
-        other = _as_images(mul.view(rows, width, -1))
-        return _as_rows(torch.ops.mkldnn._convolution_pointwise.binary(
+        other = as_image(mul.view(rows, width, -1))
+        return as_rows(torch.ops.mkldnn._convolution_pointwise.binary(
             x, other, weight, bias, *geometry, 'mul', None, None, [], None))
 
     @staticmethod
