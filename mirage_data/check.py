@@ -233,25 +233,32 @@ class Checker:
         for row in train:
             self._note_leak_free(row, {leak.train for leak in leaks})
 
+    def _names(self, row: DataSet, part: Part, folder: str) -> list[str]:
+        """Images of a folder; of a set that is not being checked, without reading them."""
+        scan = self._scans.get((row.name, folder))
+        if scan is None:
+            owns = part.owns_clean_file if folder == part.gt else lambda name: True
+            scan = scan_folder(self.root / folder, recursive=part.recursive, quick=True, owns=owns)
+        return scan.names
+
     def _clean_files(self, rows: Iterable[DataSet], split: str) -> dict[str, tuple[str, str]]:
         files: dict[str, tuple[str, str]] = {}
         for row in rows:
             for part in row.parts_of(split):
-                scan = self._scan(row, part, part.gt)
-                for name in scan.names:
-                    files.setdefault(str(scan.folder / name), (row.name, part.gt))
+                for name in self._names(row, part, part.gt):
+                    files.setdefault(str(self.root / part.gt / name), (row.name, part.gt))
         return files
 
     def _note_leak_free(self, row: DataSet, leaking: set[str]) -> None:
         for part in row.parts_of('train'):
-            gt = self._scan(row, part, part.gt)
-            bad = {name for name in gt.names if str(gt.folder / name) in leaking}
+            names = self._names(row, part, part.gt)
+            bad = {name for name in names if str(self.root / part.gt / name) in leaking}
             if (row.name, part.gt) in self._rows:
                 self._rows[row.name, part.gt].leaks = max(len(bad), self._rows[row.name, part.gt].leaks)
             if part.lq is None:
-                good = [name for name in gt.names if name not in bad]
+                good = [name for name in names if name not in bad]
             else:
-                pairs, _, _ = match_pairs(self._scan(row, part, part.lq).names, gt.names, part.pairing)
+                pairs, _, _ = match_pairs(self._names(row, part, part.lq), names, part.pairing)
                 good = [a for a, b in pairs if b not in bad]
             key = ' '.join(word for word in (row.name, part.degradation) if word)
             known = self.report.leak_free.get(key)

@@ -59,7 +59,7 @@ def check_list(file: str | Path, folders: dict[str, list[str]]) -> ListCheck:
             continue
         result.lines += 1
         for name in _names_in(line, known):
-            key = _shortest_known(name, known)
+            key = _known_end(name, known)
             if key is None:
                 result.absent.append(name)
             else:
@@ -75,15 +75,16 @@ def check_list(file: str | Path, folders: dict[str, list[str]]) -> ListCheck:
 
 def _names_in(line: str, known: dict[str, list[str]]) -> list[str]:
     line = re.sub(r' \(\d+,\d+,\d+\).*$', '', line).replace('\\', '/')
-    if _shortest_known(line, known) is not None:
-        return [line]
-    ends = '|'.join(re.escape(end) for end in IMAGE_EXTENSIONS)
     # Names may have blanks, so a name ends where an image's extension is followed by a separator.
-    pieces = re.findall(rf'.+?(?:{ends})(?=[\s,]|$)', line, re.IGNORECASE)
+    ending = f'(?:{"|".join(re.escape(end) for end in IMAGE_EXTENSIONS)})' + r'(?=[\s,]|$)'
+    whole = _known_end(line, known)
+    if whole is not None and not re.search(ending, line[: -len(whole)], re.IGNORECASE):
+        return [line]
+    pieces = re.findall(f'.+?{ending}', line, re.IGNORECASE)
     return [piece.strip(' ,\t') for piece in pieces] or [line]
 
 
-def _shortest_known(name: str, known: dict[str, list[str]]) -> str | None:
+def _known_end(name: str, known: dict[str, list[str]]) -> str | None:
     """The known end of a path, the longest first: `data/Train/rainy/rain-1.png` is known as `rainy/rain-1.png`."""
     parts = name.strip('/').split('/')
     for begin in range(len(parts)):

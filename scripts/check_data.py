@@ -110,7 +110,7 @@ def write_lists(checker: Checker, folder: Path) -> None:
     for name, samples in checker.report.leak_free.items():
         if not samples:
             continue
-        file = folder / f'{Path(name).name.replace(" ", "_")}_leak_free.txt'
+        file = folder / f'{"_".join(Path(name.replace(" ", "_")).parts[-2:])}_leak_free.txt'
         file.write_text(''.join(f'{sample}\n' for sample in samples), encoding='utf-8')
         print(f'{file}: {len(samples):,} samples, for meta_info_file')
 
