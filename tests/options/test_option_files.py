@@ -4,7 +4,9 @@ import importlib.util
 import json
 import math
 import re
+import sys
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,8 +29,6 @@ SHRUNKEN = {'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1}
 def _generator():
     spec = importlib.util.spec_from_file_location('make_options', ROOT / 'scripts' / 'make_options.py')
     module = importlib.util.module_from_spec(spec)
-    import sys
-
     sys.modules['make_options'] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
@@ -42,6 +42,13 @@ ABLATIONS = [path for path in TRAIN if path.startswith('ablation/')]
 
 def _load(path):
     return yaml.safe_load((ROOT / 'options' / path).read_text(encoding='utf-8'))
+
+
+@cache
+def _parameters(network):
+    arguments = {key: value for key, value in json.loads(network).items() if key != 'type'}
+    with torch.device('meta'):
+        return sum(p.numel() for p in MIRAGEArch(**arguments).parameters())
 
 
 @pytest.fixture(scope='module')
@@ -116,12 +123,12 @@ def test_head_and_size_of_the_network(path):
         assert (float(psnr), float(ssim)) in [(scores['psnr'], scores['ssim']) for scores in rows]
     assert figures or 'not published' in expected
     opt = _load(path)
-    network = opt['network_g']
-    assert network.pop('type') == 'MIRAGEArch'
-    with torch.device('meta'):
-        count = sum(p.numel() for p in MIRAGEArch(**network).parameters())
+    assert opt['network_g']['type'] == 'MIRAGEArch'
+    count = _parameters(json.dumps(opt['network_g']))
     if path not in ABLATIONS:
         assert count == (9_678_983 if 'small' in path else 6_207_412)
+    elif opt['network_g'] != _load(BASE)['network_g'] and not path.endswith('spd_tap_patch_embed.yml'):
+        assert count != 6_207_412  # the change changes what is built
     assert opt['name'] == (Path(path).stem if path not in ABLATIONS else f'ablation_{Path(path).stem}')
 
 
