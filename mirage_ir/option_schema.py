@@ -137,6 +137,7 @@ SCHEDULER = {
 VAL = {
     'val_freq': Rule('count', low=1), 'save_img': Rule('flag', required=True), 'suffix': _TEXT, 'pbar': _FLAG,
     'metrics': _SECTION, 'crop_multiple': _COUNT, 'self_ensemble': _FLAG,
+    'input_metrics': _FLAG,
 }
 
 METRIC = {'type': Rule('text', required=True), 'better': Rule('text', choices=('higher', 'lower')),
@@ -154,7 +155,7 @@ LOSS = {'type': Rule('text', required=True), 'loss_weight': _WEIGHT, 'perceptual
 # what the data loader of BasicSR reads, for any data set; training only where it says so
 DATASET = {
     'name': Rule('text', required=True), 'type': Rule('text', required=True), 'scale': _POSITIVE, 'phase': _TEXT,
-    'dataroot_gt': _ANY, 'dataroot_lq': _ANY, 'dataroot': _ANY, 'meta_info_file': _TEXT, 'meta_info': _TEXT,
+    'dataroot_gt': _ANY, 'dataroot_lq': _ANY, 'dataroot': _ANY, 'meta_info_file': _ANY, 'meta_info': _TEXT,
     'filename_tmpl': _TEXT, 'io_backend': _SECTION, 'gt_size': _POSITIVE, 'use_hflip': _FLAG, 'use_rot': _FLAG,
     'mean': Rule('numbers'), 'std': Rule('numbers'), 'color': _TEXT, 'use_shuffle': _FLAG,
     'num_worker_per_gpu': _COUNT, 'batch_size_per_gpu': _POSITIVE,

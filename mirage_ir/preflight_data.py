@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mirage_data.degradations import parse_recipe
 from mirage_data.image_io import IMAGE_EXTENSIONS
 from mirage_data.pairing import match_pairs
 from mirage_data.task_dataset import logger
@@ -119,23 +120,32 @@ def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
     if isinstance(backend, str) and backend not in schema.IO_BACKENDS:
         options.add((*key, 'io_backend', 'type'), f'found {backend!r}',
                     nearest_hint(backend, schema.IO_BACKENDS) or f'allowed are {", ".join(schema.IO_BACKENDS)}')
+    if ours and source.get('recipe') is not None:
+        try:
+            parse_recipe(source['recipe'])
+        except ValueError as error:
+            options.add((*key, 'recipe'), str(error), 'see docs/degradations.md')
     counts = {}
     for name, value in source.items():
+        values = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
         if str(name).startswith('dataroot'):
-            folders = value if isinstance(value, list) else [value]
-            found = [_check_folder(options, (*key, name), folder, backend, ours)
-                     for folder in folders if isinstance(folder, str)]
-            if found:
-                counts[name] = sum(found)
-        elif name in ('meta_info_file', 'meta_info') and isinstance(value, str) and not options.locate(value).is_file():
-            options.add((*key, name), f'no such file: {value}', 'give a list of file names, one a line')
-        elif name in ('meta_info_file', 'meta_info') and isinstance(value, str):
-            with open(options.locate(value), encoding='utf-8', errors='replace') as lines:
-                counts[name] = sum(1 for line in islice(lines, _COUNTED) if line.strip())
-    listed = counts.get('meta_info_file', counts.get('meta_info'))
-    if listed is not None:
-        return listed
-    return counts.get('dataroot_lq', 0) or counts.get('dataroot_gt', 0) or counts.get('dataroot', 0)
+            counts[name] = sum(_check_folder(options, (*key, name), folder, backend, ours) for folder in values)
+        elif name in ('meta_info_file', 'meta_info') and values:
+            counts['list'] = sum(_check_list(options, (*key, name), file) for file in values)
+    return next((counts[name] for name in ('list', 'dataroot_lq', 'dataroot_gt', 'dataroot') if counts.get(name)), 0)
+
+
+def _check_list(options: OptionFile, key: KeyPath, file: str) -> int:
+    path = options.locate(file)
+    if not path.is_file():
+        options.add(key, f'no such file: {file}', 'give a list of file names, one a line')
+        return 0
+    return _count_lines(path)
+
+
+def _count_lines(path: Path) -> int:
+    with open(path, encoding='utf-8', errors='replace') as lines:
+        return sum(1 for line in islice(lines, _COUNTED) if line.strip())
 
 
 def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, ours: bool) -> int:
@@ -160,8 +170,7 @@ def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> i
         options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
                     'write it with python scripts/prepare_data.py NAME --lmdb, or set io_backend: type: disk')
         return 0
-    with open(path / 'meta_info.txt', encoding='utf-8', errors='replace') as lines:
-        return sum(1 for line in islice(lines, _COUNTED) if line.strip())
+    return _count_lines(path / 'meta_info.txt')
 
 
 def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:
