@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -39,7 +40,7 @@ class AuthorsNoise:
         files: number of files.
     """
 
-    def __init__(self, sigmas: tuple[float, ...], sizes: callable, files: int) -> None:
+    def __init__(self, sigmas: tuple[float, ...], sizes: Callable[[int], tuple[int, int]], files: int) -> None:
         self.sigmas, self.sizes, self.files = sigmas, sizes, files
         self._restart()
 

@@ -128,8 +128,14 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
     """
     names: list[str] = []
     pending = ['']
+    seen: set[str] = set()
     while pending:
         below = pending.pop()
+        if recursive:  # a link to a folder above must not lead round in circles
+            real = os.path.realpath(os.path.join(folder, below))
+            if real in seen:
+                continue
+            seen.add(real)
         try:
             with os.scandir(os.path.join(folder, below)) as entries:
                 for entry in entries:

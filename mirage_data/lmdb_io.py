@@ -76,21 +76,25 @@ class LmdbWriter:
         if self.path.exists() and not overwrite:
             raise LmdbError(f'{path}: exists already; remove it, or ask to overwrite it')
         self._partial = partial_path(path)
-        self._partial.mkdir(parents=True, exist_ok=True)
-        self._begin_format()
         self._names: dict[str, str] = {}  # key: its line in meta_info.txt
-        self._resume()
-        self._env = lmdb.open(str(self._partial), map_size=max(_FIRST_MAP, 2 * self._size_on_disk()))
+        try:
+            self._partial.mkdir(parents=True, exist_ok=True)
+            self._begin_format()
+            self._resume()
+            self._env = lmdb.open(str(self._partial), map_size=max(_FIRST_MAP, 2 * self._size_on_disk()))
+        except (lmdb.Error, OSError) as error:
+            raise LmdbError(
+                f'{self._partial}: cannot be begun or continued ({error}); check the disk, or remove it and start again'
+            ) from error
         self._pending: list[tuple[bytes, bytes, str]] = []
         self._pending_bytes = 0
 
     def _begin_format(self) -> None:
         wanted = {'format': 'raw' if self.raw else 'encoded', 'version': FORMAT_VERSION}
         file = self._partial / FORMAT_FILE
-        if file.exists():
-            found = json.loads(file.read_text() or '{}')
-            if found != wanted:
-                raise LmdbError(f'{self._partial}: an unfinished database of format {found}, not {wanted}; remove it')
+        found = file.read_text(encoding='utf-8') if file.exists() else ''
+        if found and found != json.dumps(wanted):
+            raise LmdbError(f'{self._partial}: an unfinished database of another format ({found}); remove it')
         file.write_text(json.dumps(wanted))
 
     def _resume(self) -> None:
@@ -249,13 +253,18 @@ class LmdbReader:
         self.names = NameList(self._read_names())
         try:
             self._env = lmdb.open(str(self.path), readonly=True, lock=False, readahead=False, create=False)
-            stored = self._env.stat()['entries']
+            stored, page_size = (self._env.stat()[key] for key in ('entries', 'psize'))
             # One transaction for good: the file never changes under its name, and views of it stay valid.
             self._transaction = self._env.begin(buffers=True)
         except lmdb.Error as error:
             hint = '; close the other reader' if 'already open' in str(error) else '; make it again'
             raise LmdbError(f'{self.path}: not a readable LMDB ({error}){hint}') from error
+        pages = self._env.info()['last_pgno'] + 1
+        if pages * page_size > (self.path / 'data.mdb').stat().st_size:  # reading beyond the end would kill the process
+            self.close()
+            raise LmdbError(f'{self.path}: data.mdb is cut off; copy it again, or make the database again')
         if stored < len(self.names):
+            self.close()
             raise LmdbError(
                 f'{self.path}: half written: {META_FILE} names {len(self.names)} images, the database has {stored}; '
                 'make it again'

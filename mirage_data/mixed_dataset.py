@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from mirage_data.sample import Index, split_index
-from mirage_data.task_dataset import TaskDataset
+from mirage_data.task_dataset import TaskDataset, logger
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (
@@ -93,6 +93,20 @@ class MixedDegradationDataset(TaskDataset):
         self.sizes = np.array([len(source) for source in self.sources])
         self.counts = self._counts(sources, opt.get('epoch_length'))
         self._ends = np.cumsum(self.counts)
+        for row in self.ratios():
+            logger.info(
+                'source %(task)s: %(images)d samples, %(per_epoch)d an epoch, %(percent).1f %% (%(root)s)', row
+            )
+
+    def ratios(self) -> list[dict]:
+        """One row per source: its task, clean folder, own samples, samples in an epoch and their percentage."""
+        rows = []
+        for source, size, count in zip(self.sources, self.sizes, self.counts):
+            root = source.opt.get('dataroot_gt') or source.opt.get('dataroot')
+            task = source.opt.get('task') or type(source).__name__
+            percent = 100 * count / self._ends[-1]
+            rows.append({'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent})
+        return rows
 
     def _build(self, number: int, source: dict) -> TaskDataset:
         opt = {key: self.opt[key] for key in INHERITED if key in self.opt}

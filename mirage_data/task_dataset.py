@@ -39,19 +39,17 @@ class TaskDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.train = opt.get('phase', 'train') == 'train'
-        self.manual_seed = int(opt.get('manual_seed') or 0)
-        self.gt_size = opt.get('gt_size')
-        self.crop_multiple = int(opt.get('crop_multiple', PAPER_MULTIPLE))
+        self.manual_seed = _whole(opt, 'manual_seed', 0, least=0)
+        self.gt_size = _whole(opt, 'gt_size', None, least=1)
+        self.crop_multiple = _whole(opt, 'crop_multiple', PAPER_MULTIPLE, least=1)
         self.augmentation = augmentation_from_options(opt)
-        self.on_error = opt.get('on_error', 'raise')
+        self.on_error = opt.get('on_error') or 'raise'
         if self.on_error not in ('raise', 'skip'):
             raise ValueError(f'on_error: {self.on_error!r}; allowed: raise, skip')
-        if self.train and (not isinstance(self.gt_size, int) or self.gt_size < 1):
-            raise ValueError(
-                f'gt_size: {self.gt_size!r}; training needs the side of its crops, a whole number of pixels'
-            )
-        if self.crop_multiple < 1:
-            raise ValueError(f'crop_multiple: {self.crop_multiple}; allowed: 1 (no crop) and above')
+        if self.train and self.gt_size is None:
+            raise ValueError('gt_size: missing; training needs the side of its crops, a whole number of pixels')
+        if opt.get('scale') not in (None, 1):
+            raise ValueError(f'scale: {opt["scale"]!r}; degraded and clean images have one size here: scale must be 1')
         self._skipped = torch.zeros((), dtype=torch.int64).share_memory_()  # counts in all worker processes
 
     @property
@@ -103,3 +101,13 @@ class TaskDataset(Dataset):
         """The images after one common random flip or rotation (views); unchanged outside training."""
         mode = draw_dihedral(self.augmentation, rng) if self.train else 0
         return [dihedral(image, mode) for image in images]
+
+
+def _whole(opt: dict, key: str, default: int | None, least: int) -> int | None:
+    """A whole number of the options, or its default where the key is absent or null."""
+    value = opt.get(key)
+    if value is None:
+        return default
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f'{key}: {value!r}; allowed are whole numbers >= {least}')
+    return value

@@ -163,3 +163,9 @@ def test_listing_is_sorted_and_reports_foreign_files(tmp_path, image_folder):
     assert list_images(tmp_path / 'set', recursive=True)[-1] == tmp_path / 'set' / 'sub' / 'c.png'
     with pytest.raises(ImageError, match='nowhere'):
         list_names(tmp_path / 'nowhere')
+
+
+def test_links_that_lead_round_in_circles_are_followed_once(tmp_path, image_folder):
+    image_folder('set', ['sub/a.png'])
+    (tmp_path / 'set' / 'sub' / 'up').symlink_to(tmp_path / 'set')
+    assert list_names(tmp_path / 'set', recursive=True) == ['sub/a.png']

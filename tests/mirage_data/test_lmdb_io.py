@@ -175,6 +175,19 @@ def test_a_full_disk_is_named_and_survived(tmp_path):
     assert np.array_equal(LmdbReader(path).read('399'), random_image(399))
 
 
+def test_unfinished_work_of_the_other_kind_is_not_mixed_in(tmp_path):
+    with pytest.raises(KeyboardInterrupt), LmdbWriter(tmp_path / 'a.lmdb', raw=True):
+        raise KeyboardInterrupt
+    with pytest.raises(LmdbError, match=r'a\.lmdb\.partial: an unfinished database of another format'):
+        LmdbWriter(tmp_path / 'a.lmdb')
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / 'file').write_text('x')
+    with pytest.raises(LmdbError, match=r'a\.lmdb\.partial: cannot be begun'):
+        LmdbWriter(tmp_path / 'file' / 'a.lmdb')
+
+
 def test_existing_databases_are_replaced_only_on_request(tmp_path):
     fill(tmp_path / 'a.lmdb', ['old.png'])
     with pytest.raises(LmdbError, match='exists already'):
@@ -234,6 +247,12 @@ def _cut_off(path):
     (path / 'data.mdb').write_bytes(data[:3000])
 
 
+def _cut_off_later(path):
+    fill(path)
+    data = (path / 'data.mdb').read_bytes()
+    (path / 'data.mdb').write_bytes(data[: len(data) * 2 // 3])
+
+
 @pytest.mark.parametrize(
     'make, message',
     [
@@ -245,6 +264,7 @@ def _cut_off(path):
         (_not_an_lmdb_file, 'not a readable LMDB'),
         (_of_another_lmdb_version, 'not a readable LMDB'),
         (_cut_off, 'not a readable LMDB'),
+        (_cut_off_later, 'data.mdb is cut off'),
     ],
 )
 def test_unreadable_databases_are_named(tmp_path, make, message):

@@ -1,3 +1,4 @@
+import logging
 from collections import Counter
 from pathlib import Path
 
@@ -44,6 +45,16 @@ def test_an_epoch_repeats_each_source_as_asked(mixture):
     assert {seen[f'denoise_{sigma}', name] for sigma in (15, 50) for name in 'abcd'} == {3}
     assert {seen['derain', f'rain-{number}'] for number in range(1, 7)} == {5}
     assert len({sample['lq'].numpy().tobytes() for sample in samples}) == len(samples)  # each repetition is new
+
+
+def test_the_log_says_what_an_epoch_is_made_of(mixture, caplog):
+    with caplog.at_level(logging.INFO):
+        dataset = MixedDegradationDataset(mixture)
+    assert [(row['task'], row['images'], row['per_epoch']) for row in dataset.ratios()] == [
+        ('denoise', 8, 24),
+        ('derain', 6, 30),
+    ]
+    assert 'source derain: 6 samples, 30 an epoch, 55.6 %' in caplog.text
 
 
 def test_the_authors_epoch_lengths():
