@@ -101,9 +101,8 @@ def examine_basicsr() -> Iterator[Finding]:
         yield Finding('FAIL', 'that one has no registry (an older fork): our names cannot be registered in it',
                       'copy the network there with `mirage-basicsr link CHECKOUT`, or put BasicSR 1.4.2 first')
         return
-    plain = subprocess.run([sys.executable, '-c', 'import basicsr'], capture_output=True, text=True, check=False)
-    if plain.returncode:
-        reason = (plain.stderr.strip().splitlines() or ['?'])[-1]
+    reason = _import_plainly()
+    if reason:
         yield Finding('note', f'by itself `import basicsr` fails here ({reason})',
                       'our commands repair it; in scripts of your own import mirage_ir before basicsr')
     try:
@@ -200,6 +199,12 @@ def _basicsr_folder() -> Path | None:
     loaded = sys.modules.get('basicsr')
     spec = getattr(loaded, '__spec__', None) or importlib.util.find_spec('basicsr')
     return Path(spec.origin).resolve().parent if spec and spec.origin else None
+
+
+def _import_plainly() -> str:
+    """Why ``import basicsr`` fails in a process of its own, without our repairs; empty if it does not."""
+    done = subprocess.run([sys.executable, '-c', 'import basicsr'], capture_output=True, text=True, check=False)
+    return (done.stderr.strip().splitlines() or ['for an unknown reason'])[-1] if done.returncode else ''
 
 
 def _import_ours() -> None:

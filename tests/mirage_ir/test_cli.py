@@ -1,0 +1,57 @@
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mirage_ir import runner
+from mirage_ir.cli import main
+
+BAD = 'name: x\nmodel_type: SRModle\nnum_gpu: 0\ndatasets: {}\npath: {}\ntrain: {total_iter: 1e3}\n'
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path('bad file.yml').write_text(BAD)
+    return tmp_path
+
+
+def test_check_lists_the_problems_and_creates_nothing(folder, capsys):
+    assert main(['check', '-opt', 'bad file.yml']) == 2
+    printed = capsys.readouterr().out
+    assert 'bad file.yml:2: model_type' in printed and 'SRModel' in printed and 'train:total_iter' in printed
+    assert os.listdir(folder) == ['bad file.yml']
+
+
+def test_check_as_json(folder, capsys):
+    assert main(['check', '-opt', 'bad file.yml', '--json', '--force_yml', 'model_type=SRModel']) == 2
+    problems = json.loads(capsys.readouterr().out)
+    assert {'file', 'line', 'key', 'message', 'cure'} == set(problems[0])
+    assert 'model_type' not in {problem['key'] for problem in problems}
+
+
+@pytest.mark.parametrize('name', ['train', 'test'])
+def test_runs_get_the_current_folder_and_the_flags_untouched(folder, monkeypatch, name):
+    calls = []
+    monkeypatch.setattr(runner, name, lambda root, words: calls.append((root, words)))
+    words = ['-opt', 'bad file.yml', '--launcher', 'none', '--debug', '--force_yml', 'train:total_iter=3', 'name=y']
+    assert main([name, *words]) == 0
+    assert calls == [(str(folder), words)]
+
+
+def test_a_run_with_faulty_options_ends_before_it_begins(folder, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(['train', '-opt', 'bad file.yml', '--auto_resume'])
+    assert ended.value.code == 2
+    assert 'nothing was started or created' in capsys.readouterr().err
+    assert os.listdir(folder) == ['bad file.yml']
+
+
+@pytest.mark.parametrize('words', [[], ['train'], ['fly'], ['train', '-opt', 'a.yml', '--fresher'], ['link'],
+                                   ['test', '-opt', 'a.yml', '--fresh']])
+def test_wrong_words_are_refused_with_the_usage(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert 'usage: mirage-basicsr' in capsys.readouterr().err

@@ -1,0 +1,91 @@
+import importlib.util
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from mirage_ir import doctor
+from mirage_ir.cli import main
+from mirage_ir.link import link
+
+
+def failures(findings):
+    return [finding for finding in findings if finding.level == 'FAIL']
+
+
+def test_here_nothing_will_fail(capsys):
+    assert main(['doctor']) == 0
+    printed = capsys.readouterr().out
+    assert 'Nothing found that will fail' in printed
+    assert 'MIRAGEArch' in printed and 'basicsr is taken from' in printed and sys.version.split()[0] in printed
+
+
+@pytest.mark.parametrize('version, word', [((3, 13, 0), 'cannot be built'), ((3, 9, 1), '3.9.1'), ((3, 11, 4), '')])
+def test_python_versions(monkeypatch, version, word):
+    monkeypatch.setattr(doctor.sys, 'version_info', version)
+    monkeypatch.setattr(doctor.platform, 'python_version', lambda: '.'.join(map(str, version)))
+    found = [finding for finding in doctor.examine_versions() if finding.text.startswith('Python')]
+    assert [finding.level for finding in found] == ['FAIL' if word else 'ok']
+    assert word in found[0].text
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    real = doctor._version
+    monkeypatch.setattr(doctor, '_version', lambda name: None if name == 'lmdb' else real(name))
+    assert [(f.text, f.cure) for f in failures(doctor.examine_versions())] == [('lmdb is missing', 'pip install lmdb')]
+
+
+def test_two_packages_of_tensorboard(monkeypatch):
+    monkeypatch.setattr(doctor, '_version', {'tb-nightly': '2.21', 'tensorboard': '2.20'}.get)
+    found = list(doctor.examine_tensorboard())
+    assert found[0].level == 'note' and 'tb-nightly 2.21 and tensorboard 2.20' in found[0].text
+    monkeypatch.setitem(sys.modules, 'torch.utils.tensorboard', None)
+    assert 'use_tb_logger: false' in failures(doctor.examine_tensorboard())[0].cure
+
+
+def test_a_fork_without_registry_in_front_of_basicsr(tmp_path, monkeypatch):
+    (tmp_path / 'basicsr').mkdir()
+    monkeypatch.setattr(doctor, '_basicsr_folder', lambda: tmp_path / 'basicsr')
+    assert 'no registry' in failures(doctor.examine_basicsr())[0].text
+    monkeypatch.setattr(doctor, '_basicsr_folder', lambda: None)
+    assert 'pip install' in failures(doctor.examine_basicsr())[0].cure
+
+
+def test_a_name_that_is_missing_or_another_class(monkeypatch):
+    from basicsr.archs.srresnet_arch import MSRResNet
+    from basicsr.utils.registry import ARCH_REGISTRY, LOSS_REGISTRY
+
+    monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'MIRAGEArch', MSRResNet)
+    monkeypatch.delitem(LOSS_REGISTRY._obj_map, 'FourierLoss')
+    assert [finding.text for finding in failures(doctor.examine_registry())] == [
+        'arch MIRAGEArch is that of basicsr.archs.srresnet_arch, not ours', 'loss FourierLoss is not registered']
+
+
+def test_shims_of_the_current_checkout(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert [finding.text for finding in doctor.examine_shims()] == ['no shims here']
+    shutil.copytree(Path(importlib.util.find_spec('basicsr').origin).parent, tmp_path / 'basicsr')
+    written = link(tmp_path)
+    assert [finding.level for finding in doctor.examine_shims()] == ['ok'] * len(written)
+    changed = tmp_path / 'basicsr' / 'models' / 'mirage_model.py'
+    changed.write_text(changed.read_text().replace('_PROJECT = ', '_PROJECT = "/moved" + '))
+    shutil.copy(changed, changed.with_name('older_model.py'))
+    assert {finding.text.split(' is ')[1].split(':')[0] for finding in failures(doctor.examine_shims())} == {
+        'stale', 'left from an earlier version'}
+
+
+def test_a_gpu_that_torch_cannot_use(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(torch.version, 'cuda', '13.0')
+    monkeypatch.setattr(doctor.Path, 'glob', lambda self, pattern: iter(['/dev/nvidia0']))
+    assert 'driver' in failures(doctor.examine_devices())[0].cure
+
+
+def test_it_answers_where_our_package_cannot_be_imported(monkeypatch, capsys):
+    monkeypatch.setattr(doctor, '_import_plainly', lambda: '')
+    monkeypatch.setattr(doctor, '_import_ours', lambda: (_ for _ in ()).throw(ImportError('broken\nfor a reason')))
+    assert doctor.main() == 1
+    assert 'ImportError: broken' in capsys.readouterr().out
