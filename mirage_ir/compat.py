@@ -24,6 +24,9 @@ import torch.multiprocessing as mp
 DIST_TIMEOUT_SECONDS = 1800
 """A collective that waits longer than this ends the run; ``MIRAGE_DIST_TIMEOUT`` (seconds) overrides it."""
 
+WORKER_GRACE_SECONDS = 20
+"""A DataLoader worker that is told to end (SIGTERM) while it is still needed ends this much later."""
+
 
 def alias_functional_tensor() -> None:
     """``basicsr.data.degradations`` imports a torchvision module that was removed: ``import basicsr`` fails."""
@@ -116,9 +119,9 @@ def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
 
 def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Seed numpy and python in a worker; BasicSR's does it alike in every epoch, hence the same crops."""
-    # Ctrl-C reaches the whole process group, and a forked worker would keep the training process's own handlers
+    # Ctrl-C, torchrun and SLURM signal workers, too: they must serve until the training process has saved and left
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
     # torch seeds each worker from its loader's generator, which moves on with every epoch
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])

@@ -2,6 +2,8 @@ import pytest
 from kill_trial import prepare, run_to_end
 from small_run import fork
 
+import mirage_ir  # noqa: F401  test modules may import BasicSR after it
+
 
 @pytest.fixture(scope='session')
 def undisturbed(tmp_path_factory):

@@ -14,7 +14,7 @@ MOMENTS = ('training', 'writing', 'training', 'starting', 'training', 'writing')
 
 _STARTED = re.compile(r'Start training from epoch: \d+, iter: (\d+)')
 _FOLDERS = ('models', 'training_states')
-LIMIT_SECONDS = 120
+LIMIT_SECONDS = 400
 
 
 @dataclass

@@ -124,7 +124,7 @@ class Run:
         """What it has printed so far."""
         return self.output.read_text(errors='replace')
 
-    def finish(self, timeout: float = 120) -> str:
+    def finish(self, timeout: float = 400) -> str:
         """Wait for its end, kill it after `timeout` seconds, and return what it printed."""
         deadline = time.monotonic() + timeout
         while self.returncode is None and time.monotonic() < deadline:

@@ -80,7 +80,9 @@ def test_a_killed_rank_stops_the_others_with_a_message(tmp_path):
 
 
 def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_iteration(two_ranks, tmp_path):
-    prepare(tmp_path, logger={'save_checkpoint_freq': 1000})
+    # its workers are spawned, and import everything anew: one long epoch
+    train_set = {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 20}
+    prepare(tmp_path, logger={'save_checkpoint_freq': 1000}, datasets={'train': train_set})
     run = launch(tmp_path, '-opt', 'small.yml', processes=2)
     deadline = time.monotonic() + 60
     while 'iter:       4' not in run.text():
