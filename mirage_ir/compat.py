@@ -121,7 +121,8 @@ def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     """Seed numpy and python in a worker; BasicSR's does it alike in every epoch, hence the same crops."""
     # Ctrl-C, torchrun and SLURM signal workers, too: they must serve until the training process has saved and left
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
+    if hasattr(signal, 'alarm'):
+        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
     # torch seeds each worker from its loader's generator, which moves on with every epoch
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])

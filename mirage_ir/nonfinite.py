@@ -8,8 +8,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from .atomic_save import CheckpointError, atomic_torch_save
 from .ranks import RunError
-from .training_state import CheckpointError, atomic_torch_save
 
 
 class NonFiniteError(RunError):

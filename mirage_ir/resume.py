@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from .atomic_save import PART_SUFFIX
 from .ranks import RunError, rank_zero_decides
-from .training_state import PART_SUFFIX, STATE_FORMAT
+from .training_state import STATE_FORMAT
 
 _NEEDED = ('epoch', 'iter', 'optimizers', 'schedulers')
 

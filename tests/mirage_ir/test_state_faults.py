@@ -11,10 +11,10 @@ from kill_trial import prepare
 from small_run import fingerprint, fork
 
 from mirage_ir import run_lock
+from mirage_ir.atomic_save import CheckpointError, atomic_torch_save
 from mirage_ir.ranks import RunError
 from mirage_ir.resume import load_resume_state, read_state
 from mirage_ir.run_lock import RunLock
-from mirage_ir.training_state import CheckpointError, atomic_torch_save
 
 
 @pytest.fixture

@@ -1,0 +1,89 @@
+"""Writing a checkpoint so that a kill, a power failure or a full disk leaves the old file or the new one."""
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import time
+from typing import Any
+
+import torch
+from basicsr.utils import get_root_logger
+
+from .ranks import RunError
+
+PART_SUFFIX = '.part'
+"""Ending of a file that is still being written."""
+
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+
+
+class CheckpointError(RunError):
+    """A checkpoint could not be written; what was saved before is untouched."""
+
+
+def atomic_torch_save(obj: Any, path: str, *, attempts: int = 3) -> str:
+    """Save an object so that `path` holds either its old content or all of the new one, at every instant.
+
+    Args:
+        obj: What `torch.save` accepts.
+        path: Target file; its folder is made if it is missing.
+        attempts: How often to try when the error may pass (a network file system that is away for a second).
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal.
+
+    Raises:
+        CheckpointError: If the file cannot be written; names the file, the cause and the cure.
+    """
+    buffer = io.BytesIO()  # a file object, not a name: torch writes the name into the file, and bytes would differ
+    torch.save(obj, buffer)
+    data = buffer.getbuffer()
+    for attempt in range(1, attempts + 1):
+        try:
+            _write_aside(path, data)
+            return hashlib.sha256(data).hexdigest()
+        except OSError as error:
+            if attempt == attempts or error.errno in _HOPELESS:
+                raise CheckpointError(_describe_failure(path, len(data), error)) from error
+            get_root_logger().warning(f'Saving {path} failed ({error}); trying again.')
+            time.sleep(1.0)
+
+
+def _write_aside(path: str, data: memoryview) -> None:
+    folder = os.path.dirname(os.path.abspath(path))
+    part = path + PART_SUFFIX
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with open(part, 'wb') as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError:
+        if os.path.exists(part):
+            os.remove(part)
+        raise
+    if os.name == 'posix':  # the new name itself must survive a power failure too
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _describe_failure(path: str, size: int, error: OSError) -> str:
+    message = f'Cannot save {path}: {error.strerror or error}.'
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = os.path.dirname(os.path.abspath(path))
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        free = shutil.disk_usage(folder).free
+        message += (
+            f' The file needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. Free some space, save less often '
+            '(logger: save_checkpoint_freq) or keep fewer (logger: keep_checkpoints).'
+        )
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        message += ' The folder is read-only for this user: give it write permission.'
+    return message + ' Everything saved before is intact: continue with the same command and --auto_resume.'
