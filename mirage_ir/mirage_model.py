@@ -290,6 +290,8 @@ def _network_options(opt: Mapping) -> dict:
         raise ValueError('train: spd_opt needs the SPD heads; remove spd_head: false from network_g, or spd_opt')
     if 'spd_head' in known:
         network['spd_head'] = wants_heads
+    elif wants_heads:
+        raise ValueError(f'train: spd_opt is not possible with network_g: type: {network["type"]}: it has no SPD heads')
     if opt['is_train'] and train_opt.get('checkpoint_blocks'):
         if 'checkpoint_blocks' not in known:
             raise ValueError(f'train: checkpoint_blocks is not possible with network_g: type: {network["type"]}')

@@ -74,9 +74,9 @@ def prepare_for_training(net: nn.Module, train_opt: Mapping) -> nn.Module:
     return net
 
 
-def uncompiled() -> contextlib.AbstractContextManager:
-    """Context that runs compiled networks as plain PyTorch.
+def uncompiled(train_opt: Mapping) -> contextlib.AbstractContextManager:
+    """Context that runs a network, compiled by these ``train`` options or not, as plain PyTorch.
 
     Validation meets a new image size with nearly every image; compiling for each would take minutes.
     """
-    return torch.compiler.set_stance('force_eager')
+    return torch.compiler.set_stance('force_eager') if train_opt.get('compile', False) else contextlib.nullcontext()

@@ -68,7 +68,7 @@ class ValidationMixin:
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
         training = net.training
         net.eval()
-        with torch.no_grad(), uncompiled():
+        with torch.no_grad(), uncompiled(self.opt.get('train') or {}):
             restore = self._evaluator or net
             self.output = _self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
         net.train(training)
@@ -87,26 +87,27 @@ class ValidationMixin:
         if world > 1:  # batch norm statistics are those of rank 0, as in its checkpoints
             for buffer in net.buffers():
                 dist.broadcast(buffer, 0)
-        self._evaluator = _fast_equivalent(net, self.opt['network_g'], self.device)
         names = PictureNames(dataset.opt)
         indices = range(rank, len(dataset), world)
         scores = []
-        for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):
-            path = sample['lq_path'][0]
-            task = sample['task'][0] if 'task' in sample else dataset.opt.get('task', name)
-            self.feed_data(sample)
-            self._prepare_pair(name, path)
-            self.test()
-            picture = names(path, index)
-            if len(getattr(dataset, 'tasks', ())) > 1 and task not in picture.split('/'):
-                picture = f'{task}/{picture}'  # one file, several degradations of it
-            scores.append(report.ImageScore(index, picture, task, self._measure()))
-            if save_img or (tb_logger and index < _SHEETS):
-                self._show(name, picture, index, current_iter, tb_logger, save_img)
-            del self.lq, self.output, self.batch
-            if hasattr(self, 'gt'):
-                del self.gt
-        self._evaluator = None
+        self._evaluator = _fast_equivalent(net, self.opt['network_g'], self.device)
+        try:
+            for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):
+                path = sample['lq_path'][0]
+                task = sample['task'][0] if 'task' in sample else dataset.opt.get('task', name)
+                self.feed_data(sample)
+                self._prepare_pair(name, path)
+                self.test()
+                picture = names(path, index)
+                if len(getattr(dataset, 'tasks', ())) > 1 and task not in picture.split('/'):
+                    picture = f'{task}/{picture}'  # one file, several degradations of it
+                scores.append(report.ImageScore(index, picture, task, self._measure()))
+                if save_img or (tb_logger and index < _SHEETS):
+                    self._show(name, picture, index, current_iter, tb_logger, save_img)
+        finally:
+            self._evaluator = None  # the weights will change
+        for attribute in ('lq', 'gt', 'output', 'batch'):  # a large last image need not stay
+            vars(self).pop(attribute, None)
         if world > 1:
             parts: list = [None] * world
             dist.all_gather_object(parts, scores)

@@ -2,7 +2,7 @@
 
     python scripts/benchmark_training.py --size 128 --batch 4 --rounds 5 --memory --json training.json
     python scripts/benchmark_training.py --device cuda --variant small --size 128 --batch 32 --memory
-    python scripts/benchmark_training.py --faithful 600 --dim 12 --size 48 --methods plain bf16 channels_last
+    python scripts/benchmark_training.py --faithful 600 --dim 12 --blocks 1 --size 48 --lr 1e-3 --methods plain bf16
 
 A method is ``plain`` (float32, no switch), ``published`` (plain with the layer norm written operation by operation
 and contiguous maps, as in the authors' code), one of the switches below, or several joined by ``+``. The step is
@@ -66,6 +66,8 @@ def build(method: str, args: argparse.Namespace, total_iter: int = 1_000_000) ->
     if unknown:
         raise SystemExit(f'--methods: {unknown} unknown; allowed: plain, published, {", ".join(SWITCHES)}, joined by +')
     network = {'type': 'MIRAGEArch', **VARIANTS[args.variant], **({'dim': args.dim} if args.dim else {})}
+    if args.blocks:
+        network.update(num_blocks=[args.blocks] * 4, num_refinement_blocks=args.blocks)
     options = {
         'name': 'benchmark', 'num_gpu': int(args.device == 'cuda'), 'dist': False, 'rank': 0, 'world_size': 1,
         'is_train': True, 'network_g': network, 'path': {'experiments_root': tempfile.gettempdir()},
@@ -142,6 +144,7 @@ def memory_of(args: argparse.Namespace, method: str) -> int | None:
     command = [
         sys.executable, __file__, '--memory-of', method, '--variant', args.variant, '--device', args.device, '--size',
         str(args.size), '--batch', str(args.batch), '--threads', str(args.threads), '--dim', str(args.dim),
+        '--blocks', str(args.blocks),
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -203,6 +206,7 @@ def main() -> None:
     parser.add_argument('--methods', nargs='+', default=DEFAULT_METHODS)
     parser.add_argument('--variant', choices=VARIANTS, default='tiny')
     parser.add_argument('--dim', type=int, default=0, help='another width of the first level; 0: the variant\'s')
+    parser.add_argument('--blocks', type=int, default=0, help='as many blocks on every level; 0: the variant\'s')
     parser.add_argument('--size', type=int, default=128, help='height and width of the crops')
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--rounds', type=int, default=5)

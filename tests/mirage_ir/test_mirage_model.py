@@ -3,7 +3,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from model_setup import NETWORK, batch, build, test_options, train, training_options
+from model_setup import LOSSES, NETWORK, batch, build, test_options, train, training_options
 
 from mirage_arch.checkpoints import CheckpointError
 from mirage_arch.mirage_arch import MIRAGEArch
@@ -243,9 +243,11 @@ def test_any_registered_network_can_be_trained(tmp_path):
     again = MIRAGEModel(options)
     again.load_network(again.net_g, str(tmp_path / 'models' / 'net_g_1.pth'))
     assert all(torch.equal(a, b) for a, b in zip(again.net_g.parameters(), model.net_g.parameters(), strict=True))
-    options['train']['checkpoint_blocks'] = True
-    with pytest.raises(ValueError, match='checkpoint_blocks'):
-        build(options)
+    for key, value in (('checkpoint_blocks', True), ('spd_opt', LOSSES['spd_opt'])):
+        options['train'][key] = value
+        with pytest.raises(ValueError, match=f'{key} is not possible'):
+            build(options)
+        del options['train'][key]
 
 
 def test_logging_iterations_show_the_state_of_the_run(tmp_path):
