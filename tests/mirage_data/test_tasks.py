@@ -1,5 +1,7 @@
 """The table of data sets: counts the paper gives, ratios of the released code, messages that name folder and cure."""
 
+from pathlib import Path
+
 import pytest
 
 from mirage_data import tasks
@@ -94,3 +96,12 @@ def test_folders_are_recognised_by_the_end_of_their_path(path, names):
 def test_unknown_set_names_the_known_ones():
     with pytest.raises(ValueError, match="'bsd500'.*bsd400.*kodak24"):
         tasks.data_set('bsd500')
+
+
+def test_the_documentation_has_every_set_with_its_counts():
+    lines = (Path(__file__).resolve().parents[2] / 'docs' / 'data.md').read_text(encoding='utf-8').splitlines()
+    for name, row in tasks.all_data_sets().items():
+        (line,) = [line for line in lines if line.startswith('|') and f'`{name}`' in line.split('|')[1]]
+        for part in row.parts:
+            assert f'{part.lq_count or part.gt_count:,}' in line, (name, part.split)
+        assert any(page.split(' ')[0] in line for page in row.published), name
