@@ -119,8 +119,8 @@ TRAIN = {
 # keys that MIRAGEModel adds to BasicSR's
 MIRAGE_TRAIN = {
     'fourier_opt': _SECTION, 'spd_opt': _SECTION, 'amp': Rule('text', choices=('off', 'bf16', 'fp16', False)),
-    'channels_last': _FLAG, 'compile': _ANY, 'accumulate_grad': _POSITIVE, 'grad_clip': Rule('number', low=0),
-    'checkpoint_blocks': _ANY, 'sync_bn': _FLAG,
+    'channels_last': _FLAG, 'compile': _FLAG, 'accumulate_grad': _POSITIVE, 'grad_clip': Rule('number', low=0),
+    'checkpoint_blocks': _FLAG, 'sync_bn': _FLAG,
 }
 
 OPTIMIZER = {

@@ -1,6 +1,8 @@
 """Pre-flight of networks and checkpoints: do the arguments fit the class, and the weights the network."""
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,8 +81,9 @@ def _heads_for(options: OptionFile, architecture: type, model: Any, is_train: bo
 def _build(options: OptionFile, name: str, architecture: type, added: Mapping[str, Any]) -> nn.Module | None:
     """Builds a network on PyTorch's meta device, where tensors have shapes only."""
     arguments = {key: value for key, value in options.section(name).items() if key != 'type'}
+    silent = contextlib.redirect_stdout(io.StringIO())  # some constructors of BasicSR print
     try:
-        with torch.random.fork_rng(devices=[]), torch.device('meta'):
+        with silent, torch.random.fork_rng(devices=[]), torch.device('meta'):
             return architecture(**{**arguments, **added})
     except Exception as error:  # whatever a constructor objects to
         if is_ours(architecture):

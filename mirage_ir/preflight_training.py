@@ -65,9 +65,11 @@ def _check_loss(options: OptionFile, key: tuple) -> None:
         check_arguments(options, key, loss)
     if is_ours(loss) and loss.__name__ == 'SPDContrastiveLoss':
         batch = options.section('datasets', 'train').get('batch_size_per_gpu')
-        if batch == 1 and int(os.environ.get('WORLD_SIZE', 1)) == 1:
-            options.add((*key,), 'contrasts the samples of a batch with each other, and the batch has one',
-                        'raise datasets:train:batch_size_per_gpu to at least 2, or remove this loss')
+        parts = options.section('train').get('accumulate_grad') or 1
+        if batch == parts and int(os.environ.get('WORLD_SIZE', 1)) == 1:
+            found = 'the batch has one' if parts == 1 else f'accumulate_grad: {parts} leaves one in each part of it'
+            options.add(key, f'contrasts the samples of a batch with each other, and {found}',
+                        'raise datasets:train:batch_size_per_gpu, or remove this loss')
 
 
 def _check_scheduler(options: OptionFile, model: Any) -> None:
