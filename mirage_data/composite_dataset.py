@@ -48,7 +48,7 @@ class CompositeDegradationDataset(TaskDataset):
             the folders are `clear.lmdb`, ...), and what `TaskDataset` reads; `crop_multiple` is 1 in validation.
 
     Raises:
-        ValueError: if a folder is missing or empty, or clean images have no partner of a type.
+        ValueError: if a folder is missing or empty. Files without a partner are left out with a warning.
     """
 
     def __init__(self, opt: dict) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from mirage_data.image_store import open_store
-from mirage_data.pair_list import pairs_of_list, pairs_of_names
-from mirage_data.sample import make_sample
+from mirage_data.pair_list import pairs_of_list, pairs_of_names, places_of_list
+from mirage_data.sample import make_sample, to_tensor
 from mirage_data.task_dataset import TaskDataset
 
 
@@ -30,7 +30,8 @@ class PairedTaskDataset(TaskDataset):
             `meta_info_file` (see `mirage_data.pair_list`), `io_backend` ({type: disk} or {type: lmdb}), `recursive`
             (True: folders below the root count), and what `TaskDataset` reads.
 
-    Items: `lq`, `gt` float32 (3, h, w) RGB in [0, 1]; `lq_path`, `gt_path`, `task` strings.
+    Items: `lq`, `gt` float32 (3, h, w) RGB in [0, 1]; `lq_path`, `gt_path`, `task` strings. Outside training
+    `dataroot_gt` may be absent (photographs without ground truth): items then lack `gt` and `gt_path`.
 
     Raises:
         ValueError: for missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
@@ -39,18 +40,19 @@ class PairedTaskDataset(TaskDataset):
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
-        for key in ('dataroot_lq', 'dataroot_gt'):
+        required = ('dataroot_lq', 'dataroot_gt') if self.train else ('dataroot_lq',)
+        for key in required:
             if not opt.get(key):
-                raise ValueError(
-                    f'{key}: missing for task {opt.get("task")!r}; it names the folder (or .lmdb) of its images'
-                )
+                raise ValueError(f'{key}: missing for task {opt.get("task")!r}; it names a folder (or .lmdb)')
         self.task = str(opt.get('task', 'restore'))
-        recursive = opt.get('recursive', True)
-        self.lq = open_store(opt['dataroot_lq'], opt.get('io_backend'), recursive)
-        self.gt = open_store(opt['dataroot_gt'], opt.get('io_backend'), recursive)
+        backend, recursive, listed = opt.get('io_backend'), opt.get('recursive', True), opt.get('meta_info_file')
+        self.lq = open_store(opt['dataroot_lq'], backend, recursive)
+        self.gt = open_store(opt['dataroot_gt'], backend, recursive) if opt.get('dataroot_gt') else None
         rule = opt.get('pairing') or 'same_name'
-        if opt.get('meta_info_file'):
-            self.pairs = pairs_of_list(opt['meta_info_file'], self.lq, self.gt, rule)
+        if self.gt is None:
+            self.pairs = places_of_list(listed, self.lq) if listed else np.arange(len(self.lq.names))
+        elif listed:
+            self.pairs = pairs_of_list(listed, self.lq, self.gt, rule)
         else:
             self.pairs = pairs_of_names(self.lq, self.gt, rule)
 
@@ -59,6 +61,8 @@ class PairedTaskDataset(TaskDataset):
 
     def load(self, position: int, rng: np.random.Generator) -> dict:
         """Sample `position`; see the class."""
+        if self.gt is None:
+            return self._load_alone(int(self.pairs[position]))
         lq_index, gt_index = (int(number) for number in self.pairs[position])
         lq, gt = self.lq.picture(lq_index), self.gt.picture(gt_index)
         lq_path, gt_path = self.lq.path(lq_index), self.gt.path(gt_index)
@@ -70,3 +74,9 @@ class PairedTaskDataset(TaskDataset):
         window = self.window(lq.height, lq.width, rng, lq_path)
         lq, gt = self.augmented([lq.crop(window), gt.crop(window)], rng)
         return make_sample(lq, gt, lq_path, gt_path, self.task)
+
+    def _load_alone(self, index: int) -> dict:
+        """A degraded image of which no clean one is known."""
+        lq, lq_path = self.lq.picture(index), self.lq.path(index)
+        window = self.window(lq.height, lq.width, None, lq_path)
+        return {'lq': to_tensor(lq.crop(window)), 'lq_path': lq_path, 'task': self.task}

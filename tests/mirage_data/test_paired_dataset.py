@@ -60,6 +60,13 @@ def test_validation_shows_the_centre_whole_and_in_order(rain_pairs):
     assert torch.equal(dataset[2]['gt'], sample['gt'])
 
 
+def test_photographs_without_ground_truth_can_be_restored(rain_pairs):
+    options = {**rain_pairs, 'phase': 'test', 'dataroot_gt': None, 'crop_multiple': 1}
+    dataset = PairedTaskDataset(options)
+    assert len(dataset) == 6 and set(dataset[5]) == {'lq', 'lq_path', 'task'}
+    assert np.array_equal(pixels(dataset[5]['lq']), read_rgb(Path(rain_pairs['dataroot_lq'], 'rain-6.png')))
+
+
 def test_samples_are_a_function_of_seed_epoch_and_position(rain_pairs):
     def crops(seed):
         dataset = PairedTaskDataset({**rain_pairs, 'manual_seed': seed})
@@ -204,6 +211,7 @@ def test_crop_larger_than_the_image_is_named(rain_pairs):
     'change, message',
     [
         ({'dataroot_lq': None}, 'dataroot_lq: missing'),
+        ({'dataroot_gt': None}, 'dataroot_gt: missing'),
         ({'dataroot_gt': '/nowhere/gt'}, '/nowhere/gt'),
         ({'pairing': 'like'}, "'like'"),
         ({'gt_size': None}, 'gt_size: missing'),
