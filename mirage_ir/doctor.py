@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'basicsr')
+_GIB = 2**30
 OLDEST, NEWEST = (3, 10), (3, 12)
 _HERE = Path(__file__).resolve().parent
 
@@ -169,7 +171,7 @@ def examine_devices() -> Iterator[Finding]:
     if torch.cuda.is_available():
         for number in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(number)
-            yield Finding('ok', f'GPU {number}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB')
+            yield Finding('ok', f'GPU {number}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB')
         if not torch.cuda.is_bf16_supported():
             yield Finding('note', 'no bfloat16 on this GPU', 'use amp: fp16')
     elif torch.version.cuda and any(Path('/dev').glob('nvidia[0-9]*')):
@@ -181,9 +183,27 @@ def examine_devices() -> Iterator[Finding]:
         yield Finding('note', 'this torch has no torch.distributed: one process only')
 
 
+def examine_resources() -> Iterator[Finding]:
+    """The current folder, where runs write, and the memory through which DataLoader workers hand over batches."""
+    here = Path.cwd()
+    free = shutil.disk_usage(here).free / _GIB
+    if not os.access(here, os.W_OK):
+        yield Finding('FAIL', f'{here} cannot be written to, and runs put experiments/ and results/ into the current '
+                      'folder', 'change to a folder of your own')
+    elif free < 1:
+        yield Finding('note', f'{free:.2f} GiB of disk space are left in {here}', 'free some before training')
+    else:
+        yield Finding('ok', f'{free:.0f} GiB of disk space in {here}')
+    shared = Path('/dev/shm')
+    if shared.is_dir() and shutil.disk_usage(shared).total < _GIB:
+        yield Finding('note', f'/dev/shm has only {shutil.disk_usage(shared).total / _GIB:.2f} GiB: DataLoader workers '
+                      'may die with a bus error', 'start a container with --shm-size=8g, or set num_worker_per_gpu: 0')
+
+
 SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     'Versions': examine_versions, 'TensorBoard': examine_tensorboard, 'BasicSR': examine_basicsr,
     'Registered names': examine_registry, 'Linked checkouts': examine_shims, 'Devices': examine_devices,
+    'Disk and shared memory': examine_resources,
 }
 
 

@@ -43,6 +43,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         net = _build(options, name, architecture, _heads_for(options, architecture, model, is_train))
         if net is not None:
             built[name] = net
+            _check_average(options, name, net, model)
         if not (resuming and _has_states(options)):
             _check_checkpoint(options, name.removeprefix('network_'), net, model)
     state = options.section('path').get('resume_state')
@@ -69,6 +70,18 @@ def _check_heads(options: OptionFile, name: str, architecture: type, model: Any,
     elif launcher != 'none' and head and options.data.get('find_unused_parameters') is not True:
         options.add((name, 'spd_head'), 'this model never uses the heads, and distributed training waits for them',
                     'add `spd_head: false` to the network')
+
+
+def _check_average(options: OptionFile, name: str, net: nn.Module, model: Any) -> None:
+    """BasicSR's own models average parameters only: batch norm would be evaluated with statistics never updated."""
+    has_statistics = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
+    if name == 'network_g' and is_ours(net) and not is_ours(model) and has_statistics:
+        decay = options.section('train').get('ema_decay')
+        if isinstance(decay, (int, float)) and decay > 0:
+            label = options.data.get('model_type')
+            options.add(('train', 'ema_decay'), f'{label} averages parameters and not the batch norm statistics of '
+                        f'{type(net).__name__}: its averaged network would restore nothing',
+                        'set ema_decay: 0, or model_type: MIRAGEModel, which averages both')
 
 
 def _heads_for(options: OptionFile, architecture: type, model: Any, is_train: bool) -> dict[str, bool]:

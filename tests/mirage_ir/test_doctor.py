@@ -89,3 +89,13 @@ def test_it_answers_where_our_package_cannot_be_imported(monkeypatch, capsys):
     monkeypatch.setattr(doctor, '_import_ours', lambda: (_ for _ in ()).throw(ImportError('broken\nfor a reason')))
     assert doctor.main() == 1
     assert 'ImportError: broken' in capsys.readouterr().out
+
+
+def test_disk_and_shared_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    small = shutil.disk_usage(tmp_path)._replace(total=2**26, free=2**26)
+    monkeypatch.setattr(doctor.shutil, 'disk_usage', lambda path: small)
+    texts = [finding.text for finding in doctor.examine_resources()]
+    assert texts[0].startswith('0.06 GiB') and 'bus error' in texts[1]
+    monkeypatch.setattr(doctor.os, 'access', lambda path, mode: False)
+    assert 'cannot be written' in failures(doctor.examine_resources())[0].text
