@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,6 +48,7 @@ class PaperTable:
         metrics: Figures in each column.
         rows: Methods, in the paper's order.
         average_of: Number of the table whose columns are averaged, where only the average is printed.
+        images: How many images the published test sets have, by column.
     """
 
     number: str
@@ -56,6 +57,7 @@ class PaperTable:
     metrics: tuple[str, ...]
     rows: tuple[TableRow, ...]
     average_of: str = ''
+    images: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def crop_multiple(self) -> int:
@@ -92,9 +94,8 @@ def published_tables(path: Path = PUBLISHED) -> tuple[PaperTable, ...]:
             rows.append(
                 TableRow(row['method'], scores, row.get('venue', ''), row.get('params_m'), row.get('group', ''))
             )
-        tables.append(
-            PaperTable(entry['table'], entry['title'], columns, metrics, tuple(rows), entry.get('average_of', ''))
-        )
+        average_of, images = entry.get('average_of', ''), dict(zip(columns, entry.get('images', ()), strict=False))
+        tables.append(PaperTable(entry['table'], entry['title'], columns, metrics, tuple(rows), average_of, images))
     return tuple(tables)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_tables
+from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_table, published_tables
 
 #: The metric that the paper's figures were made with, by the name of its column.
 PAPER_METRICS = {'psnr': 'psnr_float', 'ssim': 'ssim_float', 'lpips': 'lpips'}
@@ -195,6 +195,15 @@ def protocol_notes(
             notes.append(
                 f"{result.name}: {' and '.join(other)} by another definition than the paper's, so not compared with it."
             )
+        full = (published_table(table.average_of) if table.average_of else table).images
+        parts = [
+            f'{c} {result.images[c]} of {full[c]}'
+            for c in table.data_sets
+            if result.images.get(c) and c in full and result.images[c] != full[c]
+        ]
+        if parts:
+            found = ', '.join(parts)
+            notes.append(f'{result.name}: not the published test sets, to judge by the number of images: {found}.')
         crop = result.protocol.get('crop_multiple')
         if crop not in (None, table.crop_multiple):
             notes.append(

@@ -1,7 +1,11 @@
 """The metrics against scikit-image and BasicSR, which share no code with ours."""
 
+import sys
+import types
+
 import numpy as np
 import pytest
+import torch
 
 import mirage_ir  # noqa: F401  repairs the import of BasicSR
 from mirage_ir import metrics
@@ -95,6 +99,28 @@ def test_lpips_says_what_is_missing(monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="net is 'resnet'; allowed are alex"):
         metrics.require_available('lpips', 'resnet')
     metrics.require_available('psnr_float')
+
+
+def test_lpips_gets_what_its_package_expects(monkeypatch):
+    """RGB in [-1, 1], (1, 3, h, w); the package itself needs weights that are not at hand."""
+
+    class LPIPS(torch.nn.Module):
+        def __init__(self, net, verbose):
+            super().__init__()
+            assert (net, verbose) == ('squeeze', False)
+
+        def forward(self, a, b):
+            assert a.shape == (1, 3, 8, 9) and a.dtype == torch.float32
+            return (a[:, 0] - b[:, 0]).mean().view(1, 1, 1, 1)
+
+    monkeypatch.setitem(sys.modules, 'lpips', types.SimpleNamespace(LPIPS=LPIPS))
+    monkeypatch.setattr(metrics, 'require_available', lambda name, net: None)
+    restored, gt = np.zeros((8, 9, 3)), np.zeros((8, 9, 3))
+    restored[..., 0] = 1
+    assert metrics.lpips(restored, gt, net='squeeze') == 2
+    eight_bit = (restored[..., ::-1] * 255).astype(np.uint8)
+    assert metrics.lpips(eight_bit, gt.astype(np.uint8), net='squeeze') == 2
+    metrics._lpips_model.cache_clear()
 
 
 @pytest.mark.parametrize(('restored', 'gt', 'options', 'message'), [

@@ -90,6 +90,7 @@ def test_another_definition_is_not_compared(tmp_path):
     assert ('SOTS', 'psnr', 50.0) in best and ('SOTS', 'ssim', 0.98) in best
     assert set(results.difference(row, table.row('MIRAGE-T')).scores['SOTS']) == {'psnr'}
     notes = ' '.join(results.protocol_notes([result], table))
+    assert 'not the published test sets, to judge by the number of images: SOTS 3 of 500, Rain100L 3 of 100' in notes
     assert 'ssim by calculate_ssim' in notes and 'not compared' in notes and 'cropped to a multiple of 0' in notes
 
 
