@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .fast_kernels import PlainKernels
-from .fast_strips import Strip, sweep
+from .fast_strips import Tile, sweep
 from .mirage_arch import FeedForward, GatedConvolution, MixedBranches, MixedDegradationBlock
 
 __all__ = ['FastBlock']
@@ -252,33 +252,32 @@ class FastBlock:
         self.ffn_depthwise = [Affine.depthwise(ffn.dwconv, s, self.dtype) for s in halves]
         self.ffn_out = Affine.of(_matrix(ffn.project_out), _bias(ffn.project_out), self.dtype)
 
-    def __call__(self, x: Tensor, strip_rows: int) -> None:
-        """Apply the block in place to a float32 map (h, w, dim), in strips of ``strip_rows`` rows."""
-        dynamic = self._dynamic(self._sums(x, strip_rows))
+    def __call__(self, x: Tensor, shape: tuple[int, int]) -> None:
+        """Apply the block in place to a float32 map (h, w, dim), in tiles of ``shape``."""
+        dynamic = self._dynamic(self._sums(x, shape))
         halo = 0 if self.attention is None else 1
         if self.gated is not None:
             halo = max(halo, dynamic.kernel.weight.shape[-1] // 2)
-        for strip in sweep(x, halo, strip_rows, self.k, self.dtype, self.epsilon[0]):
-            strip.add(self._mixed(strip, dynamic))
-        for strip in sweep(x, 1, strip_rows, self.k, self.dtype, self.epsilon[1]):
-            strip.add(self._feed_forward(strip))
+        for tile in sweep(x, halo, shape, self.k, self.dtype, self.epsilon[0]):
+            tile.add(self._mixed(tile, dynamic))
+        for tile in sweep(x, 1, shape, self.k, self.dtype, self.epsilon[1]):
+            tile.add(self._feed_forward(tile))
 
-    def _sums(self, x: Tensor, strip_rows: int) -> _Sums:
+    def _sums(self, x: Tensor, shape: tuple[int, int]) -> _Sums:
         sums = _Sums()
         dynamic_kernel = self.gated is not None and self.gated.generator is not None
         if self.attention is None and not dynamic_kernel:
             return sums
         halo = 0 if self.attention is None else 1
-        for strip in sweep(x, halo, strip_rows, self.k, self.dtype, self.epsilon[0]):
+        for tile in sweep(x, halo, shape, self.k, self.dtype, self.epsilon[0]):
             products = inputs = None
             if self.attention is not None:
                 a = self.attention
-                qk = self._linear(strip.rows(1)[..., a.inputs], a.qk)
-                qk = self._depthwise(strip, 1, qk, a.qk_depthwise).float()
+                qk = self._conv_pair(tile, tile.around(1, a.inputs), a.qk, a.qk_depthwise).float()
                 products = qk.t() @ qk
             if dynamic_kernel:
-                inputs = strip.pixels(0)[:, self.gated.inputs].sum(dim=0, dtype=torch.float32)
-            sums.add(strip.pixels(0).shape[0], products, inputs)
+                inputs = tile.around(0, self.gated.inputs).sum(dim=(0, 1), dtype=torch.float32)
+            sums.add((tile.bottom - tile.top) * (tile.right - tile.left), products, inputs)
         return sums
 
     def _dynamic(self, sums: _Sums) -> _Dynamic:
@@ -291,39 +290,35 @@ class FastBlock:
         return dynamic
 
     def _linear(self, x: Tensor, affine: Affine, act: str = 'none') -> Tensor:
-        """(rows, w, i) or (n, i) -> (n, o)."""
-        if x.dim() == 3:
-            x = x.flatten(0, 1)
+        """(n, i) -> (n, o)."""
         return self.k.linear(x, affine.weight, affine.bias, act)
 
-    def _depthwise(self, strip: Strip, halo: int, x: Tensor, affine: Affine, **fused) -> Tensor:
-        """Depthwise convolution of what was computed on ``strip.rows(halo)``, given as (n, c)."""
-        return self.k.depthwise(x.view(-1, strip.width, x.shape[-1]), affine.weight, affine.bias,
-                                strip.missing(halo), **fused)
+    def _conv_pair(self, tile: Tile, x: Tensor, inner: Affine, outer: Affine, inner_act: str = 'none',
+                   **fused) -> Tensor:
+        """1x1 and depthwise convolution of ``tile.around(halo)`` (h, w, i), halo of the outer one -> (n, o)."""
+        hidden = self._linear(x.flatten(0, 1), inner, inner_act).view(*x.shape[:2], -1)
+        halo = outer.weight.shape[-1] // 2
+        return self.k.depthwise(hidden, outer.weight, outer.bias, tile.missing(halo), **fused)
 
-    def _mixed(self, strip: Strip, dynamic: _Dynamic) -> Tensor:
-        """Residual of the mixed branches on a strip, (n, dim)."""
+    def _mixed(self, tile: Tile, dynamic: _Dynamic) -> Tensor:
+        """Residual of the mixed branches on a tile, (n, dim)."""
         k, m = self.k, self.mix
         parts = []  # (hidden feature, map onto the channels of all branches)
         if self.attention is not None:
             a = self.attention
-            v = self._linear(strip.rows(1)[..., a.inputs], a.v)
-            parts.append((self._depthwise(strip, 1, v, a.v_depthwise), dynamic.attention))
+            parts.append((self._conv_pair(tile, tile.around(1, a.inputs), a.v, a.v_depthwise), dynamic.attention))
         if self.gated is not None:
-            g = self.gated
-            halo = dynamic.kernel.weight.shape[-1] // 2
-            around = strip.rows(halo)[..., g.inputs].contiguous()  # one copy instead of one in every product
-            above = halo - strip.missing(halo)[0]
-            x = around[above:above + strip.bottom - strip.top].flatten(0, 1)
+            g, halo = self.gated, dynamic.kernel.weight.shape[-1] // 2
+            around = tile.around(halo, g.inputs)
+            x = tile.inner(around, halo)
             parts.append((x, m.normalised))
             gate = self._linear(x, g.gate_identity, 'gelu')
             parts.append((k.linear_mul(x, g.identity.weight, g.identity.bias, gate), m.gated_identity))
             gate = self._linear(x, g.gate_conv, 'gelu')
-            conv = self._linear(around, g.conv)
-            parts.append((self._depthwise(strip, halo, conv, dynamic.kernel, mul=gate), m.gated_conv))
+            parts.append((self._conv_pair(tile, around, g.conv, dynamic.kernel, mul=gate), m.gated_conv))
         if m.mlp_in is not None:
-            hidden = self._linear(strip.pixels(0)[:, m.mlp_inputs], m.mlp_in, 'gelu')
-            parts.append((hidden, m.mlp_out))
+            x = tile.around(0, m.mlp_inputs).flatten(0, 1)
+            parts.append((self._linear(x, m.mlp_in, 'gelu'), m.mlp_out))
         (hidden, weight), *rest = parts
         features = k.linear(hidden, weight, m.bias)
         for hidden, weight in rest:
@@ -333,9 +328,8 @@ class FastBlock:
             return out
         return k.linear_add(k.linear(features, m.others, None, 'sigmoid'), m.out_fused, None, out)
 
-    def _feed_forward(self, strip: Strip) -> Tensor:
-        """Residual of the feed-forward on a strip, (n, dim)."""
-        x = strip.rows(1)
-        gate = self._depthwise(strip, 1, self._linear(x, self.ffn_in[0], 'gelu'), self.ffn_depthwise[0], act='gelu')
-        value = self._depthwise(strip, 1, self._linear(x, self.ffn_in[1], 'gelu'), self.ffn_depthwise[1], mul=gate)
-        return self._linear(value, self.ffn_out)
+    def _feed_forward(self, tile: Tile) -> Tensor:
+        """Residual of the feed-forward on a tile, (n, dim)."""
+        x, (gate, value), (gate_outer, value_outer) = tile.around(1), self.ffn_in, self.ffn_depthwise
+        gated = self._conv_pair(tile, x, gate, gate_outer, 'gelu', act='gelu')
+        return self._linear(self._conv_pair(tile, x, value, value_outer, 'gelu', mul=gated), self.ffn_out)

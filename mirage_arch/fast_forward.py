@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from . import mirage_arch as arch
 from .fast_block import FastBlock
 from .fast_kernels import as_image, as_rows, choose_kernels
-from .fast_strips import strip_height
+from .fast_strips import tile_shape
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
 
@@ -150,23 +150,29 @@ class FastMIRAGE(nn.Module):
         return restored[:, :h, :w].to(image.dtype)
 
     def _run(self, name: str, x: Tensor) -> Tensor:
-        rows = self.strip_rows or strip_height(x.shape[1], x.shape[2], x.device)
+        shape = self._tile_shape(x)
         for block in self._stages[name]:
-            block(x, rows)
+            block(x, shape)
         return x
+
+    def _tile_shape(self, x: Tensor) -> tuple[int, int]:
+        rows, columns = tile_shape(*x.shape, x.device)
+        return (rows, columns) if self.strip_rows is None else (self.strip_rows, x.shape[1])
 
     def _convolve(self, name: str, x: Tensor) -> Tensor:
         """Dense convolution (h, w, i) -> float32 (h, w, o), in strips."""
         weight, bias = self._convs[name]
-        height, width, channels = x.shape
         k = weight.shape[-1] // 2
+        height, width = x.shape[:2]
         out = torch.empty(height, width, weight.shape[0], device=x.device)
-        rows = self.strip_rows or strip_height(width, max(channels, weight.shape[0]), x.device)
+        rows, _ = self._tile_shape(x)
         for top in range(0, height, rows):
             bottom = min(top + rows, height)
             strip = x[max(0, top - k):min(height, bottom + k)].to(self.dtype)
-            strip = F.pad(strip, (0, 0, k, k, max(0, k - top), max(0, bottom + k - height))) if k else strip
-            out[top:bottom] = as_rows(F.conv2d(as_image(strip), weight, bias))
+            above, below = max(0, k - top), max(0, bottom + k - height)
+            if above != below:
+                strip, above = F.pad(strip, (0, 0, 0, 0, above, below)), 0
+            out[top:bottom] = as_rows(F.conv2d(as_image(strip), weight, bias, padding=(above, k)))
         return out
 
     def _down(self, name: str, x: Tensor) -> Tensor:

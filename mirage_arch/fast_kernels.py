@@ -48,25 +48,26 @@ class PlainKernels:
         return F.linear(x, weight, bias).mul_(other)
 
     @classmethod
-    def depthwise(cls, x: Tensor, weight: Tensor, bias: Tensor | None = None, missing: tuple[int, int] = (0, 0),
-                  act: str = 'none', mul: Tensor | None = None) -> Tensor:
-        """Depthwise convolution of a strip, zero padded at the sides.
+    def depthwise(cls, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+                  missing: tuple[int, int, int, int] = (0, 0, 0, 0), act: str = 'none',
+                  mul: Tensor | None = None) -> Tensor:
+        """Depthwise convolution of a tile.
 
         Args:
-            x: (rows, width, c).
+            x: (rows, columns, c).
             weight: (c, 1, k, k).
             bias: (c,).
-            missing: Rows beyond the upper and the lower edge of the image, which count as zeros.
+            missing: Rows above and below, columns left and right of ``x`` that count as zeros.
             act: Applied to the result.
-            mul: (rows_out * width, c), multiplied onto the result.
+            mul: (n, c), multiplied onto the result.
 
         Returns:
-            (rows_out * width, c), ``rows_out = rows + sum(missing) - (k - 1)``.
+            (n, c), for the pixels that ``k // 2`` rows and columns surround.
         """
-        k = weight.shape[-1]
-        if missing[0] != missing[1]:
-            x, missing = F.pad(x, (0, 0, 0, 0, *missing)), (0, 0)
-        out = cls._convolve(as_image(x), weight, bias, (missing[0], k // 2), act, mul)
+        top, bottom, left, right = missing
+        if top != bottom or left != right:
+            x, top, left = F.pad(x, (0, 0, left, right, top, bottom)), 0, 0
+        out = cls._convolve(as_image(x), weight, bias, (top, left), act, mul)
         return out.reshape(-1, out.shape[-1])
 
     @staticmethod
@@ -103,8 +104,8 @@ class OneDnnKernels(PlainKernels):
             algorithm = 'none' if act == 'gelu' else ''
             return as_rows(torch.ops.mkldnn._convolution_pointwise.default(
                 x, weight, bias, *geometry, act, [], algorithm))
-        rows, width = x.shape[-2] + 2 * padding[0] - (weight.shape[-1] - 1), x.shape[-1]
-        other = as_image(mul.view(rows, width, -1))
+        rows, columns = (n + 2 * p - (weight.shape[-1] - 1) for n, p in zip(x.shape[-2:], padding))
+        other = as_image(mul.view(rows, columns, -1))
         return as_rows(torch.ops.mkldnn._convolution_pointwise.binary(
             x, other, weight, bias, *geometry, 'mul', None, None, [], None))
 
@@ -130,14 +131,14 @@ def _fusion_works(dtype: torch.dtype) -> bool:
     def draw(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(dtype)
 
-    x, other, w, b, wide = draw(60, 8), draw(60, 12), draw(12, 8), draw(12), draw(8, 10, 12)
+    x, other, w, b, wide = draw(60, 8), draw(60, 12), draw(12, 8), draw(12), draw(8, 12, 12)
     kernel = draw(12, 1, 3, 3)
     try:
         with torch.no_grad():
             pairs = [(k.linear(x, w, b, 'gelu'), k.linear(x, w, b, 'sigmoid'), k.linear(x[:, 2:6], w[:, 2:6]),
                       k.linear_add(x, w, b, other), k.linear_mul(x, w, None, other),
                       k.depthwise(wide, kernel, b, act='gelu'), k.depthwise(wide, kernel, None, mul=other),
-                      k.depthwise(wide, kernel, b, (1, 0))) for k in (plain, fused)]
+                      k.depthwise(wide, kernel, b, (1, 0, 1, 1))) for k in (plain, fused)]
         limit = 1e-5 if dtype == torch.float32 else 0.1
         return all(torch.allclose(p.float(), f.float(), rtol=limit, atol=limit) for p, f in zip(*pairs))
     except (RuntimeError, AttributeError, TypeError) as error:

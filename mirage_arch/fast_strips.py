@@ -1,7 +1,8 @@
-"""Horizontal strips of a feature map that is changed in place while it is read.
+"""Strips and tiles of a feature map that is changed in place while it is read.
 
 A convolution needs rows above its strip, and those have been overwritten by then. They are not needed themselves,
-though, only their normalised copy, so the normalised rows that the next strip shares with this one are kept.
+though, only their normalised copy, so the normalised rows that the next strip shares with this one are kept. Strips of
+a wide map are handed out in tiles, so that the time for a pixel depends neither on the width nor on the height.
 """
 from __future__ import annotations
 
@@ -13,64 +14,74 @@ from torch import Tensor
 
 from .fast_kernels import PlainKernels
 
-__all__ = ['Strip', 'strip_height', 'sweep']
+__all__ = ['Tile', 'sweep', 'tile_shape']
 
-_CPU_ELEMENTS = 400_000  # of one feature map in a strip: some ten maps of this size share the cache
+_CPU_ELEMENTS = 800_000  # of one feature map in a tile: some ten maps of this size share the cache
+_CPU_ROWS = 32  # at least, where a tile is narrower than its strip: halos are computed twice
 _DEVICE_ELEMENTS = 64_000_000  # accelerators want long launches; this bounds their memory
 
 
-def strip_height(width: int, channels: int, device: torch.device) -> int:
-    """Rows of a strip whose intermediate maps stay in the cache (CPU) or in bounded memory (elsewhere)."""
-    elements = _CPU_ELEMENTS if device.type == 'cpu' else _DEVICE_ELEMENTS
-    return max(4, round(elements / (width * channels)))
+def tile_shape(height: int, width: int, channels: int, device: torch.device) -> tuple[int, int]:
+    """Rows and columns of a tile whose intermediate maps stay in the cache (CPU) or in bounded memory (elsewhere)."""
+    if device.type != 'cpu':
+        return max(8, round(_DEVICE_ELEMENTS / (width * channels))), width
+    rows = max(_CPU_ROWS, round(_CPU_ELEMENTS / (width * channels)))
+    tiles = max(1, round(min(rows, height) * width * channels / _CPU_ELEMENTS))
+    return rows, -(-width // tiles)
 
 
 @dataclass
-class Strip:
-    """Rows ``top`` to ``bottom`` of a map, with the normalised rows around them as far as the map reaches."""
+class Tile:
+    """A rectangle of a map, with the normalised pixels around it as far as the map reaches."""
 
     target: Tensor  # (h, w, c), the map itself
     top: int
     bottom: int
+    left: int
+    right: int
     first: int  # row of the map that is row 0 of ``normalised``
     normalised: Tensor  # (rows, w, c)
 
-    @property
-    def width(self) -> int:
-        return self.target.shape[1]
+    def missing(self, halo: int) -> tuple[int, int, int, int]:
+        """Rows above and below, columns left and right of a halo that lie beyond the edges of the map."""
+        height, width = self.target.shape[:2]
+        return (max(0, halo - self.top), max(0, self.bottom + halo - height),
+                max(0, halo - self.left), max(0, self.right + halo - width))
 
-    def missing(self, halo: int) -> tuple[int, int]:
-        """Rows of a halo that lie beyond the upper and the lower edge of the map."""
-        return max(0, halo - self.top), max(0, self.bottom + halo - self.target.shape[0])
+    def around(self, halo: int, channels: slice = slice(None)) -> Tensor:
+        """Normalised pixels of the tile and of a halo around it, as far as the map reaches: contiguous (h, w, c)."""
+        height, width = self.target.shape[:2]
+        rows = slice(max(0, self.top - halo) - self.first, min(height, self.bottom + halo) - self.first)
+        columns = slice(max(0, self.left - halo), min(width, self.right + halo))
+        return self.normalised[rows, columns, channels].contiguous()
 
-    def rows(self, halo: int) -> Tensor:
-        """Normalised rows of the strip and ``halo`` rows on both sides, (rows, w, c)."""
-        top, bottom = max(0, self.top - halo), min(self.target.shape[0], self.bottom + halo)
-        return self.normalised[top - self.first:bottom - self.first]
-
-    def pixels(self, halo: int) -> Tensor:
-        """The same as (n, c)."""
-        return self.rows(halo).flatten(0, 1)
+    def inner(self, around: Tensor, halo: int) -> Tensor:
+        """The tile's own pixels (n, c) of what ``around(halo)`` returned."""
+        above, _, before, _ = self.missing(halo)
+        top, left = halo - above, halo - before
+        inner = around[top:top + self.bottom - self.top, left:left + self.right - self.left]
+        return inner.reshape(-1, around.shape[-1])
 
     def add(self, residual: Tensor) -> None:
-        """Add (n, c) to the strip's rows of the map."""
-        rows = self.target[self.top:self.bottom]
-        rows.add_(residual.view(rows.shape))
+        """Add (n, c) to the tile's pixels of the map."""
+        pixels = self.target[self.top:self.bottom, self.left:self.right]
+        pixels.add_(residual.view(pixels.shape))
 
 
-def sweep(x: Tensor, halo: int, rows: int, kernels: type[PlainKernels], dtype: torch.dtype,
-          epsilon: float) -> Iterator[Strip]:
-    """Go down a map in strips and normalise every row once, before the caller changes it.
+def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKernels], dtype: torch.dtype,
+          epsilon: float) -> Iterator[Tile]:
+    """Go over a map in tiles, from the top and from the left, and normalise every pixel once.
 
     Args:
-        x: (h, w, c) in float32. The caller may overwrite a strip's own rows before asking for the next strip.
-        halo: Rows needed above and below a strip.
-        rows: Height of a strip.
+        x: (h, w, c) in float32. The caller may overwrite a tile's own pixels before asking for the next tile.
+        halo: Pixels needed around a tile.
+        shape: Rows and columns of a tile.
         kernels: Supplies the norm.
-        dtype: Type of the normalised rows.
+        dtype: Type of the normalised pixels.
         epsilon: Of the norm.
     """
     height, width, channels = x.shape
+    rows, columns = shape
     buffer = torch.empty(min(height, rows + 2 * halo), width, channels, dtype=dtype, device=x.device)
     first = done = 0  # row of the map at the buffer's row 0; rows normalised so far
     for top in range(0, height, rows):
@@ -83,4 +94,5 @@ def sweep(x: Tensor, halo: int, rows: int, kernels: type[PlainKernels], dtype: t
         if high > done:
             kernels.normalise(x[done:high], buffer[kept:high - low], epsilon)
         first, done = low, high
-        yield Strip(x, top, bottom, low, buffer[:high - low])
+        for left in range(0, width, columns):
+            yield Tile(x, top, bottom, left, min(left + columns, width), low, buffer[:high - low])

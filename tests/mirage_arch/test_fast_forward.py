@@ -7,7 +7,7 @@ from torch import nn
 
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.fast_kernels import OneDnnKernels, PlainKernels, choose_kernels
-from mirage_arch.fast_strips import sweep
+from mirage_arch.fast_strips import sweep, tile_shape
 from mirage_arch.mirage_arch import MIRAGEArch
 
 SMALL = {'dim': 12, 'num_blocks': (1, 2, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 2, 4, 4)}
@@ -177,13 +177,31 @@ def test_other_device_is_refused(default_net):
 
 
 @pytest.mark.parametrize('halo', [0, 1, 3])
-@pytest.mark.parametrize('rows', [1, 2, 4, 9, 40])
-def test_strips_see_the_rows_as_they_were(halo, rows):
-    x = image(23, 5, 16)
+@pytest.mark.parametrize('shape', [(1, 11), (2, 3), (4, 11), (9, 5), (40, 1)], ids=str)
+def test_tiles_see_the_pixels_as_they_were(halo, shape):
+    x = image(23, 11, 16)
     expected = torch.nn.functional.layer_norm(x, (16,))
-    for strip in sweep(x, halo, rows, PlainKernels, torch.float32, 1e-5):
-        top, bottom = max(0, strip.top - halo), min(23, strip.bottom + halo)
-        assert torch.allclose(strip.rows(halo), expected[top:bottom], atol=1e-6)
-        assert strip.missing(halo) == (halo - (strip.top - top), halo - (bottom - strip.bottom))
-        strip.add(torch.full((strip.pixels(0).shape), 100.0))
-    assert x.min() > 99 and x.max() < 102  # every row was changed once
+    for tile in sweep(x, halo, shape, PlainKernels, torch.float32, 1e-5):
+        top, bottom = max(0, tile.top - halo), min(23, tile.bottom + halo)
+        left, right = max(0, tile.left - halo), min(11, tile.right + halo)
+        around = tile.around(halo)
+        assert torch.allclose(around, expected[top:bottom, left:right], atol=1e-6)
+        assert torch.equal(tile.inner(around, halo), tile.around(0).flatten(0, 1))
+        assert tile.missing(halo) == (halo - (tile.top - top), halo - (bottom - tile.bottom),
+                                      halo - (tile.left - left), halo - (right - tile.right))
+        tile.add(torch.full(tile.inner(around, halo).shape, 100.0))
+    assert x.min() > 99 and x.max() < 102  # every pixel was changed once
+
+
+@pytest.mark.parametrize('shape', [(3, 5), (1, 1), (8, 7), (32, 2)], ids=str)
+def test_tile_shape_does_not_show(default_net, shape, monkeypatch):
+    monkeypatch.setattr('mirage_arch.fast_forward.tile_shape', lambda *_: shape)
+    assert relative_error(default_net, image(1, 3, 30, 43)) < 1e-5
+
+
+@pytest.mark.parametrize('size', [(8, 8), (512, 512), (1088, 1920), (3000, 4000), (16, 20000), (20000, 16)], ids=str)
+def test_tiles_stay_small(size):
+    rows, columns = tile_shape(*size, 48, torch.device('cpu'))
+    assert 1 <= columns <= size[1]
+    assert min(rows, size[0]) * columns * 48 < 1_600_000
+    assert rows >= 32
