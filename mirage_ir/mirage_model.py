@@ -26,7 +26,7 @@ from .nonfinite import stop_run
 from .precision import Precision, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .training_state import TrainingStateMixin
-from .validation import ValidationMixin
+from .validation import ValidationMixin, check_validation
 
 OPTIMIZERS = {'AdamW': torch.optim.AdamW, 'Adam': torch.optim.Adam}
 
@@ -53,6 +53,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
 
     def __init__(self, opt: Mapping) -> None:
         opt = deepcopy(opt)
+        check_validation(opt)
         opt['network_g'] = _network_options(opt)
         super().__init__(opt)
 

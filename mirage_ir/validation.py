@@ -20,7 +20,7 @@ from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import validation_report as report
-from .metrics import FLOAT_METRICS, LOWER_IS_BETTER
+from .metrics import FLOAT_METRICS, LOWER_IS_BETTER, require_available
 from .pictures import PictureNames, side_by_side
 from .precision import uncompiled
 from .random_state import untouched_random_state
@@ -198,7 +198,7 @@ class ValidationMixin:
     def _write_report(self, name: str, scores: list[report.ImageScore], current_iter, tb_logger) -> None:
         new = self._table_rows[name]
         rows = [row for part in self._table_rows.values() for row in part]
-        complete = len(self._table_rows) == len(self._validation_sets())
+        complete = len(self._table_rows) == len(_validation_sets(self.opt))
         if self.is_train:
             path = os.path.join(self.opt['path']['experiments_root'], 'validation.csv')
             # An average over several tasks or data sets is a row of its own.
@@ -219,9 +219,6 @@ class ValidationMixin:
             best = getattr(self, 'best_metric_results', None) if self.is_train else None
             get_root_logger().info(f'Validation at {current_iter}\n{report.table(rows, best)}')
 
-    def _validation_sets(self) -> list[str]:
-        return [o['name'] for key, o in self.opt['datasets'].items() if not (self.is_train and key.startswith('train'))]
-
     def _protocol(self) -> dict:
         return {
             'metrics': {key: dict(options) for key, options in (self._val('metrics') or {}).items()},
@@ -239,6 +236,28 @@ class ValidationMixin:
             better = options.get('better', 'lower' if options['type'] in LOWER_IS_BETTER else 'higher')
             worst = float('-inf') if better == 'higher' else float('inf')
             record.setdefault(metric, {'better': better, 'val': worst, 'iter': -1})
+
+
+def check_validation(opt: Mapping) -> None:
+    """Refuses, before anything is computed, metrics that cannot be and data sets that would overwrite each other.
+
+    Raises:
+        ValueError: An unknown metric, one whose package or weights are absent, or a name that two data sets share.
+    """
+    for key, options in ((opt.get('val') or {}).get('metrics') or {}).items():
+        if options['type'] not in METRIC_REGISTRY:
+            known = ', '.join(sorted(METRIC_REGISTRY.keys()))
+            raise ValueError(f'val: metrics: {key}: type is {options["type"]!r}; registered are {known}')
+        require_available(options['type'], options.get('net', 'alex'))
+    names = _validation_sets(opt)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'datasets: the name {", ".join(twice)} is given twice; tables and pictures go by names')
+
+
+def _validation_sets(opt: Mapping) -> list[str]:
+    sets = opt['datasets'].items()
+    return [dataset['name'] for key, dataset in sets if not (opt['is_train'] and key.startswith('train'))]
 
 
 def centre_crop(image: Tensor, multiple: int, source: str) -> Tensor:

@@ -149,6 +149,16 @@ def test_float_and_eight_bit_metrics_get_their_kind_of_image(tmp_path):
     assert abs(model.metric_results['eight'] - model.metric_results['float']) > 1e-6
 
 
+def test_what_cannot_be_validated_is_refused_before_anything_is_computed(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"psnr: type is 'psnr_flaot'; registered are .*psnr_float"):
+        build(training_options(tmp_path, val={'metrics': {'psnr': {'type': 'psnr_flaot'}}}))
+    monkeypatch.setattr(metrics, 'find_spec', lambda name: None)
+    with pytest.raises(ValueError, match='pip install'):
+        build(training_options(tmp_path, val={'metrics': {'lpips': {'type': 'lpips'}}}))
+    with pytest.raises(ValueError, match='the name one is given twice'):
+        build(training_options(tmp_path, sets=('one', 'one')))
+
+
 def test_input_can_be_measured_beside_the_result(tmp_path):
     model = build(training_options(tmp_path, val={'input_metrics': True}))
     dataset = PairSet(ITEMS[:1])
