@@ -19,14 +19,15 @@ from mirage_data.task_dataset import TaskDataset
 AUTHORS_STREAM = (15, 25, 50)
 
 
-def evaluation_rng(sigma: float, path: str) -> np.random.Generator:
+def evaluation_rng(sigma: float, name: str) -> np.random.Generator:
     """The generator of one test image's noise: the same for that sigma and file name in any subset and order.
 
     Args:
         sigma: noise level on the 0..255 scale.
-        path: the image's file; only its name without folder and extension counts.
+        name: the image's file, with forward slashes; only its name without folder and extension counts.
     """
-    return np.random.default_rng([round(sigma * 1000), zlib.crc32(PurePosixPath(path).stem.encode())])
+    letters = PurePosixPath(name).stem.encode('utf-8', 'surrogateescape')
+    return np.random.default_rng([round(sigma * 1000), zlib.crc32(letters)])
 
 
 class AuthorsNoise:
@@ -129,7 +130,8 @@ class GaussianDenoiseDataset(TaskDataset):
         if self._authors is not None:
             lq = self._authors.add(gt, sigma, number)
         else:
-            lq = gaussian_noise_uint8(gt, sigma=sigma, rng=rng if self.train else evaluation_rng(sigma, path))
+            noise_rng = rng if self.train else evaluation_rng(sigma, self.gt.names[file])
+            lq = gaussian_noise_uint8(gt, sigma=sigma, rng=noise_rng)
         return make_sample(lq, gt, path, path, self.tasks[level])
 
 

@@ -10,8 +10,8 @@ import numpy as np
 class NameList(Sequence[str]):
     """Names in one array of bytes instead of one Python string each.
 
-    72,135 names take 2 MB instead of 8, are handed to a worker process as two arrays, and are not touched (and so not
-    copied by a forked process) when counted.
+    The names of 72,135 images take 2.3 MB instead of 5.9, are handed to a worker process as two arrays, and are not
+    touched (and so not copied by a forked process) when they are counted.
 
     Args:
         names: any strings.

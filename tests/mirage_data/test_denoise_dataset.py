@@ -6,7 +6,7 @@ import pytest
 import torch
 from made_up_images import write_png
 
-from mirage_data.denoise_dataset import GaussianDenoiseDataset
+from mirage_data.denoise_dataset import GaussianDenoiseDataset, evaluation_rng
 from mirage_data.image_io import read_rgb
 
 
@@ -48,6 +48,11 @@ def test_validation_noise_depends_on_sigma_and_name_alone(grey, tmp_path):
         assert torch.equal(sample['lq'], whole[Path(sample['lq_path']).name])
     other = GaussianDenoiseDataset({**grey, 'dataroot_gt': str(tmp_path / 'moved'), 'sigma': 50})[0]['lq']
     assert torch.corrcoef(torch.stack([other.flatten(), subset[0]['lq'].flatten()]))[0, 1].abs() < 0.02
+
+
+def test_names_that_are_no_text_have_noise_of_their_own():
+    first, second = (evaluation_rng(25, f'odd{byte}.png').random() for byte in ('\udcff', '\udcfe'))
+    assert first != second == evaluation_rng(25, 'sub/odd\udcfe.jpg').random()
 
 
 def authors_evaluation(folder, sigmas):

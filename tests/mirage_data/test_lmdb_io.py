@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from made_up_images import random_image
 
-from mirage_data import lmdb_io
+from mirage_data import lmdb_writer
 from mirage_data.image_io import ImageError
-from mirage_data.lmdb_io import LmdbError, LmdbReader, LmdbWriter, open_lmdb, partial_path
+from mirage_data.lmdb_format import JOURNAL_FILE, name_of_meta_line
+from mirage_data.lmdb_io import LmdbError, LmdbReader, LmdbWriter, key_of, open_lmdb, partial_path
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ['0001_0.8_0.04.jpg.png', 'part1/rain-1.png', 'été 2.png', 'plain.png']
@@ -27,7 +28,7 @@ def fill(path, names=NAMES, **options):
         for number, name in enumerate(names):
             image = random_image(number, 20 + 7 * number, 90 - 9 * number)
             writer.add_image(name, image)
-            images[lmdb_io.key_of(name)] = image
+            images[key_of(name)] = image
     return images
 
 
@@ -93,8 +94,8 @@ def test_many_names_share_one_stored_image(tmp_path, raw):
 
 
 def test_map_grows_with_the_images(tmp_path, monkeypatch):
-    monkeypatch.setattr(lmdb_io, '_FIRST_MAP', 1 << 16)
-    monkeypatch.setattr(lmdb_io, '_COMMIT_BYTES', 1 << 15)
+    monkeypatch.setattr(lmdb_writer, '_FIRST_MAP', 1 << 16)
+    monkeypatch.setattr(lmdb_writer, '_COMMIT_BYTES', 1 << 15)
     images = fill(tmp_path / 'a.lmdb', [f'{number}.png' for number in range(9)], raw=True)
     large = random_image(99, 700, 700)
     with LmdbWriter(tmp_path / 'b.lmdb', raw=True) as writer:
@@ -124,10 +125,10 @@ _WRITER = """
     import sys
     sys.path[:0] = [{root!r}, {tests!r}]
     from made_up_images import random_image
-    from mirage_data import lmdb_io
-    lmdb_io._COMMIT_BYTES = 1 << 16
+    from mirage_data import lmdb_writer
+    lmdb_writer._COMMIT_BYTES = 1 << 16
     {setup}
-    with lmdb_io.LmdbWriter({path!r}, raw=True) as writer:
+    with lmdb_writer.LmdbWriter({path!r}, raw=True) as writer:
         for number in range(400):
             if f'{{number}}.png' not in writer:
                 writer.add_image(f'{{number}}.png', random_image(number))
@@ -149,7 +150,7 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_committed(tmp_path):
             os.kill(writer.pid, signal.SIGKILL)
             break
     writer.communicate()
-    with open(partial_path(path) / lmdb_io.JOURNAL_FILE, 'a') as journal:
+    with open(partial_path(path) / JOURNAL_FILE, 'a') as journal:
         journal.write('399.pn')  # a line cut off by the kill
     assert not path.exists()
     second = start_writer(path)
@@ -205,6 +206,8 @@ def test_unusable_names_are_refused(tmp_path):
         writer.add_image('a.jpg', random_image(0))
     with pytest.raises(LmdbError, match='cannot be a key'), LmdbWriter(tmp_path / 'b.lmdb') as writer:
         writer.add_image('x' * 600 + '.png', random_image(0))
+    with pytest.raises(LmdbError, match='cannot be a key'), LmdbWriter(tmp_path / 'c.lmdb') as writer:
+        writer.add_image('odd\udcff.png', random_image(0))
 
 
 def _no_database(path):
@@ -225,6 +228,11 @@ def _fewer_images_than_listed(path):
     fill(path)
     with open(path / 'meta_info.txt', 'a') as meta:
         meta.write('ghost.png (1,1,3) 1\n')
+
+
+def _with_a_list_of_another_kind(path):
+    fill(path)
+    (path / 'meta_info.txt').write_bytes(b'\xff\xfe\x00')
 
 
 def _not_an_lmdb_file(path):
@@ -261,6 +269,7 @@ def _cut_off_later(path):
         (_of_another_version, "format 'raw' version 7; this program reads version 1"),
         (_without_list, 'no meta_info.txt'),
         (_fewer_images_than_listed, 'half written'),
+        (_with_a_list_of_another_kind, 'meta_info.txt cannot be read'),
         (_not_an_lmdb_file, 'not a readable LMDB'),
         (_of_another_lmdb_version, 'not a readable LMDB'),
         (_cut_off, 'not a readable LMDB'),
@@ -273,6 +282,11 @@ def test_unreadable_databases_are_named(tmp_path, make, message):
     with pytest.raises(LmdbError, match=message) as caught:
         LmdbReader(path)
     assert str(path) in str(caught.value)
+
+
+def test_lines_of_the_list_survive_brackets_and_blanks():
+    assert name_of_meta_line('photo (2) final.png (480,640,3) 1') == 'photo (2) final.png'
+    assert name_of_meta_line('photo 2.png\n') == 'photo 2.png'
 
 
 def test_unknown_keys_are_named(tmp_path):
