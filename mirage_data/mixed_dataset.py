@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 
 import numpy as np
 
+import mirage_data
 from mirage_data.sample import Index, split_index
 from mirage_data.task_dataset import TaskDataset, logger
 
@@ -24,37 +24,12 @@ INHERITED = (
 )
 _OWN_KEYS = ('repeat', 'share', 'type')
 
-
-def _synthetic(opt: dict) -> TaskDataset:
-    from mirage_data.synthetic_dataset import SyntheticDegradationDataset  # heavy, and seldom a source
-
-    return SyntheticDegradationDataset(opt)
-
-
-def _paired(opt: dict) -> TaskDataset:
-    from mirage_data.paired_dataset import PairedTaskDataset
-
-    return PairedTaskDataset(opt)
-
-
-def _denoise(opt: dict) -> TaskDataset:
-    from mirage_data.denoise_dataset import GaussianDenoiseDataset
-
-    return GaussianDenoiseDataset(opt)
-
-
-def _composite(opt: dict) -> TaskDataset:
-    from mirage_data.composite_dataset import CompositeDegradationDataset
-
-    return CompositeDegradationDataset(opt)
-
-
-SOURCE_TYPES: dict[str, Callable[[dict], TaskDataset]] = {
-    'PairedTaskDataset': _paired,
-    'GaussianDenoiseDataset': _denoise,
-    'CompositeDegradationDataset': _composite,
-    'SyntheticDegradationDataset': _synthetic,
-}
+SOURCE_TYPES = (
+    'PairedTaskDataset',
+    'GaussianDenoiseDataset',
+    'CompositeDegradationDataset',
+    'SyntheticDegradationDataset',
+)
 
 
 class MixedDegradationDataset(TaskDataset):
@@ -87,8 +62,8 @@ class MixedDegradationDataset(TaskDataset):
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         sources = opt.get('sources')
-        if not isinstance(sources, Sequence) or isinstance(sources, str) or not sources:
-            raise ValueError(f'sources: {sources!r}; needed is a list of at least one source')
+        if not isinstance(sources, list) or not sources or not all(isinstance(source, dict) for source in sources):
+            raise ValueError(f'sources: {sources!r}; needed is a list of at least one source, each with its options')
         self.sources = [self._build(number, source) for number, source in enumerate(sources)]
         self.sizes = np.array([len(source) for source in self.sources])
         self.counts = self._counts(sources, opt.get('epoch_length'))
@@ -118,11 +93,11 @@ class MixedDegradationDataset(TaskDataset):
         if kind not in SOURCE_TYPES:
             raise ValueError(f'{where}: type: {kind!r}; allowed: {", ".join(SOURCE_TYPES)}')
         try:
-            return SOURCE_TYPES[kind](opt)
+            return getattr(mirage_data, kind)(opt)  # imported only when a source asks for it
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
 
-    def _counts(self, sources: Sequence[dict], epoch_length: int | None) -> np.ndarray:
+    def _counts(self, sources: list[dict], epoch_length: int | None) -> np.ndarray:
         """How many samples of each source make an epoch."""
         with_share = ['share' in source for source in sources]
         if not any(with_share):
@@ -142,8 +117,7 @@ class MixedDegradationDataset(TaskDataset):
         if not isinstance(length, int) or length < len(sources):
             raise ValueError(f'epoch_length: {length!r}; allowed are whole numbers >= {len(sources)}')
         ends = np.rint(np.cumsum(parts) * length).astype(np.int64)
-        counts = np.maximum(np.diff(ends, prepend=0), 1)
-        return counts
+        return np.maximum(np.diff(ends, prepend=0), 1)
 
     def __len__(self) -> int:
         return int(self._ends[-1])

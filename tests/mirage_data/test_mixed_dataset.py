@@ -157,6 +157,7 @@ def test_broken_images_of_a_source_are_skipped_and_counted(mixture):
     [
         (None, 'sources: None'),
         ([], r'sources: \[\]'),
+        (['datasets/Train'], r"sources: \['datasets/Train'\]"),
         ([{'type': 'ImageNet'}], r"sources\[0\] \(ImageNet\): type: 'ImageNet'; allowed: PairedTaskDataset"),
         ([{'task': 'dehaze', 'dataroot_lq': '/no/hazy', 'dataroot_gt': '/no'}], r'sources\[0\] \(dehaze\): /no/hazy'),
     ],
