@@ -18,6 +18,7 @@ from . import option_schema as schema
 from .option_file import KeyPath, OptionFile, nearest_hint
 from .option_names import check_rules, check_type, check_unknown, cure, is_ours, registered
 from .paths import resolve_all
+from .preflight_sizes import different_sizes
 
 _COUNTED = 4096  # a data set is not counted further: no batch is as large
 
@@ -77,7 +78,11 @@ def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
     resolve_all(opt, str(options.root))
     was_disabled, logger.disabled = logger.disabled, True  # it will say its warnings when the run builds it
     try:
-        return len(reader(opt))
+        dataset = reader(opt)
+        if phase != 'train':
+            for pair in different_sizes(dataset):
+                options.add(key, pair, 'a pair must have one size: check dataroot_gt and pairing, or remove it')
+        return len(dataset)
     except ValueError as error:
         culprit = next((name for name in opt if f'{name}:' in str(error)), None)
         options.add((*key, culprit) if culprit else key, str(error), 'correct this data set')
@@ -113,7 +118,7 @@ def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
     if ours and 'pairing' in source:
         try:
             match_pairs([], [], source['pairing'])  # without files it checks the rule alone
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             options.add((*key, 'pairing'), str(error).removeprefix('pairing: '), 'choose one of these rules')
     backend = source.get('io_backend')
     backend = backend.get('type', 'disk') if isinstance(backend, dict) else 'disk'
