@@ -78,7 +78,7 @@ def main() -> int:
     absent = [name for name in wanted if name not in by_stem]
     if absent or not wanted:
         sys.exit(f'{args.bsds}: {len(absent)} of {len(wanted)} listed images are missing, e.g. {absent[:3]}')
-    jobs = [(by_stem[name], 'heldout' if i % EVERY == 0 else 'train', f'bsds500/{name}') for i, name in enumerate(wanted)]
+    jobs = [(by_stem[name], 'train' if i % EVERY else 'heldout', f'bsds500/{name}') for i, name in enumerate(wanted)]
     packaged = images_below(args.packages)
     for names, part in ((TRAIN, 'train'), (HELD_OUT, 'heldout')):
         jobs += [(find_photograph(name, packaged), part, f'packages/{name}') for name in names]
