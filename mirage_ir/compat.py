@@ -122,11 +122,17 @@ def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     # Ctrl-C, torchrun and SLURM signal workers, too: they must serve until the training process has saved and left
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
-        signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_SECONDS))
+        signal.signal(signal.SIGTERM, _end_later)
     # torch seeds each worker from its loader's generator, which moves on with every epoch
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])
     random.seed(int(mixed[1]))
+
+
+def _end_later(number: int, frame: types.FrameType | None) -> None:
+    """Serve on for a while after the first SIGTERM; end at the second, which is the training process's own."""
+    signal.alarm(WORKER_GRACE_SECONDS)
+    signal.signal(number, signal.SIG_DFL)
 
 
 def _lazy_prefetcher_init(self, loader) -> None:

@@ -15,13 +15,19 @@ IMPATIENCE_SECONDS = 2.0
 class StopSignal:
     """Remembers a signal until the training loop asks for it, between two iterations.
 
+    Before `arm` is called, while a run is still being set up, there is nothing to save and a signal ends it at once.
     Forked DataLoader workers inherit the handlers; `mirage_ir.compat.worker_init_fn` puts theirs back.
     """
 
     def __init__(self) -> None:
         self._received = 0
         self._since = 0.0
+        self._armed = False
         self._previous: dict[int, object] = {}
+
+    def arm(self) -> None:
+        """Remember signals from now on."""
+        self._armed = True
 
     def __enter__(self) -> 'StopSignal':
         if threading.current_thread() is not threading.main_thread():
@@ -35,13 +41,15 @@ class StopSignal:
             signal.signal(number, handler)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if not self._armed:
+            raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         impatient = time.monotonic() - self._since > IMPATIENCE_SECONDS
         if self._received and number == signal.SIGINT and impatient:
             raise KeyboardInterrupt
         if not self._received:
             self._received, self._since = number, time.monotonic()
             # os.write, because a print that was interrupted must not be entered again
-            os.write(2, b'\nStopping after this iteration; Ctrl-C again stops at once, without saving.\n')
+            os.write(2, b'\nStopping after this iteration or validation; Ctrl-C again stops at once, without saving.\n')
 
     def received(self) -> int:
         """Return the number of the signal that any rank has received, or 0; every rank must ask."""

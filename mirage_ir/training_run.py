@@ -46,6 +46,7 @@ class TrainingRun:
         self._val_loaders: list = []
         self._tb_logger = None
         self._model = None
+        self._prefetcher = None
         self._lock: RunLock | None = None
         self._seed_was_drawn = False
         self._iteration = 0
@@ -199,34 +200,55 @@ class TrainingRun:
 
     def _stoppable(self, prefetcher):
         """Ask for a stop signal before each batch: the one place between two iterations."""
+        self._prefetcher = prefetcher
         following = prefetcher.next
+        self._stop.arm()
 
         def next_batch() -> dict | None:
             number = self._stop.received()
             if number:
                 self._save_and_leave(number)
-            return following()
+            try:
+                return following()
+            except (RuntimeError, OSError, EOFError) as error:
+                self._explain_dead_worker(error)
+                raise
 
         prefetcher.next = next_batch
         return prefetcher
 
+    def _explain_dead_worker(self, error: Exception) -> None:
+        """Name a killed worker, whose death shows in many ways, such as a lost connection."""
+        for worker in getattr(self._iterator(), '_workers', []):
+            if worker.exitcode not in (None, 0):
+                raise RunError(
+                    f'A DataLoader worker (process {worker.pid}) ended with {worker.exitcode}. -9 means that it was '
+                    'killed, mostly because memory ran out: lower num_worker_per_gpu, or give the job more memory.\n'
+                    + self.hint()
+                ) from error
+
+    def _iterator(self):
+        """Return the iterator behind the prefetcher, and behind BasicSR's prefetching thread."""
+        iterator = getattr(self._prefetcher, 'loader', None)
+        return getattr(iterator, 'generator', iterator)
+
     def _save_and_leave(self, signal_number: int) -> None:
         total = self.opt['train']['total_iter']
         path = os.path.join(self.opt['path']['training_states'], f'{self._iteration}.state')
-        if self._iteration > 0 and not os.path.exists(path):
+        if self._iteration > 0 and not rank_zero_decides(lambda: os.path.exists(path)):
             self._model.save(self._sampler.epoch, self._iteration)
-        name = signal.Signals(signal_number).name
         if self.opt['rank'] == 0:
-            print(
-                f'Stopped by {name} after iteration {self._iteration:,} of {total:,}; saved {path}.\n'
-                'To go on, give the same command with --auto_resume.',
-                file=sys.stderr,
-                flush=True,
-            )
+            name = signal.Signals(signal_number).name
+            end = f'; saved {path}.\nTo go on, give the same command with --auto_resume.' if self._iteration else ''
+            message = f'Stopped by {name} after iteration {self._iteration:,} of {total:,}{end}'
+            print(message, file=sys.stderr, flush=True)
         raise SystemExit(128 + signal_number)
 
     def close(self) -> None:
-        """Give the run's name free."""
+        """End the DataLoader workers, which would outlast a SIGTERM, and give the run's name free."""
+        iterator = self._iterator()
+        if hasattr(iterator, '_shutdown_workers'):
+            iterator._shutdown_workers()
         if self._lock:
             self._lock.release()
 

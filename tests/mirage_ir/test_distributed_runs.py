@@ -63,34 +63,45 @@ def test_another_number_of_ranks_goes_on_in_the_stream(two_ranks, tmp_path, proc
     assert '\n12,val,denoise,psnr,' in (tmp_path / 'experiments' / 'small' / 'validation.csv').read_text()
 
 
+def wait_for_iteration_4(run):
+    deadline = time.monotonic() + 300
+    while 'iter:       4' not in run.text():
+        assert time.monotonic() < deadline and run.returncode is None, run.text()[-3000:]
+        time.sleep(0.01)
+
+
 def test_a_killed_rank_stops_the_others_with_a_message(tmp_path):
     prepare(tmp_path, train={'total_iter': 2000})
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml')
-    deadline = time.monotonic() + 60
-    while 'iter:       4' not in runs[0].text():
-        assert time.monotonic() < deadline and runs[0].returncode is None, runs[0].text()[-3000:]
-        time.sleep(0.01)
+    wait_for_iteration_4(runs[0])
     os.kill(runs[1].pid, signal.SIGKILL)
-    begin = time.monotonic()
-    text = runs[0].finish(30)
+    text = runs[0].finish(60)
     assert runs[0].returncode == 1
-    assert time.monotonic() - begin < 20
     assert 'Rank 0 stopped' in text and 'another rank was killed' in text
     assert 'The last complete state is' in text and '--auto_resume' in text
 
 
-def test_a_signal_to_torchrun_stops_all_ranks_after_the_same_iteration(two_ranks, tmp_path):
-    # its workers are spawned, and import everything anew: one long epoch
-    train_set = {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 20}
-    prepare(tmp_path, logger={'save_checkpoint_freq': 1000}, datasets={'train': train_set})
-    run = launch(tmp_path, '-opt', 'small.yml', processes=2)
-    deadline = time.monotonic() + 60
-    while 'iter:       4' not in run.text():
-        assert time.monotonic() < deadline and run.returncode is None, run.text()[-3000:]
-        time.sleep(0.01)
-    os.kill(run.pid, signal.SIGTERM)
-    text = run.finish(60)
-    assert run.returncode != 0 and text.count('Stopped by SIGTERM after iteration') == 1
+def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(two_ranks, tmp_path):
+    prepare(tmp_path, logger={'save_checkpoint_freq': 1000})
+    runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml')
+    wait_for_iteration_4(runs[0])
+    os.kill(runs[1].pid, signal.SIGTERM)
+    texts = [run.finish() for run in runs]
+    assert [run.returncode for run in runs] == [128 + signal.SIGTERM] * 2
+    assert [text.count('Stopped by SIGTERM after iteration') for text in texts] == [1, 0]
     prepare(tmp_path)
     finish(fork_ranks(tmp_path, 2, '-opt', 'small.yml', '--auto_resume'))
     assert fingerprint(tmp_path / 'experiments' / 'small') == fingerprint(two_ranks / 'experiments' / 'small')
+
+
+def test_torchrun_with_spawned_workers_stops_at_a_signal_and_goes_on(undisturbed, tmp_path):
+    # a spawned worker imports everything anew: one long epoch; torchrun passes the signal on to the workers, too
+    train_set = {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 20}
+    prepare(tmp_path, logger={'save_checkpoint_freq': 1000}, datasets={'train': train_set})
+    run = launch(tmp_path, '-opt', 'small.yml', processes=1)
+    wait_for_iteration_4(run)
+    run.kill(signal.SIGTERM)
+    assert run.text().count('Stopped by SIGTERM after iteration') == 1
+    prepare(tmp_path)
+    finish([fork(tmp_path, '-opt', 'small.yml', '--auto_resume')])
+    assert fingerprint(tmp_path / 'experiments' / 'small') == fingerprint(undisturbed / 'experiments' / 'small')
