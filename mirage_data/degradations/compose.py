@@ -70,8 +70,11 @@ def _entry(options: Any, where: str) -> Entry:
         raise ValueError(f'{where}: expected a mapping with the key degradation, found {options!r}')
     named = options['degradation']
     names = [named] if isinstance(named, str) else list(named) if isinstance(named, Sequence) else []
-    if not names:
+    if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f'{where}: degradation must be a name or a list of names, found {named!r}')
+    groups = [name for name in names if name in GROUPS]
+    if groups:
+        raise ValueError(f'{where}: {groups[0]} stands for several rows and cannot be combined; name one of them')
     if len(set(names)) != len(names):
         raise ValueError(f'{where}: a degradation may occur once, found {names!r}')
     rest = {key: value for key, value in options.items() if key not in OWN_KEYS}
@@ -104,11 +107,12 @@ def _expand(options: Any) -> list[Any]:
         return [options]
     group = GROUPS[named]
     ranges = {key for name in group for key in lookup(name).parameters}
-    asked = [key for key in ('weight', 'probability') if key in options]
-    share = {key: options[key] / len(group) for key in asked or ()} or {'weight': 1 / len(group)}
+    weight = 'probability' if 'probability' in options else 'weight'
+    whole = options.get(weight, 1)
+    share = whole / len(group) if isinstance(whole, (int, float)) else whole  # what is no number is refused below
     return [
-        {key: v for key, v in options.items() if key not in ranges or key in lookup(name).parameters}
-        | {'degradation': name, **share}
+        {key: value for key, value in options.items() if key not in ranges or key in lookup(name).parameters}
+        | {'degradation': name, weight: share}
         for name in group
     ]
 
@@ -150,7 +154,7 @@ def degrade_entry(
         params = draw(member.name, rng, member.ranges)
         image = apply(member.name, image, params, rng, window)
         steps.append({'degradation': member.name, **params})
-    return image, {'task': entry.task, 'window': list(window), 'steps': steps}
+    return np.clip(image, 0, 1), {'task': entry.task, 'window': list(window), 'steps': steps}
 
 
 def degrade(
@@ -169,5 +173,4 @@ def degrade(
         ``steps``, a list of ``{'degradation': name, <every parameter>}`` in the order of application.
     """
     recipe = parse_recipe(recipe)
-    lq, record = degrade_entry(image, recipe.pick(rng), rng, window)
-    return np.clip(lq, 0, 1), record
+    return degrade_entry(image, recipe.pick(rng), rng, window)

@@ -100,6 +100,8 @@ def test_degraded_images_are_whole_8_bit_steps_unless_asked_otherwise(photograph
     assert torch.allclose(steps, steps.round(), atol=1e-4)
     free = make(photographs, recipe, quantize=False)[(0, 0)]['lq'] * 255
     assert (free - free.round()).abs().max() > 0.1
+    bright = [{'degradation': 'cdd11_rain', 'rain_brightness': 1}]
+    assert make(photographs, bright, quantize=False)[(0, 0)]['lq'].max() == 1
 
 
 def test_records_hold_every_parameter_and_pass_through_a_loader(photographs):
