@@ -273,7 +273,8 @@ class FastBlock:
             products = inputs = None
             if self.attention is not None:
                 a = self.attention
-                qk = self._conv_pair(tile, tile.around(1, a.inputs), a.qk, a.qk_depthwise).float()
+                qk = self._conv_pair(tile, tile.around(1, a.inputs), a.qk, a.qk_depthwise)
+                qk = qk.float() if qk.dtype == torch.float16 else qk  # whose range sums over many pixels leave
                 products = qk.t() @ qk
             if dynamic_kernel:
                 inputs = tile.around(0, self.gated.inputs).sum(dim=(0, 1), dtype=torch.float32)

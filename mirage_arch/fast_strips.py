@@ -17,17 +17,22 @@ from .fast_kernels import PlainKernels
 __all__ = ['Tile', 'sweep', 'tile_shape']
 
 _CPU_ELEMENTS = 800_000  # of one feature map in a tile: some ten maps of this size share the cache
-_CPU_ROWS = 32  # at least, where a tile is narrower than its strip: halos are computed twice
+_MIN_ROWS = 32  # of a strip: what its halos need is computed twice
 _DEVICE_ELEMENTS = 64_000_000  # accelerators want long launches; this bounds their memory
 
 
 def tile_shape(height: int, width: int, channels: int, device: torch.device) -> tuple[int, int]:
     """Rows and columns of a tile whose intermediate maps stay in the cache (CPU) or in bounded memory (elsewhere)."""
+    rows = max(_MIN_ROWS, tile_rows(width * channels, device))
     if device.type != 'cpu':
-        return max(8, round(_DEVICE_ELEMENTS / (width * channels))), width
-    rows = max(_CPU_ROWS, round(_CPU_ELEMENTS / (width * channels)))
+        return rows, width
     tiles = max(1, round(min(rows, height) * width * channels / _CPU_ELEMENTS))
     return rows, -(-width // tiles)
+
+
+def tile_rows(row_elements: int, device: torch.device) -> int:
+    """Whole rows of a map that make a tile."""
+    return max(1, round((_CPU_ELEMENTS if device.type == 'cpu' else _DEVICE_ELEMENTS) / row_elements))
 
 
 @dataclass
@@ -83,6 +88,7 @@ def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKerne
     height, width, channels = x.shape
     rows, columns = shape
     buffer = torch.empty(min(height, rows + 2 * halo), width, channels, dtype=dtype, device=x.device)
+    chunk = tile_rows(width * channels, x.device)  # the norm takes several steps over what it should find in the cache
     first = done = 0  # row of the map at the buffer's row 0; rows normalised so far
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
@@ -91,8 +97,9 @@ def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKerne
         if kept and low > first:
             shared = buffer[low - first:done - first]
             buffer[:kept] = shared.clone() if kept > low - first else shared
-        if high > done:
-            kernels.normalise(x[done:high], buffer[kept:high - low], epsilon)
+        for row in range(done, high, chunk):
+            stop = min(row + chunk, high)
+            kernels.normalise(x[row:stop], buffer[row - low:stop - low], epsilon)
         first, done = low, high
         for left in range(0, width, columns):
             yield Tile(x, top, bottom, left, min(left + columns, width), low, buffer[:high - low])
