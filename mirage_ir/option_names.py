@@ -28,7 +28,7 @@ def is_ours(thing: Any) -> bool:
 def registered(registry: Iterable[tuple[str, Any]], name: Any) -> Any:
     """What a BasicSR registry finds under ``name`` (it also tries ``NAME_basicsr``), or None."""
     entries = dict(iter(registry))
-    return entries.get(name, entries.get(f'{name}_basicsr'))
+    return entries.get(name, entries.get(f'{name}_basicsr')) if isinstance(name, str) else None
 
 
 def check_type(options: OptionFile, key: KeyPath, registry: Iterable[tuple[str, Any]], kind: str) -> Any:
@@ -154,6 +154,8 @@ def _misspells(name: Any, candidates: Collection[str]) -> bool:
 def cure(value: Any, rule: Rule) -> str:
     """What to write in place of ``value``."""
     allowed = f'allowed is {rule.allowed()}'
+    if rule.kind == 'text' and not rule.choices and isinstance(value, (int, float)):
+        return f'{allowed}: put it in quotation marks'
     if not isinstance(value, str):
         return allowed
     if rule.kind in ('count', 'number'):

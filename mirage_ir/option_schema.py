@@ -21,23 +21,26 @@ class Rule:
         low: Smallest allowed number.
         high: Largest allowed number.
         open_low: Whether ``low`` itself is excluded.
+        length: How many values a list must have; 0 for any number.
         choices: Allowed words, if only some are. For a numeric kind they are allowed beside the numbers.
         required: Whether the key must be there.
-        none: Whether ``~`` may stand for "not set".
+        none: Whether ``~`` may stand for "not set"; by default not for numbers, with which somebody calculates.
     """
 
     kind: str
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False
+    length: int = 0
     choices: tuple[Any, ...] = ()
     required: bool = False
-    none: bool = True
+    none: bool | None = None
 
     def fault(self, value: Any) -> str | None:
         """What was found in place of an allowed value, in words; None if ``value`` is allowed."""
         if value is None:
-            return None if self.none and not self.required else 'found nothing'
+            allowed = not self.kind.startswith(('count', 'number')) if self.none is None else self.none
+            return None if allowed and not self.required else 'found nothing'
         if self.choices and any(type(value) is type(c) and value == c for c in self.choices):
             return None
         if self._fits(value):
@@ -55,18 +58,18 @@ class Rule:
             return ' or '.join(part for part in (plain[self.kind], words) if part)
         noun = {'count': 'a whole number', 'number': 'a number', 'counts': 'a list of whole numbers',
                 'numbers': 'a list of numbers', 'number or numbers': 'a number or a list of numbers'}[self.kind]
-        bounds = []
+        bounds = [f'({self.length} of them)'] if self.length else []
         if self.low > -math.inf:
             bounds.append(f'{"above" if self.open_low else "of at least"} {self.low:g}')
         if self.high < math.inf:
-            bounds.append(f'{"and " if bounds else ""}at most {self.high:g}')
+            bounds.append(f'{"and " if self.low > -math.inf else ""}at most {self.high:g}')
         return ' '.join([noun, *bounds]) + (f', or {words}' if words else '')
 
     def _fits(self, value: Any) -> bool:
         if self.kind == 'any':
             return True
         if self.kind == 'text':
-            return not self.choices and isinstance(value, (str, int, float)) and not isinstance(value, bool)
+            return not self.choices and isinstance(value, str)
         if self.kind == 'flag':
             return isinstance(value, bool)
         if self.kind == 'section':
@@ -75,7 +78,8 @@ class Rule:
             return isinstance(value, (list, tuple)) and all(isinstance(v, Mapping) for v in value)
         whole = self.kind.startswith('count')
         if self.kind.endswith('s') and isinstance(value, (list, tuple)):
-            return all(self._is_number(v, whole) for v in value)
+            right_length = not self.length or len(value) == self.length
+            return right_length and all(self._is_number(v, whole) for v in value)
         return self.kind in ('count', 'number', 'number or numbers') and self._is_number(value, whole)
 
     def _is_number(self, value: Any, whole: bool) -> bool:
@@ -100,8 +104,8 @@ TOP = {
     'name': Rule('text', required=True), 'model_type': Rule('text', required=True),
     'num_gpu': Rule('count', low=0, choices=('auto',), required=True), 'datasets': Rule('section', required=True),
     'path': Rule('section', required=True), 'network_g': _SECTION, 'network_d': _SECTION, 'scale': _POSITIVE,
-    'manual_seed': _COUNT, 'train': _SECTION, 'val': _SECTION, 'logger': _SECTION, 'dist_params': _SECTION,
-    'find_unused_parameters': _FLAG, 'deterministic': _FLAG,
+    'manual_seed': Rule('count', low=0, none=True), 'train': _SECTION, 'val': _SECTION, 'logger': _SECTION,
+    'dist_params': _SECTION, 'find_unused_parameters': _FLAG, 'deterministic': _FLAG,
 }
 
 PATH = {
@@ -119,13 +123,13 @@ TRAIN = {
 # keys that MIRAGEModel adds to BasicSR's
 MIRAGE_TRAIN = {
     'fourier_opt': _SECTION, 'spd_opt': _SECTION, 'amp': Rule('text', choices=('off', 'bf16', 'fp16', False)),
-    'channels_last': _FLAG, 'compile': _FLAG, 'accumulate_grad': _POSITIVE, 'grad_clip': Rule('number', low=0),
-    'checkpoint_blocks': _FLAG, 'sync_bn': _FLAG,
+    'channels_last': _FLAG, 'compile': _FLAG, 'checkpoint_blocks': _FLAG, 'sync_bn': _FLAG,
+    'accumulate_grad': Rule('count', low=1, none=True), 'grad_clip': Rule('number', low=0, none=True),
 }
 
 OPTIMIZER = {
     'type': Rule('text', required=True), 'lr': Rule('number', low=0, required=True),
-    'weight_decay': _WEIGHT, 'betas': Rule('numbers', low=0, high=1), 'eps': Rule('number', low=0),
+    'weight_decay': _WEIGHT, 'betas': Rule('numbers', low=0, high=1, length=2), 'eps': Rule('number', low=0),
 }
 
 SCHEDULER = {
@@ -135,8 +139,8 @@ SCHEDULER = {
 }
 
 VAL = {
-    'val_freq': Rule('count', low=1), 'save_img': Rule('flag', required=True), 'suffix': _TEXT, 'pbar': _FLAG,
-    'metrics': _SECTION, 'crop_multiple': _COUNT, 'self_ensemble': _FLAG,
+    'val_freq': Rule('count', low=1), 'save_img': Rule('flag', required=True), 'suffix': _ANY, 'pbar': _FLAG,
+    'metrics': _SECTION, 'crop_multiple': Rule('count', low=0, none=True), 'self_ensemble': _FLAG,
     'input_metrics': _FLAG,
 }
 
@@ -145,7 +149,7 @@ METRIC = {'type': Rule('text', required=True), 'better': Rule('text', choices=('
 
 LOGGER = {
     'print_freq': Rule('count', low=1, required=True), 'save_checkpoint_freq': Rule('count', low=1, required=True),
-    'use_tb_logger': _FLAG, 'wandb': _SECTION, 'keep_checkpoints': _POSITIVE,
+    'use_tb_logger': _FLAG, 'wandb': _SECTION, 'keep_checkpoints': Rule('count', low=1, none=True),
 }
 
 LOSS = {'type': Rule('text', required=True), 'loss_weight': _WEIGHT, 'perceptual_weight': _WEIGHT,
@@ -157,7 +161,7 @@ DATASET = {
     'name': Rule('text', required=True), 'type': Rule('text', required=True), 'scale': _POSITIVE, 'phase': _TEXT,
     'dataroot_gt': _ANY, 'dataroot_lq': _ANY, 'dataroot': _ANY, 'meta_info_file': _ANY, 'meta_info': _TEXT,
     'filename_tmpl': _TEXT, 'io_backend': _SECTION, 'gt_size': _POSITIVE, 'use_hflip': _FLAG, 'use_rot': _FLAG,
-    'mean': Rule('numbers'), 'std': Rule('numbers'), 'color': _TEXT, 'use_shuffle': _FLAG,
+    'mean': Rule('numbers', none=True), 'std': Rule('numbers', none=True), 'color': _TEXT, 'use_shuffle': _FLAG,
     'num_worker_per_gpu': _COUNT, 'batch_size_per_gpu': _POSITIVE,
     'dataset_enlarge_ratio': Rule('number', low=0, open_low=True), 'pin_memory': _FLAG, 'persistent_workers': _FLAG,
     'prefetch_mode': Rule('text', choices=('cpu', 'cuda')), 'num_prefetch_queue': _POSITIVE,
@@ -173,7 +177,7 @@ MIRAGE_DATASET = {
     'augment': Rule('text', choices=('flips', 'dihedral7')), 'on_error': Rule('text', choices=('raise', 'skip')),
     'sigma': Rule('number or numbers', low=0, high=255), 'noise_stream': Rule('numbers', low=0, high=255),
     'noise_order': Rule('text', choices=('per_file', 'authors')), 'recipe': _ANY, 'types': _ANY,
-    'manual_seed': _COUNT, 'recursive': _FLAG, 'repeat': _POSITIVE,
+    'manual_seed': Rule('count', low=0, none=True), 'recursive': _FLAG, 'repeat': _POSITIVE,
     'share': Rule('number', low=0, open_low=True), 'epoch_length': _POSITIVE, 'quantize': _FLAG,
     'return_record': _FLAG,
 }

@@ -32,7 +32,9 @@ def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_
         is_train: Training or testing.
     """
     phases = options.section('datasets')
-    if is_train and phases and 'train' not in phases:
+    if not is_train and not phases:
+        options.add(('datasets',), 'no data set to test on', 'add `test_1:` with name, type and folders')
+    if is_train and 'train' not in phases:
         options.add(('datasets', 'train'), 'missing', 'add `train:` with a data set to train on')
     for phase in phases:
         kind = str(phase).split('_')[0]

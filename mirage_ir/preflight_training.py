@@ -34,7 +34,7 @@ def check_train(options: OptionFile, model: Any) -> None:
     check_rules(options, ('train',), rules)
     if model is not None:
         check_unknown(options, ('train',), rules, [model], strict=ours)
-    if 'optim_g' not in options.section('train') and model is not None:
+    if not options.section('train').get('optim_g') and model is not None:
         options.add(('train', 'optim_g'), 'missing', 'add `optim_g:` with type and lr')
     for name, section in options.section('train').items():
         if str(name).startswith('optim_') and isinstance(section, Mapping):
@@ -87,7 +87,7 @@ def _check_scheduler(options: OptionFile, model: Any) -> None:
     if is_ours(model):
         known['CosineWithWarmup'] = own_schedulers.CosineWithWarmup
     overrides = getattr(model, 'setup_schedulers', None) is not BaseModel.setup_schedulers
-    if name in known:
+    if isinstance(name, str) and name in known:
         _check_scheduler_arguments(options, key, known[name])
     elif isinstance(name, str) and (is_ours(model) or not overrides):
         options.add((*key, 'type'), f'no scheduler {name!r} here', nearest_hint(name, known) or

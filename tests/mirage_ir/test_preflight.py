@@ -148,6 +148,10 @@ FAULTS = {
     'quoted number': ('total_iter: 100', "total_iter: '100'", 'train:total_iter', 'without quotation marks'),
     'fraction for a count': ('print_freq: 10', 'print_freq: 0.5', 'logger:print_freq', 'whole number'),
     'out of range': ('ema_decay: 0.99', 'ema_decay: 9.9', 'train:ema_decay', 'at most 1'),
+    'number for a name': ('name: small', 'name: 0042', 'name', 'quotation marks'),
+    'nothing for a number': ('ema_decay: 0.99', 'ema_decay: ~', 'train:ema_decay', 'a number'),
+    'one beta': ('[0.9, 0.999]', '[0.9]', 'train:optim_g:betas', '2 of them'),
+    'list for a word': ('type: CosineWithWarmup', 'type: []', 'train:scheduler:type', 'a text'),
     'flag as a text': ('save_img: false', 'save_img: "no"', 'val:save_img', 'true or false'),
     'unknown model': ('model_type: MIRAGEModel', 'model_type: MirageModel', 'model_type', 'MIRAGEModel'),
     'unknown network': ('type: MIRAGEArch', 'type: MIRAGEArc', 'network_g:type', 'MIRAGEArch'),
@@ -300,6 +304,11 @@ def test_plain_srmodel_in_distributed_training_needs_no_idle_heads(project):
     found = project(text, launcher='pytorch')
     assert [p.key for p in found] == ['network_g:spd_head']
     assert project(text.replace('  dim: 6', '  dim: 6\n  spd_head: false'), launcher='pytorch') == []
+
+
+def test_a_test_needs_a_data_set(project):
+    found = project(MIRAGE[:MIRAGE.index('  train:')].replace('datasets:', 'datasets: {}'), is_train=False)
+    assert ('datasets', 'no data set to test on') in [(p.key, p.message) for p in found]
 
 
 def test_reading_a_file_never_runs_code_from_it(project):
