@@ -76,10 +76,10 @@ class MixedDegradationDataset(TaskDataset):
     def ratios(self) -> list[dict]:
         """One row per source: its task, clean folder, own samples, samples in an epoch and their percentage."""
         rows = []
-        for source, size, count in zip(self.sources, self.sizes, self.counts):
+        for source, size, count in zip(self.sources, self.sizes.tolist(), self.counts.tolist()):
             root = source.opt.get('dataroot_gt') or source.opt.get('dataroot')
             task = source.opt.get('task') or type(source).__name__
-            percent = 100 * count / self._ends[-1]
+            percent = 100 * count / len(self)
             rows.append({'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent})
         return rows
 
