@@ -4,78 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
+from mirage_data.check_findings import Finding, FolderRow, Report
 from mirage_data.check_lists import check_list
 from mirage_data.folder_scan import FolderScan, Progress, scan_folder
 from mirage_data.image_io import ImageError
 from mirage_data.leakage import Leak, find_leaks
+from mirage_data.lmdb_io import LmdbError, LmdbReader
 from mirage_data.pairing import PairingError, match_pairs
+from mirage_data.prepare_lmdb import lmdb_path
 from mirage_data.tasks import DataSet, Part
-
-EXAMPLES = 5  # names shown with a finding
-
-
-@dataclass
-class Finding:
-    """Something a user should know.
-
-    Attributes:
-        level: 'error' (the data is not usable as it is), 'warning' (figures may differ), or 'note'.
-        kind: 'absent', 'count', 'unreadable', 'foreign', 'unpaired', 'size', 'equal sides', 'duplicates', 'grey',
-            'list' or 'leak'.
-        where: the folder or file.
-        count: how many files it is about.
-        message: in words.
-        examples: some of them; all in the JSON report.
-    """
-
-    level: str
-    kind: str
-    where: str
-    count: int
-    message: str
-    examples: list[str] = field(default_factory=list)
-
-
-@dataclass
-class FolderRow:
-    """A line of the table: how many images a folder has, should have, and how many of them are faulty."""
-
-    data_set: str
-    split: str
-    folder: str
-    images: int
-    expected: int
-    unreadable: int = 0
-    foreign: int = 0
-    unpaired: int = 0
-    unequal: int = 0
-    duplicates: int = 0
-    leaks: int = 0
-
-
-@dataclass
-class Report:
-    """All that was found.
-
-    Attributes:
-        rows: a line for each folder that exists.
-        findings: worst first within a set.
-        leaks: the pairs behind the 'leak' findings.
-        leak_free: for each training folder that was compared, the samples whose photograph is in no test set.
-    """
-
-    rows: list[FolderRow] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    leaks: list[Leak] = field(default_factory=list)
-    leak_free: dict[str, list[str]] = field(default_factory=dict)
-
-    def worst(self) -> str:
-        """'error', 'warning', 'note' or '' if nothing was found."""
-        levels = {finding.level for finding in self.findings}
-        return next((level for level in ('error', 'warning', 'note') if level in levels), '')
 
 
 class Checker:
@@ -158,6 +97,24 @@ class Checker:
         if scan.grey and row.published:
             text = 'without colour; figures on colour images differ'
             self._add('warning', 'grey', folder, len(scan.grey), text, scan.grey)
+        if not part.gt_names:  # the database of a folder that two sets share has the names of both
+            self._check_lmdb(folder, set(scan.names))
+
+    def _check_lmdb(self, folder: str, names: set[str]) -> None:
+        """A database beside a folder must be whole and of the same images."""
+        path = lmdb_path(self.root / folder)
+        if not path.exists():
+            return
+        try:
+            reader = LmdbReader(path)
+        except LmdbError as error:
+            self._add('error', 'lmdb', path, 0, str(error))
+            return
+        differing = sorted(names.symmetric_difference(reader.names))
+        reader.close()
+        if differing:
+            text = 'images are only in the database or only in its folder; make it again: prepare_data.py NAME --lmdb'
+            self._add('warning', 'lmdb', path, len(differing), text, differing)
 
     def _check_pairs(self, row: DataSet, part: Part) -> None:
         lq, gt = self._scan(row, part, part.lq), self._scan(row, part, part.gt)

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from mirage_data.check import EXAMPLES, Report
+from mirage_data.check_findings import Report
 
 _COLUMNS = ('images', 'expected', 'unreadable', 'foreign', 'unpaired', 'unequal', 'duplicates', 'leaks')
 _NOT_DONE = '-'
+EXAMPLES = 5  # names shown with a finding
 
 
 def as_text(report: Report, quick: bool = False, leaks_checked: bool = True) -> str:

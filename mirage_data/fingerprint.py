@@ -16,8 +16,9 @@ import numpy as np
 
 from mirage_data.image_io import read_rgb
 
-MAX_SIDE, MIN_SIDE = 640, 192  # pixels; larger pictures are shrunk, smaller ones enlarged before looking for corners
+MAX_SIDE, MIN_SIDE = 640, 128  # pixels; larger pictures are shrunk, smaller ones enlarged before looking for corners
 CORNERS = 800
+_MARGIN = 16  # of the picture's border without corners; OpenCV's own 31 leaves little of a small crop
 _CELLS = 8  # along the longer side
 
 
@@ -84,7 +85,7 @@ def corners(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if scale != 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    orb = cv2.ORB_create(nfeatures=6 * CORNERS, fastThreshold=3)
+    orb = cv2.ORB_create(nfeatures=6 * CORNERS, fastThreshold=3, edgeThreshold=_MARGIN)
     found = orb.detect(image, None)
     if not found:
         return np.zeros((0, 2), np.float32), np.zeros((0, 32), np.uint8)

@@ -1,8 +1,8 @@
 """Finds photographs of a training set that are in a test set, too: as the same file, re-encoded, resized or cropped.
 
 1. Equal pixels are found by their hash.
-2. Candidates: every training image asks an index of the test images' descriptors (`mirage_data.fingerprint`), by
-   locality-sensitive hashing: eight samples of 22 of the 256 bits, each a table; rare matches weigh more.
+2. Candidates: every training image asks an index of the test images' descriptors (`mirage_data.fingerprint`,
+   `mirage_data.descriptor_index`).
 3. Verification: the matched corners of the best candidates must agree on one shift, scale and rotation (RANSAC), and
    the training image, moved by it, must look like the test image: normalised correlation of details in the overlap.
 
@@ -12,46 +12,21 @@ So two photographs of one place are told apart from two copies of one photograph
 from __future__ import annotations
 
 import os
+import pickle
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
-import cv2
-import numpy as np
+from mirage_data.descriptor_index import DescriptorIndex
+from mirage_data.fingerprint import Fingerprint, fingerprint
+from mirage_data.image_io import ImageError
+from mirage_data.leak_verify import Leak, verify
 
-from mirage_data.fingerprint import Fingerprint, fingerprint, grey
-from mirage_data.image_io import ImageError, read_rgb
-
-TABLES, KEY_BITS = 8, 22
-CANDIDATES = 4  # of one image that are verified
-COMMON = 32  # a key that more corners than this share says nothing about where it comes from
-MIN_AGREEING, MIN_CORRELATION = 8, 0.8
-CHUNK = 4000  # test images in one index: bounds its memory to about 300 MB
+CHUNK = 4000  # test images in one index, which then takes about 330 MB
 _BATCH = 256  # training images in work at a time
-
-
-@dataclass(frozen=True)
-class Leak:
-    """A training image that shows a test image's photograph.
-
-    Attributes:
-        train: path of the training image.
-        test: path of the test image.
-        kind: 'same pixels', 're-encoded', 'resized' or 'part' (a crop either way).
-        agreeing: matched corners that agree on one movement; 0 for equal pixels.
-        correlation: of the two images' details where they overlap, at most 1.
-        scale: size of the test image's content over that of the training image's.
-        coverage: share of the test image that the training image shows.
-    """
-
-    train: str
-    test: str
-    kind: str
-    agreeing: int
-    correlation: float
-    scale: float
-    coverage: float
 
 
 def find_leaks(
@@ -79,15 +54,39 @@ def find_leaks(
         ImageError: for an unreadable file, unless `on_unreadable` is given.
     """
     wrap = progress or (lambda items, total, what: items)
-    leaks: list[Leak] = []
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        prints = list(wrap(_fingerprints(test, pool, on_unreadable), len(test), 'test images'))
-        indices = [_Index([p for p in prints[i : i + CHUNK] if p]) for i in range(0, len(prints), CHUNK)]
-        for query in wrap(_fingerprints(train, pool, on_unreadable), len(train), 'training images'):
-            if query is not None:
-                found = [leak for index in indices for leak in index.leaks_of(query, pool)]
-                leaks += sorted(found, key=lambda leak: (leak.kind != 'same pixels', -leak.agreeing))
-    return leaks
+    leaks: list[tuple[int, Leak]] = []
+    pieces = [test[start : start + CHUNK] for start in range(0, len(test), CHUNK)]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, tempfile.TemporaryFile() as spool:
+        for number, piece in enumerate(pieces):
+            part = f' {number + 1} of {len(pieces)}' if len(pieces) > 1 else ''
+            prints = wrap(_fingerprints(piece, pool, on_unreadable), len(piece), f'test images{part}')
+            index = DescriptorIndex([p for p in prints if p is not None])
+            if number == 0:
+                queries = _fingerprints(train, pool, on_unreadable)
+                queries = _keep(queries, spool) if len(pieces) > 1 else queries
+            else:
+                queries = _kept(spool)
+            for place, query in enumerate(wrap(queries, len(train), f'training images{part}')):
+                if query is not None:
+                    leaks += [(place, leak) for leak in _leaks_of(query, index, pool)]
+    leaks.sort(key=lambda item: (item[0], item[1].kind != 'same pixels', -item[1].agreeing))
+    return [leak for _, leak in leaks]
+
+
+def _keep(queries: Iterable[Fingerprint | None], spool: BinaryIO) -> Iterator[Fingerprint | None]:
+    """Writes fingerprints aside while they are used: taking them takes the time, and memory is for the index."""
+    for query in queries:
+        pickle.dump(query, spool)
+        yield query
+
+
+def _kept(spool: BinaryIO) -> Iterator[Fingerprint | None]:
+    spool.seek(0)
+    while True:
+        try:
+            yield pickle.load(spool)
+        except EOFError:
+            return
 
 
 def _fingerprints(
@@ -110,118 +109,12 @@ def _fingerprints(
                 yield None
 
 
-class _Index:
-    """Hash tables over the descriptors of some images."""
-
-    def __init__(self, prints: Sequence[Fingerprint]) -> None:
-        self.prints = prints
-        self._by_digest: dict[str, list[Fingerprint]] = {}
-        for p in prints:
-            self._by_digest.setdefault(p.digest, []).append(p)
-        rng = np.random.default_rng(0)
-        self._bits = [rng.choice(256, KEY_BITS, replace=False) for _ in range(TABLES)]
-        owners = np.repeat(np.arange(len(prints), dtype=np.int32), [len(p.points) for p in prints])
-        descriptors = [p.descriptors for p in prints] or [np.zeros((0, 32), np.uint8)]
-        self._tables = []
-        for keys in self._keys(np.concatenate(descriptors)):
-            order = np.argsort(keys, kind='stable')
-            self._tables.append((keys[order], owners[order]))
-
-    def _keys(self, descriptors: np.ndarray) -> Iterator[np.ndarray]:
-        bits = np.unpackbits(descriptors, axis=1)
-        weights = (1 << np.arange(KEY_BITS)).astype(np.uint32)
-        for sample in self._bits:
-            yield (bits[:, sample] @ weights).astype(np.uint32)
-
-    def leaks_of(self, query: Fingerprint, pool: ThreadPoolExecutor) -> list[Leak]:
-        """Images of the index that show the photograph `query`, of the few most similar ones."""
-        same = self._by_digest.get(query.digest, [])
-        leaks = [Leak(query.path, other.path, 'same pixels', 0, 1.0, 1.0, 1.0) for other in same]
-        if query.comparable:
-            likely = [other for other in map(self.prints.__getitem__, self._candidates(query)) if other not in same]
-            leaks += [leak for leak in pool.map(lambda other: verify(query, other), likely) if leak is not None]
-        return leaks
-
-    def _candidates(self, query: Fingerprint) -> list[int]:
-        votes = np.zeros(len(self.prints))
-        for (keys, owners), wanted in zip(self._tables, self._keys(query.descriptors), strict=True):
-            low, high = np.searchsorted(keys, wanted, 'left'), np.searchsorted(keys, wanted, 'right')
-            counts = np.where(high - low > COMMON, 0, high - low)
-            offsets = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            found = owners[np.repeat(low, counts) + offsets]
-            votes += np.bincount(found, weights=1 / np.repeat(counts, counts), minlength=len(votes))
-        best = np.argsort(-votes)[:CANDIDATES]
-        return [int(i) for i in best if votes[i] > _background(votes)]
-
-
-def _background(votes: np.ndarray) -> float:
-    """What an image gets by chance, nearly always: 3.5 deviations over the mean, the highest twentieth left out."""
-    if len(votes) < 20:
-        return 0.0
-    usual = np.sort(votes)[: -(len(votes) // 20)]
-    return float(usual.mean() + 3.5 * usual.std())
-
-
-def verify(train: Fingerprint, test: Fingerprint) -> Leak | None:
-    """Decides whether two images show the same photograph; see this module's text for how.
-
-    Raises:
-        ImageError: if a file has become unreadable since its fingerprint was taken.
-    """
-    if not (train.comparable and test.comparable):
-        return None
-    matches = cv2.BFMatcher(cv2.NORM_HAMMING, crossCheck=True).match(train.descriptors, test.descriptors)
-    matches = [match for match in matches if match.distance < 64]
-    if len(matches) < MIN_AGREEING:
-        return None
-    source = train.points[[match.queryIdx for match in matches]]
-    target = test.points[[match.trainIdx for match in matches]]
-    tolerance = max(3.0, max(test.shape) / 200)
-    movement, inliers = cv2.estimateAffinePartial2D(
-        source, target, method=cv2.RANSAC, ransacReprojThreshold=tolerance, maxIters=1000
-    )
-    agreeing = 0 if movement is None else int(inliers.sum())
-    if agreeing < MIN_AGREEING:
-        return None
-    scale = float(np.hypot(movement[0, 0], movement[1, 0]))
-    if not 0.1 < scale < 10:
-        return None
-    correlation, coverage = _compare(grey(read_rgb(train.path)), grey(read_rgb(test.path)), movement, scale)
-    if correlation < MIN_CORRELATION:
-        return None
-    return Leak(
-        train.path, test.path, _kind(train, test, scale, coverage), agreeing, round(correlation, 4), round(scale, 3),
-        round(coverage, 3),
-    )  # fmt: skip
-
-
-def _compare(train: np.ndarray, test: np.ndarray, movement: np.ndarray, scale: float) -> tuple[float, float]:
-    """Correlation of details where the moved training image covers the test image, and the share covered."""
-    shrink = min(1.0, 480 / max(test.shape))  # compared at a size where small misalignments do not matter
-    size = (max(1, round(test.shape[1] * shrink)), max(1, round(test.shape[0] * shrink)))
-    test = cv2.resize(test, size, interpolation=cv2.INTER_AREA)
-    movement = movement * shrink
-    if scale * shrink < 0.7:  # before a strong reduction, low-pass, or the details alias
-        train = cv2.GaussianBlur(train, (0, 0), 0.5 / (scale * shrink))
-    moved = cv2.warpAffine(train, movement, size)
-    inside = cv2.warpAffine(np.full(train.shape, 255, np.uint8), movement, size) == 255
-    if inside.sum() < 400:
-        return 0.0, 0.0
-    a, b = (_details(image, inside) for image in (moved, test))
-    norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return (float((a * b).sum()) / norm if norm > 0 else 0.0), float(inside.mean())
-
-
-def _details(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
-    """A band of frequencies: without the broad lights and shades that many photographs share, and without noise."""
-    weight = inside.astype(np.float32)
-    broad = cv2.GaussianBlur(image * weight, (0, 0), 16) / np.maximum(cv2.GaussianBlur(weight, (0, 0), 16), 1e-3)
-    band = (cv2.GaussianBlur(image.astype(np.float32), (0, 0), 2) - broad)[inside]
-    return band - band.mean()
-
-
-def _kind(train: Fingerprint, test: Fingerprint, scale: float, coverage: float) -> str:
-    area = train.shape[0] * train.shape[1] * scale**2 / (test.shape[0] * test.shape[1])
-    if coverage < 0.97 or area > 1.03:
-        return 'part'
-    return 're-encoded' if abs(scale - 1) < 0.01 else 'resized'
+def _leaks_of(query: Fingerprint, index: DescriptorIndex, pool: ThreadPoolExecutor) -> list[Leak]:
+    same = index.same_pixels(query)
+    leaks = [Leak(query.path, other.path, 'same pixels', 0, 1.0, 1.0, 1.0) for other in same]
+    if query.comparable:
+        likely = [other for other in index.candidates(query) if other not in same]
+        for leak, other in zip(pool.map(lambda other: verify(query, other), likely), likely, strict=True):
+            if leak is not None:
+                leaks += [replace(leak, test=copy.path) for copy in index.same_pixels(other)]
+    return leaks

@@ -11,6 +11,7 @@ from made_up_images import random_image, write_png
 
 from mirage_data.check import Checker
 from mirage_data.check_lists import check_list
+from mirage_data.prepare_lmdb import write_lmdb
 from mirage_data.tasks import data_set
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'scripts' / 'check_data.py'
@@ -125,6 +126,18 @@ def test_pairs_of_other_rules_and_folders_below(tmp_path):
     assert {finding.where.rsplit('/', 1)[1]: finding.count for finding in found['unpaired']} == {
         'synthetic': 1, 'original': 1,
     }  # fmt: skip
+
+
+def test_databases_beside_folders_are_compared(lol):
+    write_lmdb(lol / 'Train/Enhance/low')
+    assert set(findings(lol, 'lol')) == {'count'}
+    write_png(lol / 'Train/Enhance/low/9.png', random_image(9, 32, 40))
+    write_png(lol / 'Train/Enhance/gt/9.png', random_image(8, 32, 40))
+    (finding,) = findings(lol, 'lol')['lmdb']
+    assert (finding.level, finding.examples) == ('warning', ['9.png'])
+    (lol / 'Train/Enhance/low.lmdb/meta_info.txt').unlink()
+    (finding,) = findings(lol, 'lol')['lmdb']
+    assert finding.level == 'error' and 'meta_info.txt' in finding.message
 
 
 LISTING = 'part1/0025_0.8_0.1.png', 'part2/0026_0.9_0.1 b.png'

@@ -9,7 +9,8 @@ from skimage import data as photographs
 
 from mirage_data.fingerprint import fingerprint, pixel_digest
 from mirage_data.image_io import ImageError
-from mirage_data.leakage import find_leaks, verify
+from mirage_data.leak_verify import verify
+from mirage_data.leakage import find_leaks
 
 FOLDER = Path(photographs.__file__).parent
 NAMES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg', 'retina.jpg')
@@ -84,7 +85,7 @@ def test_two_views_of_one_place_share_corners_but_are_told_apart(train, tmp_path
     cv2.imwrite(str(tmp_path / 'right.png'), load('motorcycle_right.png'))
     views = fingerprint(train / 'motorcycle_left.png'), fingerprint(tmp_path / 'right.png')
     assert verify(*views) is None
-    monkeypatch.setattr('mirage_data.leakage.MIN_CORRELATION', -1.0)
+    monkeypatch.setattr('mirage_data.leak_verify.MIN_CORRELATION', -1.0)
     assert verify(*views) is not None, 'they agree on a movement, and only the comparison of pixels tells'
 
 
@@ -118,3 +119,11 @@ def test_the_index_may_come_in_several_pieces(train, monkeypatch):
     paths = sorted(train.iterdir())
     leaks = find_leaks(paths[1:3], paths, workers=2)
     assert [(leak.train, leak.test) for leak in leaks] == [(str(path), str(path)) for path in paths[1:3]]
+
+
+def test_all_copies_in_the_test_set_are_named(train, tmp_path):
+    for name in ('a', 'b', 'c'):
+        cv2.imwrite(str(tmp_path / f'{name}.png'), part(load('chelsea.png'), 0.5))
+    leaks = find_leaks([train / 'chelsea.png'], sorted(tmp_path.iterdir()), workers=1)
+    assert [Path(leak.test).stem for leak in leaks] == ['a', 'b', 'c']
+    assert {leak.kind for leak in leaks} == {'part'}
