@@ -4,7 +4,6 @@ import importlib.util
 import json
 import math
 import re
-import sys
 from copy import deepcopy
 from functools import cache
 from pathlib import Path
@@ -29,7 +28,6 @@ SHRUNKEN = {'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1}
 def _generator():
     spec = importlib.util.spec_from_file_location('make_options', ROOT / 'scripts' / 'make_options.py')
     module = importlib.util.module_from_spec(spec)
-    sys.modules['make_options'] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
