@@ -1,7 +1,6 @@
 """`MIRAGEModel`: BasicSR's `SRModel` with the paper's losses and what long runs need."""
 from __future__ import annotations
 
-import inspect
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -13,15 +12,14 @@ from basicsr.archs import build_network
 from basicsr.losses import build_loss
 from basicsr.models.sr_model import SRModel
 from basicsr.utils import get_root_logger
-from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import diagnostics
 from .ema import update_average
+from .network_setup import load_weights_into, network_options
 from .nonfinite import stop_run
 from .precision import Precision, prepare_for_training
 from .schedulers import CosineWithWarmup
@@ -54,7 +52,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     def __init__(self, opt: Mapping) -> None:
         opt = deepcopy(opt)
         check_validation(opt)
-        opt['network_g'] = _network_options(opt)
+        opt['network_g'] = network_options(opt)
         super().__init__(opt)
 
     # ---- building -------------------------------------------------------------------------------------------------
@@ -150,15 +148,10 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             CheckpointError: The weights do not fit, or with ``strict=False`` nothing in the file does.
         """
         net = self.get_bare_model(net)
-        if not isinstance(net, MIRAGEArch):
-            super().load_network(net, load_path, strict, param_key)
-            return
-        state_dict = _read_weights(load_path, param_key)
-        get_root_logger().info(f'Loading {type(net).__name__} model from {load_path}.')
-        if strict:
-            load_into(net, state_dict, load_path)
+        if isinstance(net, MIRAGEArch):
+            load_weights_into(net, load_path, strict=strict, key=param_key)
         else:
-            _load_what_fits(net, state_dict, load_path)
+            super().load_network(net, load_path, strict, param_key)
 
     # ---- one iteration --------------------------------------------------------------------------------------------
 
@@ -279,46 +272,6 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         scaler_state = state.get('scaler')
         if scaler_state and self.precision.scaler.is_enabled():
             self.precision.scaler.load_state_dict(scaler_state)
-
-
-def _network_options(opt: Mapping) -> dict:
-    """Network options without SPD heads where nothing trains them, and with ``checkpoint_blocks`` where asked for."""
-    network = dict(opt['network_g'])
-    known = inspect.signature(ARCH_REGISTRY.get(network['type'])).parameters
-    train_opt = opt.get('train') or {}
-    wants_heads = bool(opt['is_train'] and train_opt.get('spd_opt'))
-    if wants_heads and network.get('spd_head') is False:
-        raise ValueError('train: spd_opt needs the SPD heads; remove spd_head: false from network_g, or spd_opt')
-    if 'spd_head' in known:
-        network['spd_head'] = wants_heads
-    elif wants_heads:
-        raise ValueError(f'train: spd_opt is not possible with network_g: type: {network["type"]}: it has no SPD heads')
-    if opt['is_train'] and train_opt.get('checkpoint_blocks'):
-        if 'checkpoint_blocks' not in known:
-            raise ValueError(f'train: checkpoint_blocks is not possible with network_g: type: {network["type"]}')
-        network['checkpoint_blocks'] = True
-    return network
-
-
-def _read_weights(path: str, key: str | None) -> dict[str, Tensor]:
-    """Weights under ``key`` or, in a file without such an entry, the ones it has."""
-    try:
-        return load_weights(path, key=key)
-    except CheckpointError:
-        return load_weights(path)
-
-
-def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
-    own = net.state_dict()
-    fitting = {k: v for k, v in state_dict.items() if k in own and own[k].shape == v.shape}
-    if not fitting:
-        raise CheckpointError(f'{source}: no tensor fits this network by name and shape (strict_load_g: false)')
-    left_out = [name for name in own if name not in fitting]
-    net.load_state_dict(fitting, strict=False)
-    get_root_logger().warning(
-        f'{source}: loaded {len(fitting)} of the network\'s {len(own)} tensors; as they were: {left_out or "none"}; '
-        f'not used from the file: {[name for name in state_dict if name not in fitting] or "none"}'
-    )
 
 
 def _positive_int(options: Mapping, key: str, default: int) -> int:

@@ -1,16 +1,12 @@
 """Validation of `MIRAGEModel`: the paper's protocol, any number of data sets, any number of ranks."""
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 import torch
 import torch.distributed as dist
-from basicsr.metrics import calculate_metric
 from basicsr.utils import get_root_logger, imwrite, tensor2img
-from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -20,7 +16,8 @@ from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import validation_report as report
-from .metrics import FLOAT_METRICS, LOWER_IS_BETTER, require_available
+from .measuring import centre_crop, check_metrics, measure
+from .metrics import LOWER_IS_BETTER
 from .pictures import PictureNames, side_by_side
 from .precision import uncompiled
 from .random_state import untouched_random_state
@@ -141,21 +138,10 @@ class ValidationMixin:
                 self.gt = centre_crop(self.gt, multiple * scale, path)
 
     def _measure(self) -> dict[str, float]:
-        metrics = self._val('metrics') or {}
-        values = self._values_of(self.output, metrics)
-        if self._val('input_metrics') and hasattr(self, 'gt'):
-            values.update({f'input_{key}': value for key, value in self._values_of(self.lq, metrics).items()})
-        return values
-
-    def _values_of(self, image: Tensor, metrics: Mapping[str, Mapping]) -> dict[str, float]:
-        values = {}
-        made: dict = {}
-        for key, options in metrics.items():
-            convert = _float_image if options['type'] in FLOAT_METRICS else _eight_bit_image
-            if convert not in made:
-                made[convert] = {'img': convert(image), **({'img2': convert(self.gt)} if hasattr(self, 'gt') else {})}
-            if 'img2' in made[convert] or not _needs_reference(options['type']):
-                values[key] = float(calculate_metric(made[convert], dict(options)))
+        metrics, gt = self._val('metrics') or {}, getattr(self, 'gt', None)
+        values = measure(self.output, gt, metrics)
+        if self._val('input_metrics') and gt is not None:
+            values.update({f'input_{key}': value for key, value in measure(self.lq, gt, metrics).items()})
         return values
 
     # ---- showing --------------------------------------------------------------------------------------------------
@@ -239,16 +225,12 @@ class ValidationMixin:
 
 
 def check_validation(opt: Mapping) -> None:
-    """Refuses, before anything is computed, metrics that cannot be and data sets that would overwrite each other.
+    """Refuses metrics that cannot be computed, and data sets that would overwrite each other.
 
     Raises:
-        ValueError: An unknown metric, one whose package or weights are absent, or a name that two data sets share.
+        ValueError: As `check_metrics`, or a name that two data sets share.
     """
-    for key, options in ((opt.get('val') or {}).get('metrics') or {}).items():
-        if options['type'] not in METRIC_REGISTRY:
-            known = ', '.join(sorted(METRIC_REGISTRY.keys()))
-            raise ValueError(f'val: metrics: {key}: type is {options["type"]!r}; registered are {known}')
-        require_available(options['type'], options.get('net', 'alex'))
+    check_metrics((opt.get('val') or {}).get('metrics') or {})
     names = _validation_sets(opt)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -258,20 +240,6 @@ def check_validation(opt: Mapping) -> None:
 def _validation_sets(opt: Mapping) -> list[str]:
     sets = opt['datasets'].items()
     return [dataset['name'] for key, dataset in sets if not (opt['is_train'] and key.startswith('train'))]
-
-
-def centre_crop(image: Tensor, multiple: int, source: str) -> Tensor:
-    """Crops (..., h, w) around the centre to multiples of ``multiple``, as the authors' evaluation does.
-
-    Raises:
-        ValueError: The image is smaller than ``multiple``; ``source`` is named.
-    """
-    h, w = image.shape[-2:]
-    height, width = h - h % multiple, w - w % multiple
-    if not height or not width:
-        raise ValueError(f'{source} is {h}x{w}; crop_multiple: {multiple} leaves nothing of it. Use a smaller one or 0')
-    top, left = (h - height) // 2, (w - width) // 2
-    return image[..., top:top + height, left:left + width]
 
 
 def _fast_equivalent(net: nn.Module, network_opt: Mapping, device: torch.device) -> nn.Module | None:
@@ -299,21 +267,6 @@ def _self_ensemble(net, image: Tensor) -> Tensor:
 def _average(rows: list[report.Row], dataset: str) -> report.Row:
     images = sum(row.images for row in rows)
     return report.Row(dataset, report.AVERAGE, images, report.mean_values([row.values for row in rows]))
-
-
-def _needs_reference(metric: str) -> bool:
-    parameter = inspect.signature(METRIC_REGISTRY.get(metric)).parameters.get('img2')
-    return parameter is not None and parameter.default is inspect.Parameter.empty
-
-
-def _float_image(tensor: Tensor) -> np.ndarray:
-    """(1, 3, h, w) -> float RGB (h, w, 3) in [0, 1]."""
-    return tensor[0].detach().clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
-
-
-def _eight_bit_image(tensor: Tensor) -> np.ndarray:
-    """(1, 3, h, w) -> 8-bit BGR (h, w, 3), as BasicSR's metrics take it."""
-    return tensor2img([tensor])
 
 
 def _size(image: Tensor) -> str:

@@ -1,0 +1,78 @@
+"""Building and loading the network of a model from BasicSR's options."""
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+
+from basicsr.utils import get_root_logger
+from basicsr.utils.registry import ARCH_REGISTRY
+from torch import Tensor, nn
+
+from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
+
+
+def network_options(opt: Mapping) -> dict:
+    """Network options without SPD heads where nothing trains them, and with ``checkpoint_blocks`` where asked for.
+
+    Args:
+        opt: All options; not changed.
+
+    Raises:
+        ValueError: The network cannot do what the ``train`` options ask of it.
+    """
+    network = dict(opt['network_g'])
+    known = inspect.signature(ARCH_REGISTRY.get(network['type'])).parameters
+    train_opt = opt.get('train') or {}
+    wants_heads = bool(opt['is_train'] and train_opt.get('spd_opt'))
+    if wants_heads and network.get('spd_head') is False:
+        raise ValueError('train: spd_opt needs the SPD heads; remove spd_head: false from network_g, or spd_opt')
+    if 'spd_head' in known:
+        network['spd_head'] = wants_heads
+    elif wants_heads:
+        raise ValueError(f'train: spd_opt is not possible with network_g: type: {network["type"]}: it has no SPD heads')
+    if opt['is_train'] and train_opt.get('checkpoint_blocks'):
+        if 'checkpoint_blocks' not in known:
+            raise ValueError(f'train: checkpoint_blocks is not possible with network_g: type: {network["type"]}')
+        network['checkpoint_blocks'] = True
+    return network
+
+
+def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | None) -> None:
+    """Loads a weights file of any kind that `mirage_arch.checkpoints` reads.
+
+    Args:
+        net: Network, unwrapped.
+        path: The file.
+        strict: Every tensor must fit; otherwise what fits is taken and the rest is named in the log.
+        key: Entry of the file to prefer, as BasicSR's ``param_key``.
+
+    Raises:
+        CheckpointError: The weights do not fit, or with ``strict=False`` not one of them does.
+    """
+    state_dict = _read_weights(path, key)
+    get_root_logger().info(f'Loading {type(net).__name__} model from {path}.')
+    if strict:
+        load_into(net, state_dict, path)
+    else:
+        _load_what_fits(net, state_dict, path)
+
+
+def _read_weights(path: str, key: str | None) -> dict[str, Tensor]:
+    """Weights under ``key`` or, in a file without such an entry, the ones it has."""
+    try:
+        return load_weights(path, key=key)
+    except CheckpointError:
+        return load_weights(path)
+
+
+def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:
+    own = net.state_dict()
+    fitting = {k: v for k, v in state_dict.items() if k in own and own[k].shape == v.shape}
+    if not fitting:
+        raise CheckpointError(f'{source}: no tensor fits this network by name and shape (strict_load_g: false)')
+    left_out = [name for name in own if name not in fitting]
+    net.load_state_dict(fitting, strict=False)
+    get_root_logger().warning(
+        f'{source}: loaded {len(fitting)} of the network\'s {len(own)} tensors; as they were: {left_out or "none"}; '
+        f'not used from the file: {[name for name in state_dict if name not in fitting] or "none"}'
+    )
