@@ -25,7 +25,7 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
     elif data.startswith(_PNG):
         if data[-8:-4] != b'IEND' and b'IEND' not in data[-4096:]:
             raise ImageError(f'{name}: the PNG is truncated (no end chunk); copy it again from its source')
-        if b'acTL' in _png_head(data):
+        if b'acTL' in png_head(data)[0]:
             raise _animated(name)
     elif data[:4] == b'RIFF' and data[8:12] == b'WEBP':
         if data[12:16] == b'VP8X' and len(data) > 20 and data[20] & 0x02:
@@ -42,7 +42,7 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
 def needs_alpha_check(data: bytes) -> bool:
     """Whether the format stores transparency that a decoder would drop."""
     if data.startswith(_PNG):
-        return data[25:26] in (b'\x04', b'\x06') or b'tRNS' in _png_head(data)
+        return data[25:26] in (b'\x04', b'\x06') or b'tRNS' in png_head(data)[0]
     if data[:4] == b'RIFF':
         return data[12:16] in (b'VP8X', b'VP8L')
     return data[:4] in (b'II*\0', b'MM\0*', b'GIF8')
@@ -52,9 +52,17 @@ def _animated(name: str) -> ImageError:
     return ImageError(f'{name}: animated or with several pages; store the picture you mean as a file of its own')
 
 
-def _png_head(data: bytes) -> bytes:
-    """What stands before the pixels, where the chunks about animation and transparency are."""
-    return data[: max(data.find(b'IDAT'), 0)]
+def png_head(data: bytes) -> tuple[set[bytes], int]:
+    """The chunks of a PNG before its pixels, where those about animation and transparency are.
+
+    Returns:
+        Their kinds, and the place of the first chunk of pixels (that of the end if there is none).
+    """
+    kinds, place = set(), len(_PNG)
+    while place + 8 <= len(data) and data[place + 4 : place + 8] != b'IDAT':
+        kinds.add(data[place + 4 : place + 8])
+        place += 12 + int.from_bytes(data[place : place + 4], 'big')
+    return kinds, min(place, len(data))
 
 
 def _check_jpeg(data: bytes, name: str) -> None:

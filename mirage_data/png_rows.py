@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from mirage_data.crops import Window
+from mirage_data.image_headers import png_head
 from mirage_data.image_io import decode_rgb
 
 _SIGNATURE = b'\x89PNG\r\n\x1a\n'
@@ -30,10 +31,11 @@ class PartialPng:
         name: what to call it in errors.
         height: rows, from its header.
         width: columns, from its header.
+        pixels: where the first chunk of pixels begins.
     """
 
-    def __init__(self, data: bytes, name: str, height: int, width: int) -> None:
-        self._data, self._name = data, name
+    def __init__(self, data: bytes, name: str, height: int, width: int, pixels: int) -> None:
+        self._data, self._name, self._pixels = data, name, pixels
         self.height, self.width = height, width
 
     @staticmethod
@@ -44,10 +46,10 @@ class PartialPng:
         signature, kind, width, height, *method = _HEAD.unpack_from(data)
         if signature != _SIGNATURE or kind != b'IHDR' or tuple(method) != _PLAIN or not height or not width:
             return None
-        head = data[: max(data.find(b'IDAT'), 0)]
-        if not head or any(chunk in head for chunk in (b'tRNS', b'acTL')) or b'eXIf' in data:
+        kinds, pixels = png_head(data)
+        if kinds & {b'tRNS', b'acTL'} or b'eXIf' in data:  # the orientation may also stand behind the pixels
             return None
-        return PartialPng(data, name, height, width)
+        return PartialPng(data, name, height, width, pixels)
 
     def crop(self, window: Window) -> np.ndarray:
         """The pixels in the window, (h, w, 3) uint8 RGB.
@@ -68,7 +70,7 @@ class PartialPng:
         """The first rows as they are in the file, (count, 1 + 3 w): the filter's number, then the filtered values."""
         length = 1 + 3 * self.width
         inflater, parts, missing = zlib.decompressobj(), [], count * length
-        place, view = self._data.index(b'IDAT') - 4, memoryview(self._data)
+        place, view = self._pixels, memoryview(self._data)
         try:
             while missing:
                 size, kind = struct.unpack_from('>I4s', view, place)

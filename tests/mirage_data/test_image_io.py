@@ -84,6 +84,15 @@ def test_transparent_palette_is_refused():
         decode_rgb(encoded(palette, 'PNG', transparency=0), 'x')
 
 
+def test_a_text_that_mentions_pixels_hides_nothing():
+    from PIL.PngImagePlugin import PngInfo
+
+    words = PngInfo()
+    words.add_text('note', 'IDAT')
+    with pytest.raises(ImageError, match='transparent'):
+        decode_rgb(encoded(photograph().quantize(8), 'PNG', transparency=0, pnginfo=words), 'x')
+
+
 @pytest.mark.parametrize('kind', ['GIF', 'PNG', 'WEBP', 'TIFF'])
 def test_several_pictures_in_one_file_are_refused(kind):
     other = Image.fromarray(PIXELS[::-1].copy())
