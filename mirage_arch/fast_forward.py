@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from . import mirage_arch as arch
 from .fast_block import FastBlock
-from .fast_kernels import as_image, as_rows, choose_kernels
+from .fast_kernels import as_image, as_rows, choose_kernels, has_half_arithmetic
 from .fast_strips import tile_shape
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
@@ -82,7 +82,7 @@ class FastMIRAGE(nn.Module):
         self.strip_rows = strip_rows
         self.device = next(net.parameters()).device
         logger = logging.getLogger(__name__)
-        if dtype == torch.float16 and self.device.type == 'cpu' and not torch.ops.mkldnn._is_mkldnn_fp16_supported():
+        if dtype == torch.float16 and self.device.type == 'cpu' and not has_half_arithmetic():
             logger.warning('This CPU has no float16 arithmetic: evaluating in float32.')
             dtype = torch.float32
         self.dtype = dtype
@@ -119,8 +119,10 @@ class FastMIRAGE(nn.Module):
         """Restore an image batch (b, c, h, w) in [0, 1], any h, w >= 1; the result has its shape and type.
 
         Raises:
-            ValueError: An input on another device than the network was on.
+            ValueError: An input that is no batch of images, or on another device than the network was on.
         """
+        if x.dim() != 4:
+            raise ValueError(f'expected a batch of images (b, c, h, w), got a tensor of shape {tuple(x.shape)}')
         if x.device != self.device:
             raise ValueError(f'the network was prepared on {self.device}, the image is on {x.device}: '
                              f'move the network first and prepare it again')
@@ -128,7 +130,8 @@ class FastMIRAGE(nn.Module):
             with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return self._plain(x.to(next(self._plain.parameters()).dtype)).to(x.dtype)
         # The statistics are each image's own, so a batch is its images one after the other.
-        return torch.stack([self._restore(image) for image in x]) if len(x) else x.clone()
+        with torch.autocast(x.device.type, enabled=False):  # the caller's autocast must not touch what is float32 here
+            return torch.stack([self._restore(image) for image in x]) if len(x) else x.clone()
 
     def _restore(self, image: Tensor) -> Tensor:
         h, w = image.shape[-2:]

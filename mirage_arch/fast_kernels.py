@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels']
+__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels',
+           'has_half_arithmetic']
 
 _ACTIVATIONS = {'gelu': F.gelu, 'sigmoid': torch.sigmoid, 'none': lambda x: x}
 
@@ -149,3 +150,9 @@ def _fusion_works(dtype: torch.dtype) -> bool:
 def choose_kernels(device: torch.device, dtype: torch.dtype) -> type[PlainKernels]:
     """The fastest set of operations that works for this device and type here."""
     return OneDnnKernels if device.type == 'cpu' and _fusion_works(dtype) else PlainKernels
+
+
+def has_half_arithmetic() -> bool:
+    """Whether this CPU computes in float16; without, PyTorch converts every number back and forth."""
+    supported = getattr(torch.ops.mkldnn, '_is_mkldnn_fp16_supported', None)
+    return supported is not None and bool(supported())

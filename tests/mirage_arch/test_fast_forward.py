@@ -171,6 +171,18 @@ def test_wrong_arguments_are_named(default_net, arguments):
         prepare_fast(default_net, **arguments)
 
 
+def test_one_image_without_a_batch_is_refused(default_net):
+    with pytest.raises(ValueError, match=r'\(b, c, h, w\).*\(3, 8, 8\)'):
+        prepare_fast(default_net)(torch.rand(3, 8, 8))
+
+
+def test_autocast_around_it_changes_nothing(default_net):
+    x, fast = image(1, 3, 24, 24), prepare_fast(default_net)
+    with torch.autocast('cpu', torch.bfloat16):
+        inside = fast(x)
+    assert torch.equal(inside, fast(x))
+
+
 def test_other_device_is_refused(default_net):
     with pytest.raises(ValueError, match='meta'):
         prepare_fast(default_net)(torch.empty(1, 3, 8, 8, device='meta'))

@@ -1,0 +1,232 @@
+"""The weights of a block, multiplied out for evaluation.
+
+What linear maps follow one another without an edge, a norm or an activation between them becomes one map: the affine
+part of the layer norms, batch norm and temperature go into the 1x1 behind them, the last two 1x1s of the convolution
+branch into one, the fusion's weights into ``project_out``. All of it is computed in float64.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .mirage_arch import ChannelNorm, FeedForward, GatedConvolution, MixedBranches
+
+__all__ = ['Affine', 'Attention', 'Gated', 'GatedFeedForward', 'Mix', 'branch_slices', 'embed']
+
+
+def _matrix(module: nn.Module) -> Tensor:
+    """Weight of a 1x1 map as (o, i) in float64."""
+    return module.weight.detach().double().flatten(1)
+
+
+def _bias(module: nn.Module) -> Tensor:
+    """Its bias (o,), zeros where it has none."""
+    bias = module.bias
+    return module.weight.new_zeros(module.weight.shape[0]).double() if bias is None else bias.detach().double()
+
+
+def embed(matrix: Tensor, rows: slice, height: int) -> Tensor:
+    """(o, i) -> (height, i) with the matrix at ``rows`` and zeros elsewhere."""
+    out = matrix.new_zeros(height, matrix.shape[1])
+    out[rows] = matrix
+    return out
+
+
+@dataclass
+class Affine:
+    """``weight x + bias`` on pixels; the bias is None where it would be zero."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+
+    @classmethod
+    def of(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Affine:
+        has_bias = bias is not None and bool(bias.abs().max() > 0)
+        # copies: a view of the network's own weights would follow their changes
+        return cls(weight.to(dtype, copy=True).contiguous(), bias.to(dtype, copy=True) if has_bias else None)
+
+    @classmethod
+    def depthwise(cls, conv: nn.Conv2d, channels: slice, dtype: torch.dtype) -> Affine:
+        bias = None if conv.bias is None else conv.bias.detach()[channels]
+        return cls.of(conv.weight.detach()[channels], bias, dtype)
+
+
+def _affine_of(norm: ChannelNorm) -> tuple[Tensor, Tensor]:
+    return norm.body.weight.detach().double(), norm.body.bias.detach().double()
+
+
+def branch_slices(attn: MixedBranches) -> dict[str, slice]:
+    """Which channels each branch that was built works on."""
+    slices, start = {}, 0
+    for name, width in attn.widths.items():
+        slices[name] = slice(start, start + width)
+        start += width
+    return slices
+
+
+@dataclass
+class Attention:
+    """Attention branch: 1x1 and depthwise 3x3 of query and key, and of value."""
+
+    inputs: slice
+    temperature: Tensor
+    qk: Affine
+    qk_depthwise: Affine
+    v: Affine
+    v_depthwise: Affine
+
+    @classmethod
+    def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Attention:
+        inputs = branch_slices(attn)['att']
+        c = inputs.stop - inputs.start
+        gamma, beta = (t[inputs] for t in _affine_of(norm))
+        weight, bias = _matrix(attn.qkv), _bias(attn.qkv)
+        weight, bias = weight * gamma, bias + weight @ beta
+        return cls(inputs, attn.temperature.detach().double().flatten(),
+                   Affine.of(weight[:2 * c], bias[:2 * c], dtype),
+                   Affine.depthwise(attn.qkv_dwconv, slice(0, 2 * c), dtype),
+                   Affine.of(weight[2 * c:], bias[2 * c:], dtype),
+                   Affine.depthwise(attn.qkv_dwconv, slice(2 * c, 3 * c), dtype))
+
+    def matrix(self, products: Tensor) -> Tensor:
+        """Softmax over channels for every head, as one block-diagonal (c, c)."""
+        c, heads = self.inputs.stop - self.inputs.start, len(self.temperature)
+        norms = products.diagonal().clamp_min(0).sqrt().clamp_min(1e-12)
+        logits = products[:c, c:] / norms[:c, None] / norms[None, c:]
+        size = c // heads
+        blocks = [(logits[i:i + size, i:i + size] * t).softmax(dim=-1)
+                  for i, t in zip(range(0, c, size), self.temperature)]
+        return torch.block_diag(*blocks)
+
+
+@dataclass
+class Gated:
+    """Convolution branch. Batch norm, temperature and the layer norm's affine map are folded into its first 1x1."""
+
+    inputs: slice
+    gate_identity: Affine
+    gate_conv: Affine
+    identity: Affine
+    conv: Affine
+    mean_to_conv: tuple[Tensor, Tensor]  # float64: the mean of a 1x1 is the 1x1 of the mean
+    static: Affine | None
+    generator: tuple[Tensor, Tensor, Tensor, Tensor] | None
+
+    @classmethod
+    def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Gated:
+        inputs, branch = branch_slices(attn)['gated'], attn.gatedcnn
+        gamma, beta = (t[inputs] for t in _affine_of(norm))
+        scale, shift = cls._batch_norm(branch)
+        weight = _matrix(branch.gic1)
+        bias = _bias(branch.gic1) + weight @ (scale * beta + shift)
+        weight = weight * (scale * gamma)
+        hidden, identity, c = branch.widths
+        t = branch.temperature.detach().double()
+        parts = [(weight[:identity] / t, bias[:identity] / t), (weight[identity:hidden] / t, bias[identity:hidden] / t),
+                 (weight[hidden:hidden + identity], bias[hidden:hidden + identity]),
+                 (weight[hidden + identity:], bias[hidden + identity:])]
+        static = generator = None
+        if branch.dynamic:
+            first, last = branch.kernel_generator[1], branch.kernel_generator[3]
+            generator = (_matrix(first), _bias(first), _matrix(last), _bias(last))
+        else:
+            static = Affine.depthwise(branch.static_conv, slice(None), dtype)
+        return cls(inputs, *(Affine.of(*p, dtype) for p in parts), parts[3], static, generator)
+
+    def kernel(self, mean: Tensor) -> Affine:
+        """The depthwise kernel that the mean of the normalised input generates, (c,) -> (c, 1, k, k)."""
+        if self.generator is None:
+            return self.static
+        weight, bias = self.mean_to_conv
+        pooled = weight @ mean + bias
+        w1, b1, w2, b2 = self.generator
+        kernel = w2 @ nn.functional.gelu(w1 @ pooled + b1) + b2
+        c = pooled.shape[0]
+        size = round((kernel.numel() // c) ** 0.5)
+        return Affine(kernel.view(c, 1, size, size).to(self.conv.weight.dtype))
+
+    @staticmethod
+    def _batch_norm(branch: GatedConvolution) -> tuple[Tensor, Tensor]:
+        norm = branch.norm
+        scale = (norm.running_var.double() + norm.eps).rsqrt()
+        shift = -norm.running_mean.double() * scale
+        if not norm.affine:
+            return scale, shift
+        weight, bias = norm.weight.detach().double(), norm.bias.detach().double()
+        return scale * weight, shift * weight + bias
+
+
+@dataclass
+class Mix:
+    """From the hidden features of the branches to the residual: last maps, MLP branch, fusion and ``project_out``.
+
+    The maps of single branches reach the channels of all, (dim, i), so that their results add up to one feature map.
+    """
+
+    width: int
+    bias: Tensor  # (dim,), of all branches together
+    out: Affine
+    gated_identity: Tensor | None = None
+    gated_conv: Tensor | None = None
+    shortcut: Tensor | None = None  # of the convolution branch, from its normalised input
+    mlp_inputs: slice | None = None
+    mlp_in: Affine | None = None
+    mlp_out: Tensor | None = None
+    others: Tensor | None = None  # what every branch sees of the others, (dim, dim)
+    out_fused: Tensor | None = None  # alpha and ``project_out``
+
+    @classmethod
+    def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Mix:
+        gamma, beta = _affine_of(norm)
+        dim, slices = gamma.shape[0], branch_slices(attn)
+        project, bias = _matrix(attn.project_out), gamma.new_zeros(dim)
+        mix = cls(dim, bias, Affine.of(project, _bias(attn.project_out), dtype))
+        if 'gated' in slices:
+            s, branch = slices['gated'], attn.gatedcnn
+            last, identity = _matrix(branch.proj_out), branch.widths[1]
+            both = last @ _matrix(branch.gic2)
+            mix.gated_identity = embed(both[:, :identity], s, dim).to(dtype)
+            mix.gated_conv = embed(both[:, identity:], s, dim).to(dtype)
+            mix.shortcut = embed(last * gamma[s], s, dim).to(dtype)
+            bias[s] = last @ (_bias(branch.gic2) + beta[s]) + _bias(branch.proj_out)
+        if 'mlp' in slices:
+            s, (first, _, second) = slices['mlp'], attn.mlp
+            weight = _matrix(first)
+            mix.mlp_inputs = s
+            mix.mlp_in = Affine.of(weight * gamma[s], _bias(first) + weight @ beta[s], dtype)
+            mix.mlp_out = embed(_matrix(second), s, dim).to(dtype)
+            bias[s] = _bias(second)
+        mix.bias = bias.to(dtype)
+        if attn.fusion:
+            others, alpha = gamma.new_zeros(dim, dim), gamma.new_ones(dim)
+            for to, rows in slices.items():
+                alpha[rows] = getattr(attn, f'alpha_{to}').detach().double()
+                for source, columns in slices.items():
+                    if source != to:
+                        resize = getattr(attn.resize, f'{source}_to_{to}', None)
+                        others[rows, columns] = torch.eye(attn.widths[to]).to(others) if resize is None \
+                            else _matrix(resize)
+            mix.others, mix.out_fused = others.to(dtype), (project * alpha).to(dtype)
+        return mix
+
+
+@dataclass
+class GatedFeedForward:
+    """Feed-forward: its hidden maps in two halves, gate and value, so that neither is ever split."""
+
+    inner: tuple[Affine, Affine]
+    depthwise: tuple[Affine, Affine]
+    out: Affine
+
+    @classmethod
+    def fold(cls, ffn: FeedForward, norm: ChannelNorm, dtype: torch.dtype) -> GatedFeedForward:
+        gamma, beta = _affine_of(norm)
+        weight = _matrix(ffn.project_in)
+        bias = _bias(ffn.project_in) + weight @ beta
+        weight, hidden = weight * gamma, weight.shape[0] // 2
+        halves = (slice(0, hidden), slice(hidden, None))
+        return cls(tuple(Affine.of(weight[s], bias[s], dtype) for s in halves),
+                   tuple(Affine.depthwise(ffn.dwconv, s, dtype) for s in halves),
+                   Affine.of(_matrix(ffn.project_out), _bias(ffn.project_out), dtype))
