@@ -30,7 +30,7 @@ setup(
         'safetensors',  # the format the shipped weights and other projects' checkpoints come in
     ],
     extras_require={
-        'dev': ['pytest', 'ruff', 'scikit-image', 'scikit-learn', 'scipy', 'pyriemann'],
+        'dev': ['pytest', 'ruff', 'scikit-image', 'scikit-learn', 'pyriemann'],
         'quickstart': ['scikit-image', 'scikit-learn'],
         'export': ['onnx', 'onnxruntime', 'onnxscript'],
         'openvino': ['openvino'],

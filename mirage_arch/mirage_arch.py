@@ -328,7 +328,8 @@ class MIRAGEArch(nn.Module):
                  checkpoint_blocks: bool = False) -> None:
         super().__init__()
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
-        _check_arguments(inp_channels, out_channels, dim, num_blocks, heads, ratios, drop_path_rate, contrast, spd_tap)
+        _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
+                         contrast, spd_tap)
         self.spd_tap, self.contrast, self.has_spd_head = spd_tap, contrast, spd_head
         self.checkpoint_blocks = checkpoint_blocks
 
@@ -442,7 +443,8 @@ def _padded_index(length: int | Tensor, multiple: int, device: torch.device) -> 
     return torch.where(padding < length, (last - (index - last).abs()).clamp_min(0), torch.minimum(index, last))
 
 
-def _check_arguments(inp_channels, out_channels, dim, num_blocks, heads, ratios, drop_path_rate, contrast, spd_tap):
+def _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
+                         contrast, spd_tap):
     if inp_channels != out_channels:
         raise ValueError(f'out_channels must equal inp_channels (the output is a residual on the input), '
                          f'got {out_channels} and {inp_channels}')
@@ -451,6 +453,8 @@ def _check_arguments(inp_channels, out_channels, dim, num_blocks, heads, ratios,
             raise ValueError(f'{name} must have 4 entries, one for each level, got {value}')
     if min(num_blocks) < 1 or min(heads) < 1:
         raise ValueError(f'num_blocks and heads must be positive, got {tuple(num_blocks)} and {tuple(heads)}')
+    if num_refinement_blocks < 0:
+        raise ValueError(f'num_refinement_blocks must be 0 or more, got {num_refinement_blocks}')
     if dim < 2 or dim % 2:
         raise ValueError(f'dim must be even and positive (a down-sampling halves it), got {dim}')
     for level in range(4):
