@@ -328,8 +328,8 @@ class MIRAGEArch(nn.Module):
                  checkpoint_blocks: bool = False) -> None:
         super().__init__()
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
-        _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
-                         contrast, spd_tap)
+        _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios,
+                         drop_path_rate, contrast, spd_tap)
         self.spd_tap, self.contrast, self.has_spd_head = spd_tap, contrast, spd_head
         self.checkpoint_blocks = checkpoint_blocks
 

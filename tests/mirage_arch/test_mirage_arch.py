@@ -158,7 +158,8 @@ def test_branch_widths(width, ratio, heads, expected):
 @pytest.mark.parametrize(('options', 'message'), [
     ({'dim': 8}, 'divisible by 3'), ({'dim': 7}, 'even'), ({'dim': 6, 'heads': (1, 3, 4, 8)}, 'heads'),
     ({'heads': (1, 2, 4)}, 'heads must have 4'), ({'num_blocks': (1, 1, 1)}, 'num_blocks must have 4'),
-    ({'num_blocks': (1, 0, 1, 1)}, 'positive'), ({'num_refinement_blocks': -1}, 'num_refinement_blocks'), ({'branch_ratio': (0, 0, 0)}, 'branch_ratio'),
+    ({'num_blocks': (1, 0, 1, 1)}, 'positive'), ({'num_refinement_blocks': -1}, 'refinement'),
+    ({'branch_ratio': (0, 0, 0)}, 'branch_ratio'),
     ({'branch_ratio': (1, 1)}, 'branch_ratio'), ({'branch_ratio': (1, -1, 1)}, 'branch_ratio'),
     ({'contrast': 'cosine'}, 'contrast'), ({'spd_tap': 'latent'}, 'spd_tap'), ({'drop_path_rate': 1.0}, 'drop_path'),
     ({'out_channels': 1}, 'out_channels')])
