@@ -18,13 +18,14 @@ __all__ = ['Affine', 'Attention', 'Gated', 'GatedFeedForward', 'Mix', 'branch_sl
 
 def _matrix(module: nn.Module) -> Tensor:
     """Weight of a 1x1 map as (o, i) in float64."""
-    return module.weight.detach().double().flatten(1)
+    return module.weight.detach().to(torch.float64, copy=True).flatten(1)
 
 
 def _bias(module: nn.Module) -> Tensor:
     """Its bias (o,), zeros where it has none."""
-    bias = module.bias
-    return module.weight.new_zeros(module.weight.shape[0]).double() if bias is None else bias.detach().double()
+    if module.bias is None:
+        return module.weight.new_zeros(module.weight.shape[0], dtype=torch.float64)
+    return module.bias.detach().to(torch.float64, copy=True)
 
 
 def embed(matrix: Tensor, rows: slice, height: int) -> Tensor:
@@ -84,7 +85,7 @@ class Attention:
         gamma, beta = (t[inputs] for t in _affine_of(norm))
         weight, bias = _matrix(attn.qkv), _bias(attn.qkv)
         weight, bias = weight * gamma, bias + weight @ beta
-        return cls(inputs, attn.temperature.detach().double().flatten(),
+        return cls(inputs, attn.temperature.detach().to(torch.float64, copy=True).flatten(),
                    Affine.of(weight[:2 * c], bias[:2 * c], dtype),
                    Affine.depthwise(attn.qkv_dwconv, slice(0, 2 * c), dtype),
                    Affine.of(weight[2 * c:], bias[2 * c:], dtype),

@@ -65,16 +65,21 @@ class PlainKernels:
         Returns:
             (n, c), for the pixels that ``k // 2`` rows and columns surround.
         """
+        reach = weight.shape[-1] // 2
         top, bottom, left, right = missing
-        if top != bottom or left != right:
-            x, top, left = F.pad(x, (0, 0, left, right, top, bottom)), 0, 0
-        out = cls._convolve(as_image(x), weight, bias, (top, left), act, mul)
-        return out.reshape(-1, out.shape[-1])
+        # Where one side only ends at an edge, both are padded and the surplus left out: cheaper than padding a copy.
+        padding = (reach if top or bottom else 0, reach if left or right else 0)
+        out = cls._convolve(as_image(x), weight, bias, padding, act)
+        if padding[0]:
+            out = out[reach - top:out.shape[0] - (reach - bottom)]
+        if padding[1]:
+            out = out[:, reach - left:out.shape[1] - (reach - right)]
+        out = out.reshape(-1, out.shape[-1])
+        return out if mul is None else out.mul_(mul)
 
     @staticmethod
-    def _convolve(x, weight, bias, padding, act, mul):
-        out = as_rows(_ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, groups=weight.shape[0])))
-        return out if mul is None else out * mul.view(out.shape)
+    def _convolve(x, weight, bias, padding, act):
+        return as_rows(_ACTIVATIONS[act](F.conv2d(x, weight, bias, padding=padding, groups=weight.shape[0])))
 
     @staticmethod
     def normalise(x: Tensor, out: Tensor, epsilon: float) -> None:
@@ -99,16 +104,10 @@ class OneDnnKernels(PlainKernels):
         return torch.ops.mkldnn._linear_pointwise.binary(x, other, weight, bias, 'mul')
 
     @staticmethod
-    def _convolve(x, weight, bias, padding, act, mul):
-        geometry = (list(padding), [1, 1], [1, 1], weight.shape[0])
-        if mul is None:
-            algorithm = 'none' if act == 'gelu' else ''
-            return as_rows(torch.ops.mkldnn._convolution_pointwise.default(
-                x, weight, bias, *geometry, act, [], algorithm))
-        rows, columns = (n + 2 * p - (weight.shape[-1] - 1) for n, p in zip(x.shape[-2:], padding))
-        other = as_image(mul.view(rows, columns, -1))
-        return as_rows(torch.ops.mkldnn._convolution_pointwise.binary(
-            x, other, weight, bias, *geometry, 'mul', None, None, [], None))
+    def _convolve(x, weight, bias, padding, act):
+        algorithm = 'none' if act == 'gelu' else ''
+        return as_rows(torch.ops.mkldnn._convolution_pointwise.default(
+            x, weight, bias, list(padding), [1, 1], [1, 1], weight.shape[0], act, [], algorithm))
 
     @staticmethod
     def normalise(x, out, epsilon):

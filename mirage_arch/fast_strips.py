@@ -23,10 +23,9 @@ _DEVICE_ELEMENTS = 64_000_000  # accelerators want long launches; this bounds th
 
 def tile_shape(height: int, width: int, channels: int, device: torch.device) -> tuple[int, int]:
     """Rows and columns of a tile whose intermediate maps stay in the cache (CPU) or in bounded memory (elsewhere)."""
-    rows = max(_MIN_ROWS, tile_rows(width * channels, device))
-    if device.type != 'cpu':
-        return rows, width
-    tiles = max(1, round(min(rows, height) * width * channels / _CPU_ELEMENTS))
+    strips = max(1, round(height / max(_MIN_ROWS, tile_rows(width * channels, device))))
+    rows = -(-height // strips)
+    tiles = max(1, round(rows * width * channels / _CPU_ELEMENTS)) if device.type == 'cpu' else 1
     return rows, -(-width // tiles)
 
 
