@@ -187,6 +187,7 @@ def faithfulness(args: argparse.Namespace) -> list[dict]:
             step(model, noisy_crops(images, iteration, args), iteration)
             losses.append(model.log_dict['l_pix'])
         rows.append({'method': method, 'first_loss': losses[0], 'last_tenth': statistics.fmean(losses[-tail:])})
+        print(rows[-1], flush=True)  # a long run that is cut short has told something
     base = next((row['last_tenth'] for row in rows if row['method'] == 'plain'), rows[0]['last_tenth'])
     for row in rows:
         row['difference_percent'] = 100 * (row['last_tenth'] / base - 1)
