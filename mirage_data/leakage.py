@@ -25,7 +25,7 @@ from mirage_data.fingerprint import Fingerprint, fingerprint
 from mirage_data.image_io import ImageError
 from mirage_data.leak_verify import Leak, verify
 
-CHUNK = 4000  # test images in one index, which then takes about 330 MB
+CHUNK = 4000  # test images in one index, which then takes about 0.5 GB
 _BATCH = 256  # training images in work at a time
 
 
