@@ -21,8 +21,10 @@ _CHECKERS = ('option_', 'preflight')
 
 
 def is_ours(thing: Any) -> bool:
-    """Whether a class or function belongs to this project."""
-    return getattr(thing, '__module__', '').partition('.')[0] in OWN_PACKAGES
+    """Whether a class, an instance or a function is this project's or derives from what is."""
+    kind = thing if inspect.isclass(thing) or inspect.isfunction(thing) else type(thing)
+    bases = inspect.getmro(kind) if inspect.isclass(kind) else (kind,)
+    return any(base.__module__.partition('.')[0] in OWN_PACKAGES for base in bases)
 
 
 def registered(registry: Iterable[tuple[str, Any]], name: Any) -> Any:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,6 +33,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         The networks by section name, without memory for their weights, as far as they could be built so.
     """
     built = {}
+    state = options.section('path').get('resume_state')
     sections = [name for name in options.data if str(name).startswith('network_') and options.section(name)]
     if 'network_g' not in sections and model is not None:
         options.add(('network_g',), 'missing', 'add `network_g:` with `type:` and the arguments of the network')
@@ -44,9 +46,8 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         if net is not None:
             built[name] = net
             _check_average(options, name, net, model)
-        if not (resuming and _has_states(options)):
+        if not (state or resuming and _has_states(options)):
             _check_checkpoint(options, name.removeprefix('network_'), net, model)
-    state = options.section('path').get('resume_state')
     if is_train and isinstance(state, str) and not options.locate(state).is_file():
         options.add(('path', 'resume_state'), f'no such file: {state}',
                     'name a file in a training_states folder, or leave it out and use --auto_resume')
@@ -61,13 +62,20 @@ def _has_states(options: OptionFile) -> bool:
 def _check_heads(options: OptionFile, name: str, architecture: type, model: Any, launcher: str) -> None:
     """The SPD heads against who uses them: `MIRAGEModel` with ``spd_opt``, and nobody else."""
     head = options.section(name).get('spd_head', True)
-    if not is_ours(architecture):
-        return
-    if is_ours(model):
-        if head is False and options.section('train').get('spd_opt'):
+    train = options.section('train')
+    if is_ours(model) and train.get('spd_opt'):
+        if 'return_embeddings' not in inspect.signature(architecture.forward).parameters:
+            options.add(('train', 'spd_opt'), f'{architecture.__name__} has no embeddings to contrast',
+                        'remove this loss, or use MIRAGEArch')
+        elif head is False:
             options.add((name, 'spd_head'), 'train:spd_opt needs the heads that this leaves out',
                         'remove spd_head: false, or the loss')
-    elif launcher != 'none' and head and options.data.get('find_unused_parameters') is not True:
+    if is_ours(model) and train.get('checkpoint_blocks') \
+            and 'checkpoint_blocks' not in inspect.signature(architecture).parameters:
+        options.add(('train', 'checkpoint_blocks'), f'{architecture.__name__} cannot recompute its blocks',
+                    'remove it, or use MIRAGEArch')
+    unused = is_ours(architecture) and not is_ours(model) and head
+    if unused and launcher != 'none' and options.data.get('find_unused_parameters') is not True:
         options.add((name, 'spd_head'), 'this model never uses the heads, and distributed training waits for them',
                     'add `spd_head: false` to the network')
 
@@ -80,7 +88,7 @@ def _check_average(options: OptionFile, name: str, net: nn.Module, model: Any) -
         if isinstance(decay, (int, float)) and decay > 0:
             label = options.data.get('model_type')
             options.add(('train', 'ema_decay'), f'{label} averages parameters and not the batch norm statistics of '
-                        f'{type(net).__name__}: its averaged network would restore nothing',
+                        f'{type(net).__name__}: its average would be tested with statistics that never changed',
                         'set ema_decay: 0, or model_type: MIRAGEModel, which averages both')
 
 

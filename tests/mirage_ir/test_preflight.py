@@ -188,6 +188,9 @@ FAULTS = {
                                'logger', 'print_freq'),
     'absent weights': ('pretrain_network_g: ~', 'pretrain_network_g: w.pth', 'path:pretrain_network_g', 'weights'),
     'absent state': ('resume_state: ~', 'resume_state: 5.state', 'path:resume_state', 'training_states'),
+    'contrast without embeddings': (MIRAGE[MIRAGE.index('  type: MIRAGEArch'):MIRAGE.index('path:')], '  type: EDSR\n'
+                                    '  num_in_ch: 3\n  num_out_ch: 3\n', 'train:spd_opt', 'no embeddings'),
+    'contrast without heads': ('  dim: 6', '  dim: 6\n  spd_head: false', 'network_g:spd_head', 'or the loss'),
     'too many GPUs': ('num_gpu: 0', 'num_gpu: 99', 'num_gpu', 'num_gpu'),
     'merged section': ('  pixel_opt:', '  <<: {}\n  pixel_opt:', 'train:<<', 'write the keys out'),
     'word where a section belongs': ('  fourier_opt: {type: FourierLoss, loss_weight: 0.1}', '  fourier_opt: on',
@@ -304,6 +307,16 @@ def test_plain_srmodel_in_distributed_training_needs_no_idle_heads(project):
     found = project(text, launcher='pytorch')
     assert [p.key for p in found] == ['network_g:spd_head']
     assert project(text.replace('  dim: 6', '  dim: 6\n  spd_head: false'), launcher='pytorch') == []
+
+
+def test_a_model_derived_from_ours_is_treated_as_ours(project, monkeypatch):
+    from basicsr.utils.registry import MODEL_REGISTRY
+
+    derived = type('TheirModel', (MODEL_REGISTRY.get('MIRAGEModel'),), {'__module__': 'their_project'})
+    monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'TheirModel', derived)
+    assert project(MIRAGE.replace('MIRAGEModel', 'TheirModel')) == []
+    assert [p.key for p in project(MIRAGE.replace('MIRAGEModel', 'TheirModel').replace('ema_decay', 'ema_dekay'))] == [
+        'train:ema_dekay']
 
 
 def test_a_test_needs_a_data_set(project):
