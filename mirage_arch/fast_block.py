@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .fast_fold import Affine, Attention, Gated, GatedFeedForward, Mix, embed
+from .fast_fold import Affine, Attention, Fusion, Gated, GatedFeedForward, Mlp
 from .fast_kernels import PlainKernels
 from .fast_strips import Tile, sweep
 from .mirage_arch import MixedDegradationBlock
@@ -41,7 +41,7 @@ class _Sums:
 class _Dynamic:
     """What the sums of one image make of a block: maps for its second pass."""
 
-    attention: Tensor | None = None  # (dim, c_att)
+    attention: Tensor | None = None  # (c, c)
     kernel: Affine | None = None  # depthwise 7x7
 
 
@@ -60,7 +60,8 @@ class FastBlock:
         attn, norm = block.attn, block.norm1
         self.attention = Attention.fold(attn, norm, dtype) if 'att' in attn.widths else None
         self.gated = Gated.fold(attn, norm, dtype) if 'gated' in attn.widths else None
-        self.mix = Mix.fold(attn, norm, dtype)
+        self.mlp = Mlp.fold(attn, norm, dtype) if 'mlp' in attn.widths else None
+        self.fusion = Fusion.fold(attn, dtype)
         self.ffn = GatedFeedForward.fold(block.ffn, block.norm2, dtype)
 
     def __call__(self, x: Tensor, shape: tuple[int, int]) -> None:
@@ -95,8 +96,7 @@ class FastBlock:
     def _dynamic(self, sums: _Sums) -> _Dynamic:
         dynamic = _Dynamic()
         if self.attention is not None:
-            matrix = self.attention.matrix(sums.products)
-            dynamic.attention = embed(matrix, self.attention.inputs, self.mix.width).to(self.dtype)
+            dynamic.attention = self.attention.matrix(sums.products).to(self.dtype)
         if self.gated is not None:
             dynamic.kernel = self.gated.kernel(sums.inputs / sums.pixels if sums.inputs is not None else None)
         return dynamic
@@ -114,31 +114,31 @@ class FastBlock:
 
     def _mixed(self, tile: Tile, dynamic: _Dynamic) -> Tensor:
         """Residual of the mixed branches on a tile, (n, dim)."""
-        k, m = self.k, self.mix
-        parts = []  # (hidden feature, map onto the channels of all branches)
+        branches = []
         if self.attention is not None:
             a = self.attention
-            parts.append((self._conv_pair(tile, tile.around(1, a.inputs), a.v, a.v_depthwise), dynamic.attention))
+            value = self._conv_pair(tile, tile.around(1, a.inputs), a.v, a.v_depthwise)
+            branches.append(self.k.linear(value, dynamic.attention))
         if self.gated is not None:
-            g, halo = self.gated, dynamic.kernel.weight.shape[-1] // 2
-            around = tile.around(halo, g.inputs)
-            x = tile.inner(around, halo)
-            parts.append((x, m.shortcut))
-            gate = self._linear(x, g.gate_identity, 'gelu')
-            parts.append((k.linear_mul(x, g.identity.weight, g.identity.bias, gate), m.gated_identity))
-            gate = self._linear(x, g.gate_conv, 'gelu')
-            parts.append((self._conv_pair(tile, around, g.conv, dynamic.kernel, mul=gate), m.gated_conv))
-        if m.mlp_in is not None:
-            x = tile.around(0, m.mlp_inputs).flatten(0, 1)
-            parts.append((self._linear(x, m.mlp_in, 'gelu'), m.mlp_out))
-        (hidden, weight), *rest = parts
-        features = k.linear(hidden, weight, m.bias)
-        for hidden, weight in rest:
-            features = k.linear_add(hidden, weight, None, features)
-        out = self._linear(features, m.out)
-        if m.others is None:
-            return out
-        return k.linear_add(k.linear(features, m.others, None, 'sigmoid'), m.out_fused, None, out)
+            branches.append(self._gated_convolution(tile, dynamic.kernel))
+        if self.mlp is not None:
+            x = tile.around(0, self.mlp.inputs).flatten(0, 1)
+            branches.append(self._linear(self._linear(x, self.mlp.inner, 'gelu'), self.mlp.out))
+        features = torch.cat(branches, dim=1) if len(branches) > 1 else branches[0]
+        if self.fusion.others is not None:
+            others = self.k.linear(features, self.fusion.others, None, 'sigmoid')
+            features.addcmul_(others, self.fusion.alpha)
+        return self._linear(features, self.fusion.out)
+
+    def _gated_convolution(self, tile: Tile, kernel: Affine) -> Tensor:
+        k, g, halo = self.k, self.gated, kernel.weight.shape[-1] // 2
+        around = tile.around(halo, g.inputs)
+        x = tile.inner(around, halo)
+        gate = self._linear(x, g.gate_identity, 'gelu')
+        out = self._linear(k.linear_mul(x, g.identity.weight, g.identity.bias, gate), g.out_identity)
+        gate = self._linear(x, g.gate_conv, 'gelu')
+        out = k.linear_add(self._conv_pair(tile, around, g.conv, kernel, mul=gate), g.out_conv, None, out)
+        return k.linear_add(x, g.out_shortcut, None, out)
 
     def _feed_forward(self, tile: Tile) -> Tensor:
         """Residual of the feed-forward on a tile, (n, dim)."""

@@ -2,7 +2,7 @@
 
 What linear maps follow one another without an edge, a norm or an activation between them becomes one map: the affine
 part of the layer norms, batch norm and temperature go into the 1x1 behind them, the last two 1x1s of the convolution
-branch into one, the fusion's weights into ``project_out``. All of it is computed in float64.
+branch into one. All of it is computed in float64.
 """
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .mirage_arch import ChannelNorm, FeedForward, GatedConvolution, MixedBranches
 
-__all__ = ['Affine', 'Attention', 'Gated', 'GatedFeedForward', 'Mix', 'branch_slices', 'embed']
+__all__ = ['Affine', 'Attention', 'Fusion', 'Gated', 'GatedFeedForward', 'Mlp']
 
 
 def _matrix(module: nn.Module) -> Tensor:
@@ -26,13 +26,6 @@ def _bias(module: nn.Module) -> Tensor:
     if module.bias is None:
         return module.weight.new_zeros(module.weight.shape[0], dtype=torch.float64)
     return module.bias.detach().to(torch.float64, copy=True)
-
-
-def embed(matrix: Tensor, rows: slice, height: int) -> Tensor:
-    """(o, i) -> (height, i) with the matrix at ``rows`` and zeros elsewhere."""
-    out = matrix.new_zeros(height, matrix.shape[1])
-    out[rows] = matrix
-    return out
 
 
 @dataclass
@@ -58,7 +51,7 @@ def _affine_of(norm: ChannelNorm) -> tuple[Tensor, Tensor]:
     return norm.body.weight.detach().double(), norm.body.bias.detach().double()
 
 
-def branch_slices(attn: MixedBranches) -> dict[str, slice]:
+def _branch_slices(attn: MixedBranches) -> dict[str, slice]:
     """Which channels each branch that was built works on."""
     slices, start = {}, 0
     for name, width in attn.widths.items():
@@ -80,7 +73,7 @@ class Attention:
 
     @classmethod
     def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Attention:
-        inputs = branch_slices(attn)['att']
+        inputs = _branch_slices(attn)['att']
         c = inputs.stop - inputs.start
         gamma, beta = (t[inputs] for t in _affine_of(norm))
         weight, bias = _matrix(attn.qkv), _bias(attn.qkv)
@@ -114,10 +107,13 @@ class Gated:
     mean_to_conv: tuple[Tensor, Tensor]  # float64: the mean of a 1x1 is the 1x1 of the mean
     static: Affine | None
     generator: tuple[Tensor, Tensor, Tensor, Tensor] | None
+    out_identity: Affine  # gic2 and proj_out in one, in the two parts of its input, and the shortcut
+    out_conv: Tensor
+    out_shortcut: Tensor
 
     @classmethod
     def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Gated:
-        inputs, branch = branch_slices(attn)['gated'], attn.gatedcnn
+        inputs, branch = _branch_slices(attn)['gated'], attn.gatedcnn
         gamma, beta = (t[inputs] for t in _affine_of(norm))
         scale, shift = cls._batch_norm(branch)
         weight = _matrix(branch.gic1)
@@ -134,7 +130,11 @@ class Gated:
             generator = (_matrix(first), _bias(first), _matrix(last), _bias(last))
         else:
             static = Affine.depthwise(branch.static_conv, slice(None), dtype)
-        return cls(inputs, *(Affine.of(*p, dtype) for p in parts), parts[3], static, generator)
+        last, middle = _matrix(branch.proj_out), _matrix(branch.gic2)
+        both, out_bias = last @ middle, last @ (_bias(branch.gic2) + beta) + _bias(branch.proj_out)
+        return cls(inputs, *(Affine.of(*p, dtype) for p in parts), parts[3], static, generator,
+                   Affine.of(both[:, :identity], out_bias, dtype), both[:, identity:].to(dtype).contiguous(),
+                   (last * gamma).to(dtype))
 
     def kernel(self, mean: Tensor) -> Affine:
         """The depthwise kernel that the mean of the normalised input generates, (c,) -> (c, 1, k, k)."""
@@ -160,57 +160,45 @@ class Gated:
 
 
 @dataclass
-class Mix:
-    """From the hidden features of the branches to the residual: last maps, MLP branch, fusion and ``project_out``.
+class Mlp:
+    """MLP branch: two maps of every pixel."""
 
-    The maps of single branches reach the channels of all, (dim, i), so that their results add up to one feature map.
-    """
-
-    width: int
-    bias: Tensor  # (dim,), of all branches together
+    inputs: slice
+    inner: Affine
     out: Affine
-    gated_identity: Tensor | None = None
-    gated_conv: Tensor | None = None
-    shortcut: Tensor | None = None  # of the convolution branch, from its normalised input
-    mlp_inputs: slice | None = None
-    mlp_in: Affine | None = None
-    mlp_out: Tensor | None = None
-    others: Tensor | None = None  # what every branch sees of the others, (dim, dim)
-    out_fused: Tensor | None = None  # alpha and ``project_out``
 
     @classmethod
-    def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Mix:
-        gamma, beta = _affine_of(norm)
-        dim, slices = gamma.shape[0], branch_slices(attn)
-        project, bias = _matrix(attn.project_out), gamma.new_zeros(dim)
-        mix = cls(dim, bias, Affine.of(project, _bias(attn.project_out), dtype))
-        if 'gated' in slices:
-            s, branch = slices['gated'], attn.gatedcnn
-            last, identity = _matrix(branch.proj_out), branch.widths[1]
-            both = last @ _matrix(branch.gic2)
-            mix.gated_identity = embed(both[:, :identity], s, dim).to(dtype)
-            mix.gated_conv = embed(both[:, identity:], s, dim).to(dtype)
-            mix.shortcut = embed(last * gamma[s], s, dim).to(dtype)
-            bias[s] = last @ (_bias(branch.gic2) + beta[s]) + _bias(branch.proj_out)
-        if 'mlp' in slices:
-            s, (first, _, second) = slices['mlp'], attn.mlp
-            weight = _matrix(first)
-            mix.mlp_inputs = s
-            mix.mlp_in = Affine.of(weight * gamma[s], _bias(first) + weight @ beta[s], dtype)
-            mix.mlp_out = embed(_matrix(second), s, dim).to(dtype)
-            bias[s] = _bias(second)
-        mix.bias = bias.to(dtype)
-        if attn.fusion:
-            others, alpha = gamma.new_zeros(dim, dim), gamma.new_ones(dim)
-            for to, rows in slices.items():
-                alpha[rows] = getattr(attn, f'alpha_{to}').detach().double()
-                for source, columns in slices.items():
-                    if source != to:
-                        resize = getattr(attn.resize, f'{source}_to_{to}', None)
-                        others[rows, columns] = torch.eye(attn.widths[to]).to(others) if resize is None \
-                            else _matrix(resize)
-            mix.others, mix.out_fused = others.to(dtype), (project * alpha).to(dtype)
-        return mix
+    def fold(cls, attn: MixedBranches, norm: ChannelNorm, dtype: torch.dtype) -> Mlp:
+        inputs, (first, _, second) = _branch_slices(attn)['mlp'], attn.mlp
+        gamma, beta = (t[inputs] for t in _affine_of(norm))
+        weight = _matrix(first)
+        return cls(inputs, Affine.of(weight * gamma, _bias(first) + weight @ beta, dtype),
+                   Affine.of(_matrix(second), _bias(second), dtype))
+
+
+@dataclass
+class Fusion:
+    """Inter-branch fusion and ``project_out``."""
+
+    out: Affine
+    others: Tensor | None = None  # what every branch sees of the others, (dim, dim); None without fusion
+    alpha: Tensor | None = None  # (dim,)
+
+    @classmethod
+    def fold(cls, attn: MixedBranches, dtype: torch.dtype) -> Fusion:
+        project, slices = _matrix(attn.project_out), _branch_slices(attn)
+        out = Affine.of(project, _bias(attn.project_out), dtype)
+        if not attn.fusion:
+            return cls(out)
+        others, alpha = torch.zeros_like(project), torch.ones_like(project[0])
+        for to, rows in slices.items():
+            alpha[rows] = getattr(attn, f'alpha_{to}').detach().double()
+            for source, columns in slices.items():
+                if source != to:
+                    resize = getattr(attn.resize, f'{source}_to_{to}', None)
+                    others[rows, columns] = torch.eye(attn.widths[to]).to(others) if resize is None \
+                        else _matrix(resize)
+        return cls(out, others.to(dtype), alpha.to(dtype))
 
 
 @dataclass

@@ -16,22 +16,22 @@ from .fast_kernels import PlainKernels
 
 __all__ = ['Tile', 'sweep', 'tile_shape']
 
-_CPU_ELEMENTS = 800_000  # of one feature map in a tile: some ten maps of this size share the cache
+_CPU_BYTES = 3_000_000  # of one feature map in a tile: some ten maps of this size share the cache
 _MIN_ROWS = 32  # of a strip: what its halos need is computed twice
-_DEVICE_ELEMENTS = 64_000_000  # accelerators want long launches; this bounds their memory
+_DEVICE_BYTES = 256_000_000  # accelerators want long launches; this bounds their memory
 
 
-def tile_shape(height: int, width: int, channels: int, device: torch.device) -> tuple[int, int]:
+def tile_shape(height: int, width: int, row_bytes: int, device: torch.device) -> tuple[int, int]:
     """Rows and columns of a tile whose intermediate maps stay in the cache (CPU) or in bounded memory (elsewhere)."""
-    strips = max(1, round(height / max(_MIN_ROWS, tile_rows(width * channels, device))))
+    strips = max(1, round(height / max(_MIN_ROWS, tile_rows(row_bytes, device))))
     rows = -(-height // strips)
-    tiles = max(1, round(rows * width * channels / _CPU_ELEMENTS)) if device.type == 'cpu' else 1
+    tiles = max(1, round(rows * row_bytes / _CPU_BYTES)) if device.type == 'cpu' else 1
     return rows, -(-width // tiles)
 
 
-def tile_rows(row_elements: int, device: torch.device) -> int:
+def tile_rows(row_bytes: int, device: torch.device) -> int:
     """Whole rows of a map that make a tile."""
-    return max(1, round((_CPU_ELEMENTS if device.type == 'cpu' else _DEVICE_ELEMENTS) / row_elements))
+    return max(1, round((_CPU_BYTES if device.type == 'cpu' else _DEVICE_BYTES) / row_bytes))
 
 
 @dataclass
@@ -87,7 +87,7 @@ def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKerne
     height, width, channels = x.shape
     rows, columns = shape
     buffer = torch.empty(min(height, rows + 2 * halo), width, channels, dtype=dtype, device=x.device)
-    chunk = tile_rows(width * channels, x.device)  # the norm takes several steps over what it should find in the cache
+    chunk = tile_rows(width * channels * x.itemsize, x.device)  # each step of the norm finds it in the cache
     first = done = 0  # row of the map at the buffer's row 0; rows normalised so far
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
