@@ -30,9 +30,9 @@ VERSIONS = {'train': 6, 'test': 3}
 # Without colour casts: a few minutes of training learn to judge one photograph's brightness, not its white balance too.
 # Within these ranges every version of a photograph draws its own strengths.
 RECIPES = {
-    'derain': {'degradation': 'rain', 'density': [0.1, 0.4], 'brightness': [0.2, 0.6], 'veil': 0},
+    'derain': {'degradation': 'rain', 'density': [0.2, 0.6], 'brightness': [0.3, 0.7], 'veil': 0},
     'dehaze': {'degradation': 'haze', 'beta': [0.6, 1.4], 'airlight': [0.8, 0.95], 'tint': 0},
-    'deblur': {'degradation': 'motion_blur', 'length': [12, 28]},
+    'deblur': {'degradation': 'motion_blur', 'length': [20, 40]},
     'enhance': {'degradation': 'low_light', 'exposure': [0.06, 0.2], 'cast': 0},
 }
 
