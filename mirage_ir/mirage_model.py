@@ -118,7 +118,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         for name, value in {'lr': lr, **kwargs}.items():
             if isinstance(value, str):
                 raise ValueError(f'train: optim_g: {name} is the text {value!r}; write a number (2.0e-4, not 2e-4)')
-        kwargs.setdefault('fused', self.device.type in ('cuda', 'cpu'))
+        if not kwargs.get('foreach'):  # the two exclude each other
+            kwargs.setdefault('fused', self.device.type in ('cuda', 'cpu'))
         return OPTIMIZERS[optim_type](params, lr, **kwargs)
 
     def setup_schedulers(self) -> None:
@@ -256,6 +257,12 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if self.cri_spd:
             extra.update(diagnostics.spd_diagnostics(self.embeddings, self.covariances.matrices()))
         return extra
+
+    def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
+        """See `ValidationMixin.validation`; its time does not count as training's."""
+        super().validation(dataloader, current_iter, tb_logger, save_img)
+        if self.is_train:
+            self.throughput = diagnostics.Throughput()
 
     def model_ema(self, decay: float = 0.999) -> None:
         """Moves the average, batch norm statistics included."""

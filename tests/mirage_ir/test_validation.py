@@ -92,6 +92,14 @@ def test_training_is_untouched_by_a_validation(tmp_path):
     assert [[log[key] for key in keys] for log in logs] == [[log[key] for key in keys] for log in again]
 
 
+def test_time_of_a_validation_is_not_counted_as_training(tmp_path):
+    model = build(training_options(tmp_path))
+    train(model, 4)
+    model.validation(loader(PairSet(ITEMS[:1])), 4, None)
+    assert 'images_per_s' not in train(model, 1, start=4)[0]  # the clock starts anew
+    assert train(model, 5, start=5)[-1]['images_per_s'] > 0
+
+
 def test_csv_replaces_the_same_iteration_and_drops_later_ones(tmp_path):
     model = build(training_options(tmp_path))
     dataset = PairSet(ITEMS[:1])
