@@ -2,11 +2,13 @@
 
     python scripts/benchmark_inference.py --sizes 224x224 512x512 1920x1080 --memory --json inference.json
     python scripts/benchmark_inference.py --sizes 256x256 --batch 8 --methods published plain compile fast --device cuda
-    python scripts/export_onnx.py ... && python scripts/benchmark_inference.py --methods fast ort openvino --onnx FILE
+    python scripts/export_onnx.py weights.pth mirage.onnx
+    python scripts/benchmark_inference.py --weights weights.pth --onnx mirage.onnx --methods published fast ort openvino
 
 Methods: ``published`` costs what the authors' network costs (contiguous layout, layer norm operation by operation),
 ``plain`` is ``net.eval()(x)`` as this package builds it, ``compile`` the same under torch.compile, ``fast`` the exact
-strip-wise evaluation, ``ort`` and ``openvino`` run an exported file. Weights are random; times do not depend on them.
+strip-wise evaluation, ``ort`` and ``openvino`` run an exported file. Without --weights they are random; times do not
+depend on them.
 Sizes are WIDTHxHEIGHT. Every round runs every method once; medians over the rounds are reported.
 """
 from __future__ import annotations
@@ -29,6 +31,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mirage_arch.checkpoints import load_network
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_small, mirage_tiny
 
@@ -130,6 +133,8 @@ def timed(function: Callable[[], object], device: torch.device) -> float:
 
 
 def network(args: argparse.Namespace) -> nn.Module:
+    if args.weights:
+        return load_network(args.weights, spd_head=False).to(args.device)
     torch.manual_seed(0)
     return VARIANTS[args.variant](spd_head=False).eval().to(args.device)
 
@@ -142,7 +147,8 @@ def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tup
     """Bytes over those in use before the image is restored, from a fresh process; None where it fails."""
     command = [sys.executable, __file__, '--one', method, precision, f'{size[0]}x{size[1]}', '--variant', args.variant,
                '--device', args.device, '--batch', str(args.batch), '--threads', str(args.threads)]
-    command += ['--onnx', args.onnx] if args.onnx else []
+    for name in ('onnx', 'weights'):
+        command += [f'--{name}', getattr(args, name)] if getattr(args, name) else []
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         print(f'  {method} {precision}: no memory figure, the process ended with {result.returncode}', file=sys.stderr)
@@ -224,6 +230,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--sizes', nargs='+', type=size_of, default=[(224, 224), (512, 512)], metavar='WxH')
     parser.add_argument('--variant', choices=VARIANTS, default='tiny')
+    parser.add_argument('--weights', metavar='FILE', help='time these weights instead of random ones of --variant')
     parser.add_argument('--precision', nargs='+', choices=DTYPES, default=['fp32', 'bf16'])
     parser.add_argument('--methods', nargs='+', choices=METHODS, default=['published', 'plain', 'fast'],
                         help='the first one is what the others are compared with')
