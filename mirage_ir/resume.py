@@ -120,8 +120,8 @@ def read_state(path: str) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise UnreadableStateError(f'{path} cannot be read: damaged, or no state file ({cause[0][:160]}).') from error
+        cause = str(error).strip().split('. ')[0].splitlines() or [type(error).__name__]
+        raise UnreadableStateError(f'{path} cannot be read: damaged, or no state file ({cause[0]}).') from error
     missing = [key for key in _NEEDED if not isinstance(state, dict) or key not in state]
     if missing:
         raise UnreadableStateError(

@@ -95,13 +95,16 @@ def test_a_signal_to_one_rank_stops_all_after_the_same_iteration(two_ranks, tmp_
 
 
 def test_torchrun_with_spawned_workers_stops_at_a_signal_and_goes_on(undisturbed, tmp_path):
+    root, elsewhere = tmp_path / 'my project', tmp_path / 'else where'
+    elsewhere.mkdir()
     # a spawned worker imports everything anew: one long epoch; torchrun passes the signal on to the workers, too
     train_set = {'num_worker_per_gpu': 1, 'dataset_enlarge_ratio': 20}
-    prepare(tmp_path, logger={'save_checkpoint_freq': 1000}, datasets={'train': train_set})
-    run = launch(tmp_path, '-opt', 'small.yml', processes=1)
+    prepare(root, logger={'save_checkpoint_freq': 1000}, datasets={'train': train_set})
+    run = launch(root, '-opt', 'small.yml', processes=1, cwd=elsewhere)
     wait_for_iteration_4(run)
     run.kill(signal.SIGTERM)
     assert run.text().count('Stopped by SIGTERM after iteration') == 1
-    prepare(tmp_path)
-    finish([fork(tmp_path, '-opt', 'small.yml', '--auto_resume')])
-    assert fingerprint(tmp_path / 'experiments' / 'small') == fingerprint(undisturbed / 'experiments' / 'small')
+    assert os.listdir(elsewhere) == []
+    prepare(root)
+    finish([fork(root, '-opt', 'small.yml', '--auto_resume')])
+    assert fingerprint(root / 'experiments' / 'small') == fingerprint(undisturbed / 'experiments' / 'small')

@@ -1,24 +1,12 @@
-"""The launchers, from anywhere, and BasicSR's own models and data sets under them."""
+"""Training and testing by the runner, and BasicSR's own models and data sets under it."""
 
 import json
-import os
 
 import yaml
 from kill_trial import prepare
-from small_run import fingerprint, fork, launch, make_options
+from small_run import fingerprint, fork, make_options
 
 from mirage_ir import runner
-
-
-def test_the_launcher_works_from_another_directory_and_under_a_path_with_spaces(tmp_path):
-    root, elsewhere = tmp_path / 'my project', tmp_path / 'else where'
-    elsewhere.mkdir()
-    prepare(root, train={'total_iter': 3})
-    run = launch(root, '-opt', 'small.yml', cwd=elsewhere)
-    text = run.finish()
-    assert run.returncode == 0, text[-3000:]
-    assert os.listdir(elsewhere) == []
-    assert (root / 'experiments' / 'small' / 'training_states' / '3.state').exists()
 
 
 def test_testing_gives_the_figures_of_the_last_validation(undisturbed, tmp_path):

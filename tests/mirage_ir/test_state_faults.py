@@ -162,27 +162,26 @@ def wait_for(condition, run, seconds=60):
 
 
 def test_a_disk_that_fills_up_stops_the_run_and_spares_its_states(tmp_path):
-    prepare(tmp_path, train={'total_iter': 60}, logger={'keep_checkpoints': 2})
+    prepare(tmp_path, train={'total_iter': 30}, logger={'keep_checkpoints': 2})
     states = tmp_path / 'experiments' / 'small' / 'training_states'
     run = fork(tmp_path, '-opt', 'small.yml')
     wait_for((states / '3.state').exists, run)
-    os.symlink('/dev/full', states / '30.state.part')
+    os.symlink('/dev/full', states / '15.state.part')
     text = run.finish()
     assert run.returncode == 1
     assert 'Cannot save' in text and 'No space left on device' in text and 'Traceback' not in text
-    assert sorted(os.listdir(states)) == ['24.state', '27.state']
+    assert sorted(os.listdir(states)) == ['12.state', '9.state']
     assert all(read_state(str(path)) for path in states.iterdir())
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_says_how_to_go_on(undisturbed, tmp_path, number):
+def test_ctrl_c_saves_and_says_how_to_go_on(undisturbed, tmp_path):
     prepare(tmp_path, logger={'save_checkpoint_freq': 100})
     run = fork(tmp_path, '-opt', 'small.yml')
     wait_for(lambda: 'iter:       4' in run.text(), run)
-    os.kill(run.pid, number)
+    os.kill(run.pid, signal.SIGINT)
     text = run.finish()
-    assert run.returncode == 128 + number
-    assert f'Stopped by {number.name} after iteration' in text and '--auto_resume' in text
+    assert run.returncode == 128 + signal.SIGINT
+    assert 'Stopped by SIGINT after iteration' in text and '--auto_resume' in text
     prepare(tmp_path)
     run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume')
     run.finish()
