@@ -104,6 +104,7 @@ def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor]
 
 def flops(net: nn.Module, shape: tuple[int, ...]) -> int:
     """Two operations for each multiply-add of products and convolutions, counted without computing them."""
+    shape = (*shape[:2], *(-(-n // 8) * 8 for n in shape[2:]))  # padding as the network does needs real tensors
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(net).to('meta')(torch.empty(shape, device='meta'))
     return counter.get_total_flops()
