@@ -56,10 +56,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """One file to restore."""
+    """One file to restore, and where its result and (if asked for) the comparison go."""
 
     source: Path
     target: Path
+    comparison: Path | None = None
 
     @property
     def is_video(self) -> bool:
@@ -92,9 +93,10 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
     Returns:
         The jobs, and (input, reason) for each input that gave none.
     """
-    jobs: dict[Path, Job] = {}
+    jobs: list[Job] = []
     useless: list[tuple[Path, str]] = []
     sources: set[Path] = set()
+    taken: set[Path] = set()
     for given in inputs:
         found = list(_expand(given, options.recursive))
         if not found:
@@ -104,16 +106,16 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
             if source.resolve() in sources:
                 continue
             sources.add(source.resolve())
-            job = Job(source, Path(target) / _result_name(relative, options))
-            if job.target in jobs:  # a.jpg and a.png as PNG, or equal names from two folders
-                job = _renamed(job, jobs)
-            jobs[job.target] = job
-    clashing = [job for job in jobs.values() if job.target.resolve() in sources]
-    for job in clashing:
-        useless.append((job.source, f'its result {job.target} would overwrite an input; choose another folder '
-                                    f'(-o) or a --suffix'))
-        del jobs[job.target]
-    return list(jobs.values()), useless
+            # a.jpg and a.png as PNG, or equal names from two folders, get names of their own
+            result = _free_name(Path(target) / _result_name(relative, options), source, taken)
+            compared = None
+            if options.compare:
+                compared = _free_name(result.with_name(f'{result.stem}_compare.png'), source, taken)
+            jobs.append(Job(source, result, compared))
+    clashing = [job for job in jobs if {job.target.resolve(), job.comparison and job.comparison.resolve()} & sources]
+    useless += [(job.source, f'its result {job.target} would overwrite an input; choose another folder (-o) or a '
+                             f'--suffix') for job in clashing]
+    return [job for job in jobs if job not in clashing], useless
 
 
 def restore_files(restore: Callable, inputs: Sequence[str | Path], target: str | Path,
@@ -158,8 +160,8 @@ def restore_files(restore: Callable, inputs: Sequence[str | Path], target: str |
                     fail(job.source, str(error))
                 else:
                     writer.put(job, replace(photo, pixels=pixels))
-                    if options.compare:
-                        writer.put(_comparison(job), Photo(_compared(photo.pixels, pixels)))
+                    if job.comparison:
+                        writer.put(replace(job, target=job.comparison), Photo(_compared(photo.pixels, pixels)))
             bar.update()
         for job in jobs:
             if job.is_video:
@@ -203,19 +205,15 @@ def _result_name(relative: Path, options: Options) -> Path:
     return relative.with_name(relative.stem + options.suffix + ending)
 
 
-def _renamed(job: Job, taken: dict[Path, Job]) -> Job:
-    ending = job.source.suffix.lstrip('.').lower()
-    number = 1
-    while True:
-        extra = f'_{ending}' if number == 1 else f'_{ending}{number}'
-        target = job.target.with_name(f'{job.target.stem}{extra}{job.target.suffix}')
-        if target not in taken:
-            return Job(job.source, target)
+def _free_name(wanted: Path, source: Path, taken: set[Path]) -> Path:
+    """``wanted``, or a name made of it and the source's ending that is not taken yet; takes it."""
+    ending = source.suffix.lstrip('.').lower()
+    name, number = wanted, 1
+    while name in taken:
+        name = wanted.with_name(f'{wanted.stem}_{ending}{number if number > 1 else ""}{wanted.suffix}')
         number += 1
-
-
-def _comparison(job: Job) -> Job:
-    return Job(job.source, job.target.with_name(f'{job.target.stem}_compare.png'))
+    taken.add(name)
+    return name
 
 
 def _compared(before: np.ndarray, after: np.ndarray) -> np.ndarray:

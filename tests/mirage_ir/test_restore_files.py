@@ -124,6 +124,13 @@ def test_comparison_picture(photographs, tmp_path):
     assert (picture[0, 0, 0], picture[0, -1, 0]) == (40, 215)
 
 
+def test_comparisons_of_equal_names_stay_apart(tmp_path):
+    save(tmp_path / 'in' / 'a.png', 10)
+    save(tmp_path / 'in' / 'a.bmp', 20)
+    restore_files(invert, [tmp_path / 'in'], tmp_path / 'out', Options(compare=True, progress=False))
+    assert results(tmp_path / 'out') == ['a.bmp', 'a.png', 'a_compare.png', 'a_compare_png.png']
+
+
 def test_wrong_options():
     with pytest.raises(ValueError, match='format'):
         Options(format='exe')
