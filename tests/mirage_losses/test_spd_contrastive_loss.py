@@ -71,6 +71,7 @@ def _rank(rank, folder):
     # DistributedDataParallel averages gradients over the ranks.
     (loss / 2).backward()
     torch.save((loss.detach(), shallow.grad, latent.grad), f'{folder}/{rank}.pth')
+    dist.barrier()  # a rank that leaves early closes the connection under the others' backward pass
     dist.destroy_process_group()
 
 
