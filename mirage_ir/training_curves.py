@@ -210,12 +210,15 @@ def _validation(axis, runs: Sequence[Run], metric: str, task: str) -> None:
         for mark, dataset in zip(_MARKS * len(sets), sets):
             points = sorted(run.validation.get((dataset, task, metric), {}).items())
             if points:
-                axis.plot(*zip(*points), color=colour(i), marker=mark, ms=3.5, lw=1.2, label=dataset if not i else None)
-            untouched = sorted(run.validation.get((dataset, task, _OF_INPUT + metric), {}).items())
-            if untouched:
-                axis.plot(*zip(*untouched), color='0.4', ls=':', lw=1)
+                axis.plot(*zip(*points), color=colour(i), marker=mark, ms=3.5, lw=1.2)
+            untouched = run.validation.get((dataset, task, _OF_INPUT + metric))
+            if untouched:  # of the same images each time, so one figure stands for all
+                axis.axhline(untouched[max(untouched)], color='0.4', ls=':', lw=1)
     if len(sets) > 1:
-        axis.legend(fontsize=6)
+        from matplotlib.lines import Line2D
+        handles = [Line2D([], [], color='0.2', marker=mark, ms=3.5, lw=0, label=dataset)
+                   for mark, dataset in zip(_MARKS * len(sets), sets)]
+        axis.legend(handles=handles, fontsize=6)
 
 
 def write_csv(path: str | Path, runs: Sequence[Run]) -> Path:

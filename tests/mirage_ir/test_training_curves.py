@@ -80,7 +80,7 @@ def test_panels_of_two_runs(experiment):
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]
     assert titles == ['l_pix', 'l_spd', 'learning rate', 'psnr, dehaze', 'psnr, enhance']
     dehaze = figure.axes[3].lines
-    assert [list(line.get_ydata()) for line in dehaze] == [[20.5, 22.5], [15.0]]
+    assert [list(line.get_ydata()) for line in dehaze] == [[20.5, 22.5], [15.0, 15.0]]
     assert len(figure.axes[0].lines) == 4, 'as logged and smoothed, for both'
     with pytest.raises(ValueError, match="'lpips'; there are psnr"):
         draw([first], metrics=['lpips'])
