@@ -78,6 +78,8 @@ def draw_pictures(arguments: argparse.Namespace) -> list[Path]:
 
 def find(arguments: argparse.Namespace) -> dict[str, dict[str, Path]]:
     """Files of each picture by column."""
+    if arguments.limit < 1:
+        raise ValueError(f'--limit {arguments.limit}: must be 1 or more')
     names = list_names(arguments.input)
     stems = {Path(name).stem: name for name in names}
     absent = [name for name in arguments.only if name not in stems]

@@ -30,7 +30,8 @@ def test_pictures_of_folders(folders, capsys):
             str(folders / 'gt'), '--pairing', 'rain100l', '--out', str(folders / 'out'), '--dpi', '40']
     assert compare_figure.main([*call, '--only', 'rain-2']) == 0
     assert sorted(p.name for p in (folders / 'out').iterdir()) == ['rain-2.pdf', 'rain-2.png']
-    for more, message in ((['--only', 'rain-3'], 'no picture rain-3'), (['--crop', '30,0,8,8'], 'rain-1.png: crop 30,'),
+    for more, message in ((['--only', 'rain-3'], 'no picture rain-3'), (['--limit', '0'], '1 or more'),
+                          (['--crop', '30,0,8,8'], 'rain-1.png: crop 30,'),
                           (['--method', 'gt'], 'NAME=DIR'), (['--method', f'b={folders / "gt"}'], 'named rain-1 or')):
         assert compare_figure.main([*call, *more]) == 2
         assert message in capsys.readouterr().err
