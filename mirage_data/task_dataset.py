@@ -15,8 +15,16 @@ from mirage_data.sample import Index, process_rng, sample_rng, split_index
 
 logger = logging.getLogger('basicsr.mirage_data')  # below BasicSR's logger, so that its log file gets the lines
 
+# below it, with a level of its own: BasicSR silences all ranks but the first, and each has its own samples
+_broken = logging.getLogger('basicsr.mirage_data.broken')
+_broken.setLevel(logging.WARNING)
+
 MAX_SKIPS = 20  # broken samples in a row after which even a patient run stops
 PAPER_MULTIPLE = 16
+
+
+class SampleError(ValueError):
+    """A training sample cannot be made; the message names the file."""
 
 
 class TaskDataset(Dataset):
@@ -79,17 +87,21 @@ class TaskDataset(Dataset):
         return self._load_or_replace(lambda place: self.load(place, rng), position, rng)
 
     def _load_or_replace(self, load: Callable[[int], dict], position: int, rng: np.random.Generator) -> dict:
-        """Loads a sample or, with `on_error: skip`, another one that the generator chooses."""
+        """Loads a sample or, with `on_error: skip`, another one that the generator chooses.
+
+        Raises:
+            SampleError: with `on_error: raise`, or after `MAX_SKIPS` broken samples in a row.
+        """
         for _ in range(MAX_SKIPS):
             try:
                 return load(position)
             except ValueError as error:
                 if self.on_error == 'raise':
-                    raise
+                    raise SampleError(str(error)) from error
                 self._skipped += 1
-                logger.warning('skipped (%d so far): %s', self.skipped, error)
+                _broken.warning('skipped (%d so far): %s', self.skipped, error)
                 position = int(rng.integers(len(self)))
-        raise ValueError(f'{MAX_SKIPS} broken samples in a row (see the log); the data set cannot be used as it is')
+        raise SampleError(f'{MAX_SKIPS} broken samples in a row (see the log); the data set cannot be used as it is')
 
     def window(self, height: int, width: int, rng: np.random.Generator, name: str) -> Window:
         """The part of an image that this dataset shows: a random crop in training, else the centre."""

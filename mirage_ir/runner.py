@@ -38,6 +38,7 @@ def train(root_path: str, arguments: Sequence[str] | None = None) -> None:
         run = TrainingRun(pipeline, str(root_path), stop, fresh=fresh)
         with _replaced(pipeline, **run.replacements()), _reported_errors(run):
             pipeline.train_pipeline(str(root_path))
+            run.report_skipped()
 
 
 def test(root_path: str, arguments: Sequence[str] | None = None) -> None:

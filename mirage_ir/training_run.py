@@ -3,21 +3,26 @@
 import os
 import signal
 import sys
+import time
 import types
+from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import torch
 import yaml
-from basicsr.utils import set_random_seed
+from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.options import ordered_yaml
 
 from mirage_data.sampler import EpochSampler
+from mirage_data.task_dataset import SampleError
 
 from .interrupt import StopSignal
+from .nonfinite import NonFiniteError
 from .paths import resolve_all
 from .progress import ProgressLogger
-from .ranks import RunError, rank_zero_decides
+from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import load_resume_state, state_files
 from .run_lock import RunLock
 from .training_state import TrainingStateMixin
@@ -43,6 +48,7 @@ class TrainingRun:
         self._state: dict | None = None
         self._sampler: EpochSampler | None = None
         self._train_generator = torch.Generator()
+        self._train_set = None
         self._val_loaders: list = []
         self._tb_logger = None
         self._model = None
@@ -159,6 +165,8 @@ class TrainingRun:
         """Give each loader a generator: making an iterator would otherwise draw from the global random stream."""
         loader = self._basicsr['build_dataloader'](dataset, dataset_opt, **kwargs)
         training = dataset_opt['phase'] == 'train'
+        if training:
+            self._train_set = dataset
         loader.generator = self._train_generator if training else torch.Generator().manual_seed(0)
         return loader
 
@@ -171,7 +179,13 @@ class TrainingRun:
         optimize, iteration_seen = model.optimize_parameters, self._iteration
 
         def optimize_parameters(current_iter: int) -> None:
-            optimize(current_iter)
+            try:
+                optimize(current_iter)
+            except NonFiniteError as error:
+                raise RunError(f'{error}\n{self.hint()}') from error
+            except RuntimeError as error:  # torch tells of a dead worker wherever the program happens to be
+                self._explain_dead_worker(error)
+                raise
             self._iteration = current_iter
 
         model.optimize_parameters = optimize_parameters
@@ -201,25 +215,42 @@ class TrainingRun:
     def _stoppable(self, prefetcher):
         """Ask for a stop signal before each batch: the one place between two iterations."""
         self._prefetcher = prefetcher
-        following = prefetcher.next
+        following, start_epoch = prefetcher.next, prefetcher.reset
         self._stop.arm()
 
         def next_batch() -> dict | None:
             number = self._stop.received()
             if number:
                 self._save_and_leave(number)
-            try:
-                return following()
-            except (RuntimeError, OSError, EOFError) as error:
-                self._explain_dead_worker(error)
-                raise
+            return self._explained(following)
 
         prefetcher.next = next_batch
+        prefetcher.reset = lambda: self._explained(start_epoch)  # the one for GPUs loads a batch here
         return prefetcher
 
-    def _explain_dead_worker(self, error: Exception) -> None:
-        """Name a killed worker, whose death shows in many ways, such as a lost connection."""
-        for worker in getattr(self._iterator(), '_workers', []):
+    def _explained(self, load: Callable[[], dict | None]) -> dict | None:
+        """Load a batch; say what is behind a failure, if it is an expected one."""
+        try:
+            return load()
+        except SampleError as error:
+            # a worker's error arrives with its traceback, whose last line is the message
+            message = str(error).rpartition(f'{SampleError.__name__}: ')[2].strip()
+            raise RunError(
+                f'The run stops after iteration {self._iteration:,}: a training sample cannot be made.\n{message}\n'
+                f'To leave such files out (counted and logged), set on_error: skip in datasets: train.\n{self.hint()}'
+            ) from error
+        except (RuntimeError, OSError, EOFError) as error:
+            self._explain_dead_worker(error, patience=1.0)
+            raise
+
+    def _explain_dead_worker(self, error: Exception, patience: float = 0.0) -> None:
+        """Name a killed worker, whose death shows in many ways; a lost connection a moment before its exit code."""
+        workers = getattr(self._iterator(), '_workers', [])
+        deadline = time.monotonic() + patience
+        with suppress(RuntimeError):  # torch's handler of SIGCHLD raises it right here
+            while time.monotonic() < deadline and all(worker.exitcode is None for worker in workers):
+                time.sleep(0.01)
+        for worker in workers:
             if worker.exitcode not in (None, 0):
                 raise RunError(
                     f'A DataLoader worker (process {worker.pid}) ended with {worker.exitcode}. -9 means that it was '
@@ -243,6 +274,15 @@ class TrainingRun:
             message = f'Stopped by {name} after iteration {self._iteration:,} of {total:,}{end}'
             print(message, file=sys.stderr, flush=True)
         raise SystemExit(128 + signal_number)
+
+    def report_skipped(self) -> None:
+        """Say at the end of a run how many broken samples were replaced; every rank must call it."""
+        counts = gather_on_rank_zero(getattr(self._train_set, 'skipped', 0))
+        if counts and sum(counts):
+            get_root_logger().warning(
+                f'{sum(counts):,} broken training samples were replaced since this start; each is logged above, or '
+                'in the output of its rank. `python scripts/check_data.py` finds such files.'
+            )
 
     def close(self) -> None:
         """End the DataLoader workers, which would outlast a SIGTERM, and give the run's name free."""

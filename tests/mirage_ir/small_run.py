@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -167,19 +168,27 @@ def launch(
 
 def fork(
     root: Path, *arguments: str, script: str = 'train', cwd: Path | None = None, output: str = 'output.txt',
-    **environment: str,
+    fault: Callable[[Path], None] | None = None, **environment: str,
 ) -> Run:  # fmt: skip
-    """Start a run like `launch`, but from a process that has done all imports already: seconds sooner."""
+    """Start a run like `launch`, but from a process that has done all imports already: seconds sooner.
+
+    Args:
+        root: As `launch`, and so are the others that are not named here.
+        output: File in `root` for what it prints.
+        fault: Function of a module, called with `root` in the new process before the run.
+    """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['mirage_ir.runner', 'mirage_ir.metrics', 'basicsr.train', 'small_run'])
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    process = context.Process(target=_run_here, args=(root, script, arguments, environment, cwd or root, output))
+    process = context.Process(target=_run_here, args=(root, script, arguments, environment, cwd or root, output, fault))
     (root / output).write_text('')
     process.start()
     return Run(process, root / output)
 
 
-def fork_ranks(root: Path, processes: int, *arguments: str, **environment: str) -> list[Run]:
+def fork_ranks(
+    root: Path, processes: int, *arguments: str, fault: Callable[[Path], None] | None = None, **environment: str
+) -> list[Run]:
     """Start one run of several processes with the environment that torchrun gives them."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
@@ -187,7 +196,7 @@ def fork_ranks(root: Path, processes: int, *arguments: str, **environment: str) 
     shared = {'WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), **environment}
     return [
         fork(
-            root, *arguments, '--launcher', 'pytorch', output=f'output_{rank}.txt',
+            root, *arguments, '--launcher', 'pytorch', output=f'output_{rank}.txt', fault=fault,
             RANK=str(rank), LOCAL_RANK=str(rank), **shared,
         )  # fmt: skip
         for rank in range(processes)
@@ -195,8 +204,9 @@ def fork_ranks(root: Path, processes: int, *arguments: str, **environment: str) 
 
 
 def _run_here(
-    root: Path, script: str, arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, output: str
-) -> None:
+    root: Path, script: str, arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, output: str,
+    fault: Callable[[Path], None] | None,
+) -> None:  # fmt: skip
     """Turn this freshly forked process into a run."""
     descriptor = os.open(root / output, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)
@@ -207,6 +217,8 @@ def _run_here(
     multiprocessing.set_start_method('fork', force=True)  # as in a process that a user starts
     from mirage_ir import runner
 
+    if fault:
+        fault(root)
     getattr(runner, script)(str(root), arguments)
 
 
