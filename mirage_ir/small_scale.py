@@ -15,6 +15,7 @@ import yaml
 
 from .option_file import nearest_hint
 from .paths import resolve_all
+from .validation_report import AVERAGE
 
 BASE = 'base'
 #: Keys that a variant may not change, or the comparison would be of something else than the network and its losses.
@@ -167,7 +168,7 @@ def scores_of(run: SmallRun, out: str | Path) -> dict[tuple[str, str], float] | 
         return None
     with path.open(encoding='utf-8', newline='') as file:
         rows = [row for row in csv.DictReader(file) if int(row['iter']) == run.options['train']['total_iter']]
-    scores = {(row['dataset'], row['metric']): float(row['value']) for row in rows}
+    scores = {(row['dataset'], row['metric']): float(row['value']) for row in rows if row['dataset'] != AVERAGE}
     names = {data['name'] for phase, data in run.options['datasets'].items() if phase != 'train'}
     return scores if names <= {dataset for dataset, _ in scores} else None
 

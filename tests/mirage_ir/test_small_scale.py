@@ -30,6 +30,7 @@ def tiny_options(root, iterations=2):
                            logger={'save_checkpoint_freq': 1, 'keep_checkpoints': 3})
     options['network_g'].update(fusion=True)
     options['val']['input_metrics'] = True
+    options['datasets']['val_2'] = {**options['datasets']['val'], 'name': 'val_50', 'sigma': 50}
     for data in options['datasets'].values():
         for part in [data, *data.get('sources', [])]:
             if 'dataroot_gt' in part:
@@ -76,8 +77,13 @@ def test_two_variants_two_seeds_and_what_is_done_is_kept(project, capsys):
     inputs = []
     for seed in (0, 1):
         with (project / 'out' / 'experiments' / f'base_seed{seed}' / 'validation.csv').open() as file:
-            inputs += [row['value'] for row in csv.DictReader(file) if row['metric'] == 'input_psnr']
-    assert len(inputs) == 2 and inputs[0] == inputs[1]
+            of_input = [row for row in csv.DictReader(file) if row['metric'] == 'input_psnr']
+        inputs.append({row['dataset']: row['value'] for row in of_input})
+    assert list(inputs[0]) == ['val', 'val_50', AVERAGE] and inputs[0] == inputs[1]
+    assert list(content['runs']['base']['0']) == ['val', 'val_50']
+    with (project / 'out' / 'ablation.csv').open() as file:
+        rows = [(row['variant'], row['column']) for row in csv.DictReader(file)]
+    assert rows == [(v, c) for v in ('base', 'no_fusion') for c in ('val', 'val_50', AVERAGE)]
     for variant, fusion in (('base', True), ('no_fusion', False)):
         options = yaml.safe_load((project / 'out' / 'options' / f'{variant}_seed1.yml').read_text())
         assert options['network_g']['fusion'] is fusion
