@@ -20,7 +20,7 @@ __all__ = ['CheckpointError', 'convert_released_state_dict', 'infer_arguments', 
 StateDict = dict[str, Tensor]
 
 _PREFIXES = ('net.', 'module.', 'net_g.', 'model.', '_orig_mod.')
-_HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.')
+_HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.', 'spd_heads.')
 _ANCHOR = 'patch_embed.proj.weight'
 _LISTED = 8  # names shown of a longer list
 
@@ -90,11 +90,8 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
             'branch_ratio': _ratio(widths),
             'fusion': any(name.startswith(f'{first}alpha_') for name in shapes) or sum(w > 0 for w in widths[0]) == 1,
             'dynamic_conv': f'{first}gatedcnn.static_conv.weight' not in shapes,
-            'spd_head': 'reduce_shallow.weight' in shapes,
+            **_heads(shapes),
         }
-        if arguments['spd_head']:
-            pooled = shapes['spd_proj_shallow.weight'][1] == shapes['reduce_shallow.weight'][0]
-            arguments['contrast'] = 'euclidean' if pooled else 'spd'
     except KeyError as error:
         raise CheckpointError(f'not the tensors of a MIRAGE network: {error.args[0]} is missing') from None
     return arguments
@@ -222,6 +219,18 @@ def _branch_widths(shapes: Mapping[str, tuple], attn: str) -> tuple[int, int, in
         shape = shapes.get(attn + name)
         return shape[axis] if shape else 0
     return width('qkv.weight', 1), width('gatedcnn.norm.weight', 0), width('mlp.0.weight', 1)
+
+
+def _heads(shapes: Mapping[str, tuple]) -> dict:
+    """What tells of the contrastive heads: heads of another geometry than the published one carry its name."""
+    if 'spd_heads.reduce_shallow.weight' in shapes:
+        projections = ('log_euclidean', 'cholesky')
+        found = [g for g in projections if f'spd_heads.{g}_shallow.weight' in shapes]
+        return {'spd_head': True, 'contrast': 'spd', 'geometry': found[0] if found else 'covariance'}
+    if 'reduce_shallow.weight' not in shapes:
+        return {'spd_head': False}
+    pooled = shapes['spd_proj_shallow.weight'][1] == shapes['reduce_shallow.weight'][0]
+    return {'spd_head': True, 'contrast': 'euclidean' if pooled else 'spd'}
 
 
 def _ratio(widths: list[tuple[int, int, int]]) -> tuple:

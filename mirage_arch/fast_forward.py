@@ -18,12 +18,13 @@ from . import mirage_arch as arch
 from .fast_block import FastBlock
 from .fast_kernels import as_image, as_rows, choose_kernels, has_half_arithmetic
 from .fast_strips import tile_shape
+from .spd_heads import GeometryHeads
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
 
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _KNOWN = (arch.MIRAGEArch, arch.ChannelNorm, arch.FeedForward, arch.GatedConvolution, arch.PointwiseConv,
-          arch.BranchFusion, arch.MixedBranches, arch.MixedDegradationBlock, arch.PatchEmbed, arch.Resample,
+          arch.BranchFusion, arch.MixedBranches, arch.MixedDegradationBlock, arch.Resample, GeometryHeads,
           nn.Sequential, nn.Conv2d, nn.Linear, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GELU,
           nn.AdaptiveAvgPool2d, nn.PixelShuffle, nn.PixelUnshuffle)
 

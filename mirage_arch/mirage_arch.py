@@ -14,6 +14,7 @@ Tensor names and shapes are those of the checkpoints that the paper's authors re
 from __future__ import annotations
 
 import contextlib
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -32,6 +33,8 @@ _MULTIPLE = 8  # three halvings of the resolution
 _GATED_EXPANSION = 8 / 3
 _DYNAMIC_KERNEL = 7
 _SHALLOW_CHANNELS, _LATENT_CHANNELS, _EMBEDDING = 12, 24, 64  # of the SPD heads, whatever the width
+_CHOICES = {'contrast': ('spd', 'euclidean'), 'spd_tap': ('level1', 'patch_embed'),
+            'geometry': ('vectorised', 'log_euclidean', 'cholesky', 'covariance')}
 
 
 def branch_widths(width: int, ratio: Sequence[float], heads: int) -> tuple[int, int, int]:
@@ -138,10 +141,7 @@ class GatedConvolution(nn.Module):
 
 
 class PointwiseConv(nn.Conv1d):
-    """A map of every pixel's channels on (b, c, h, w); the released checkpoints store it as a Conv1d."""
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool) -> None:
-        super().__init__(in_channels, out_channels, 1, bias=bias)
+    """A map of every pixel's channels on (b, c, h, w); the released checkpoints store it as a Conv1d of kernel 1."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.conv2d(x, self.weight.unsqueeze(-1), self.bias)
@@ -179,7 +179,8 @@ class MixedBranches(nn.Module):
             self.gatedcnn = GatedConvolution(widths['gated'], bias, drop_path_rate, dynamic_conv)
         if 'mlp' in self.widths:
             c = widths['mlp']
-            self.mlp = nn.Sequential(PointwiseConv(c, 2 * c, bias), nn.GELU(), PointwiseConv(2 * c, c, bias))
+            self.mlp = nn.Sequential(PointwiseConv(c, 2 * c, 1, bias=bias), nn.GELU(),
+                                     PointwiseConv(2 * c, c, 1, bias=bias))
         self.fusion = fusion and len(self.widths) > 1
         if self.fusion:
             for name in self.widths:
@@ -234,17 +235,6 @@ class MixedDegradationBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x + self.attn(self.norm1(x))
         return x + self.ffn(self.norm2(x))
-
-
-class PatchEmbed(nn.Module):
-    """3x3 convolution from image to features."""
-
-    def __init__(self, inp_channels: int, dim: int, bias: bool) -> None:
-        super().__init__()
-        self.proj = nn.Conv2d(inp_channels, dim, 3, padding=1, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x)
 
 
 class Resample(nn.Module):
@@ -309,6 +299,8 @@ class MIRAGEArch(nn.Module):
         spd_head: Build the heads that ``return_embeddings=True`` needs. Restoration never uses them.
         contrast: 'spd' embeds covariances (Eq. 3-4), 'euclidean' pooled features (Table 7, "CL Euclidean").
         spd_tap: Shallow feature of the heads: 'level1' as in the released code or 'patch_embed' as in Algorithm B.
+        geometry: What the heads make of covariances: 'vectorised' projects their entries (Eq. 4), 'log_euclidean' and
+            'cholesky' project logarithms, 'covariance' returns the matrices; see ``mirage_arch/spd_heads.py``.
         checkpoint_blocks: Recompute every block in the backward pass, to save memory.
 
     Raises:
@@ -325,12 +317,12 @@ class MIRAGEArch(nn.Module):
                  heads: Sequence[int] = (1, 2, 4, 8), ffn_expansion_factor: float = 2.0, bias: bool = False,
                  drop_path_rate: float = 0.1, branch_ratio: Sequence = (1, 1, 1), fusion: bool = True,
                  dynamic_conv: bool = True, spd_head: bool = True, contrast: str = 'spd', spd_tap: str = 'level1',
-                 checkpoint_blocks: bool = False) -> None:
+                 geometry: str = 'vectorised', checkpoint_blocks: bool = False) -> None:
         super().__init__()
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
         _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios,
-                         drop_path_rate, contrast, spd_tap)
-        self.spd_tap, self.contrast, self.has_spd_head = spd_tap, contrast, spd_head
+                         drop_path_rate, contrast=contrast, spd_tap=spd_tap, geometry=geometry)
+        self.spd_tap, self.contrast, self.geometry, self.has_spd_head = spd_tap, contrast, geometry, spd_head
         self.checkpoint_blocks = checkpoint_blocks
 
         def stage(level: int, width: int, blocks: int) -> nn.Sequential:
@@ -341,7 +333,7 @@ class MIRAGEArch(nn.Module):
                                       drop_path_rate=drop_path_rate, dynamic_conv=dynamic_conv)
                 for _ in range(blocks)))
 
-        self.patch_embed = PatchEmbed(inp_channels, dim, bias)
+        self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(inp_channels, dim, 3, padding=1, bias=bias)))
         self.encoder_level1 = stage(0, dim, num_blocks[0])
         self.down1_2 = Resample(dim, down=True)
         self.encoder_level2 = stage(1, 2 * dim, num_blocks[1])
@@ -362,7 +354,14 @@ class MIRAGEArch(nn.Module):
         self.refinement = stage(0, 2 * dim, num_refinement_blocks)
         self.output = nn.Conv2d(2 * dim, out_channels, 3, padding=1, bias=bias)
 
-        if spd_head:
+        if spd_head and geometry != 'vectorised':
+            try:  # not at the top: this file alone builds the published network
+                from mirage_arch.spd_heads import GeometryHeads
+            except ImportError as error:
+                raise ImportError(f"geometry='{geometry}' needs the packages mirage_arch and mirage_losses; this file "
+                                  f"alone has geometry='vectorised', and restores with spd_head=False") from error
+            self.spd_heads = GeometryHeads(dim, geometry)
+        elif spd_head:
             power = 2 if contrast == 'spd' else 1  # a covariance matrix or a pooled vector
             self.reduce_shallow = nn.Conv2d(dim, _SHALLOW_CHANNELS, 1)
             self.reduce_latent = nn.Conv2d(4 * dim, _LATENT_CHANNELS, 1)
@@ -377,7 +376,7 @@ class MIRAGEArch(nn.Module):
             return_embeddings: Also return the contrastive embeddings of Eq. 4.
 
         Returns:
-            The restored batch (b, c, h, w), or that and ``{'shallow': (b, 64), 'latent': (b, 64)}``, L2-normalised.
+            The restored batch (b, c, h, w), or that and ``{'shallow': (b, 64), 'latent': (b, 64)}``; see `embed`.
 
         Raises:
             ValueError: Embeddings of a network without SPD heads or of an image of at most 8x8 pixels.
@@ -404,9 +403,11 @@ class MIRAGEArch(nn.Module):
         return restored, self.embed(shallow, latent)
 
     def embed(self, shallow: Tensor, latent: Tensor) -> dict[str, Tensor]:
-        """Embeddings of Eq. 3-4 in float32: features (b, dim, h, w), (b, 4 dim, h/8, w/8) -> two (b, 64)."""
+        """Features (b, dim, h, w), (b, 4 dim, h/8, w/8) -> float32 embeddings (b, 64) (Eq. 3-4) or covariances."""
         describe = channel_covariance if self.contrast == 'spd' else (lambda x: x.mean(dim=(-2, -1)))
         with torch.autocast(shallow.device.type, enabled=False):
+            if self.geometry != 'vectorised':
+                return self.spd_heads(shallow, latent)
             dtype = self.reduce_shallow.weight.dtype
             z_shallow = self.spd_proj_shallow(describe(self.reduce_shallow(shallow.to(dtype))).flatten(1))
             z_latent = self.spd_proj_latent(describe(self.reduce_latent(latent.to(dtype))).flatten(1))
@@ -444,27 +445,25 @@ def _padded_index(length: int | Tensor, multiple: int, device: torch.device) -> 
 
 
 def _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
-                         contrast, spd_tap):
+                     **chosen):
     if inp_channels != out_channels:
         raise ValueError(f'out_channels must equal inp_channels (the output is a residual on the input), '
                          f'got {out_channels} and {inp_channels}')
     for name, value in (('num_blocks', num_blocks), ('heads', heads), ('branch_ratio', ratios)):
         if len(value) != 4:
             raise ValueError(f'{name} must have 4 entries, one for each level, got {value}')
-    if min(num_blocks) < 1 or min(heads) < 1:
-        raise ValueError(f'num_blocks and heads must be positive, got {tuple(num_blocks)} and {tuple(heads)}')
-    if num_refinement_blocks < 0:
-        raise ValueError(f'num_refinement_blocks must be 0 or more, got {num_refinement_blocks}')
+    if min(*num_blocks, *heads, num_refinement_blocks + 1) < 1:
+        raise ValueError(f'num_blocks and heads must be positive and num_refinement_blocks 0 or more, got '
+                         f'{tuple(num_blocks)}, {tuple(heads)} and {num_refinement_blocks}')
     if dim < 2 or dim % 2:
         raise ValueError(f'dim must be even and positive (a down-sampling halves it), got {dim}')
-    for level in range(4):
-        branch_widths(dim * 2**level, ratios[level], heads[level])
     if not 0 <= drop_path_rate < 1:
         raise ValueError(f'drop_path_rate must be in [0, 1), got {drop_path_rate}')
-    if contrast not in ('spd', 'euclidean'):
-        raise ValueError(f"contrast must be 'spd' or 'euclidean', got {contrast!r}")
-    if spd_tap not in ('level1', 'patch_embed'):
-        raise ValueError(f"spd_tap must be 'level1' or 'patch_embed', got {spd_tap!r}")
+    for name, value in chosen.items():
+        if value not in _CHOICES[name]:
+            raise ValueError(f'{name} must be one of {", ".join(map(repr, _CHOICES[name]))}, got {value!r}')
+    if chosen['contrast'] == 'euclidean' and chosen['geometry'] != 'vectorised':
+        raise ValueError(f"geometry {chosen['geometry']!r} is one of covariances: it needs contrast 'spd'")
 
 
 def mirage_nano(**kwargs) -> MIRAGEArch:

@@ -212,7 +212,8 @@ def shallow_latent_vectors(net: nn.Module, features: dict[str, Tensor], how: str
     Args:
         net: The network of the features.
         features: From `capture_features`.
-        how: ``embedding``: outputs of the network's SPD (or Euclidean) heads, tapped where the network taps them.
+        how: ``embedding``: outputs of the network's SPD (or Euclidean) heads, tapped where the network taps them;
+            covariances (``geometry='covariance'``) as vectors of their entries.
             ``energy``: root mean square over the channels of every pixel of scale 1 and of the latent, averaged over
             8x8 cells of the image and centred, so where features are strong, whatever their widths.
             ``pooled``: mean over the pixels of each channel, neighbouring channels of the wider feature averaged
@@ -234,7 +235,7 @@ def shallow_latent_vectors(net: nn.Module, features: dict[str, Tensor], how: str
         tapped = features['patch_embed'] if net.spd_tap == 'patch_embed' else shallow
         with torch.no_grad():
             vectors = net.embed(tapped, latent)
-        return tuple(vectors[name].double().cpu() for name in ('shallow', 'latent'))
+        return tuple(vectors[name].flatten(1).double().cpu() for name in ('shallow', 'latent'))
     shallow, latent = shallow.double().cpu(), latent.double().cpu()
     if how == 'energy':
         return _energy_map(shallow), _energy_map(latent)

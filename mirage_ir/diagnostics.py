@@ -3,10 +3,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+
+from mirage_arch.mirage_arch import channel_covariance
+from mirage_losses.spd_contrastive_loss import pair_similarity
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
@@ -50,49 +53,53 @@ class Throughput:
 
 
 class CovarianceTap:
-    """Keeps the covariance matrices that the SPD heads of a network saw last.
+    """Keeps the reduced features whose covariance matrices the SPD heads of a network saw last.
 
-    The network hands them flattened to ``spd_proj_shallow`` and ``spd_proj_latent``; the tap sits on these inputs,
-    so that nothing is computed twice.
+    The matrices are computed again when they are asked for, which is seldom, and in one way for heads of any geometry.
     """
 
     def __init__(self, net: nn.Module) -> None:
         self.latest: dict[str, Tensor] = {}
         if getattr(net, 'contrast', None) != 'spd' or not getattr(net, 'has_spd_head', False):
             return
+        heads = getattr(net, 'spd_heads', net)
         for name in ('shallow', 'latent'):
-            getattr(net, f'spd_proj_{name}').register_forward_pre_hook(self._keeper(name))
+            getattr(heads, f'reduce_{name}').register_forward_hook(self._keeper(name))
 
     def _keeper(self, name: str):
-        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            self.latest[name] = inputs[0].detach()
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            self.latest[name] = output.detach()
 
         return keep
 
     def matrices(self) -> dict[str, Tensor]:
         """The covariances by feature, each (b, c, c); empty before a forward pass with embeddings."""
-        return {name: flat.unflatten(1, (int(round(flat.shape[1] ** 0.5)), -1)) for name, flat in self.latest.items()}
+        return {name: channel_covariance(features.float()) for name, features in self.latest.items()}
 
 
 @torch.no_grad()
-def spd_diagnostics(embeddings: Mapping[str, Tensor], covariances: Mapping[str, Tensor]) -> dict[str, float]:
+def spd_diagnostics(embeddings: Mapping[str, Tensor], covariances: Mapping[str, Tensor],
+                    compare: Callable[[Tensor, Tensor], Tensor] = pair_similarity) -> dict[str, float]:
     """State of the contrastive embeddings of one batch.
 
     Args:
-        embeddings: 'shallow' and 'latent', (b, d), L2-normalised.
+        embeddings: 'shallow' and 'latent', (b, d); or covariances (b, n, n) that are compared by geodesic distance.
         covariances: Matrices by feature name, (b, c, c), symmetric and positive definite.
+        compare: Similarity of all pairs, as the loss has it; cosines by default.
 
     Returns:
         ``spd/positive_cosine``: mean cosine of the pairs of one image (alignment; 1 is perfect).
         ``spd/negative_cosine`` and ``spd/negative_spread``: mean and standard deviation over pairs of different images;
         a collapsed embedding has a mean near 1 and a spread near 0. ``spd/condition_<name>``: median over the batch of
-        largest over smallest eigenvalue.
+        largest over smallest eigenvalue. The similarity of covariances, at most 0 and 0 for equal ones, is logged as
+        ``spd/positive_geodesic`` and ``spd/negative_geodesic``.
     """
-    cosine = (embeddings['shallow'].float() @ embeddings['latent'].float().T).cpu()
-    others = cosine[~torch.eye(len(cosine), dtype=torch.bool)]
-    result = {'spd/positive_cosine': cosine.diagonal().mean().item()}
+    similarity = compare(embeddings['shallow'], embeddings['latent']).float().cpu()
+    others = similarity[~torch.eye(len(similarity), dtype=torch.bool)]
+    kind = 'cosine' if embeddings['shallow'].ndim == 2 else 'geodesic'
+    result = {f'spd/positive_{kind}': similarity.diagonal().mean().item()}
     if len(others):
-        result['spd/negative_cosine'] = others.mean().item()
+        result[f'spd/negative_{kind}'] = others.mean().item()
         result['spd/negative_spread'] = others.std(correction=0).item()
     for name, matrices in covariances.items():
         values = torch.linalg.eigvalsh(matrices.cpu().double())

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from . import diagnostics
 from .ema import update_average
@@ -255,7 +256,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if rate is not None:
             extra['images_per_s'] = rate
         if self.cri_spd:
-            extra.update(diagnostics.spd_diagnostics(self.embeddings, self.covariances.matrices()))
+            compare = getattr(self.cri_spd, 'compare', pair_similarity)
+            extra.update(diagnostics.spd_diagnostics(self.embeddings, self.covariances.matrices(), compare))
         return extra
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:

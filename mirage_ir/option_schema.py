@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mirage_losses.spd_contrastive_loss import SIMILARITIES
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -155,6 +157,10 @@ LOGGER = {
 LOSS = {'type': Rule('text', required=True), 'loss_weight': _WEIGHT, 'perceptual_weight': _WEIGHT,
         'style_weight': _WEIGHT, 'temperature': Rule('number', low=0, open_low=True),
         'reduction': Rule('text', choices=('none', 'mean', 'sum')), 'symmetric': _FLAG}
+
+# of `SPDContrastiveLoss`
+SPD_LOSS = {'similarity': Rule('text', choices=SIMILARITIES),
+            'shrinkage': Rule('number', low=0, high=1, open_low=True)}
 
 # what the data loader of BasicSR reads, for any data set; training only where it says so
 DATASET = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from basicsr.utils.registry import ARCH_REGISTRY
 from torch import nn
 
 from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
+from mirage_losses.geodesic_similarity import DISTANCES
 
-from .option_file import OptionFile
+from .option_file import OptionFile, nearest_hint
 from .option_names import check_arguments, check_type, is_ours
+
+_QUOTED = re.compile(r"'(\w+)'")  # values that an error message names
 
 
 def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bool,
@@ -42,6 +46,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         if architecture is None or not check_arguments(options, (name,), architecture):
             continue
         _check_heads(options, name, architecture, model, launcher)
+        _check_geometry(options, name, architecture, model)
         net = _build(options, name, architecture, _heads_for(options, architecture, model, is_train))
         if net is not None:
             built[name] = net
@@ -80,6 +85,22 @@ def _check_heads(options: OptionFile, name: str, architecture: type, model: Any,
                     'add `spd_head: false` to the network')
 
 
+def _check_geometry(options: OptionFile, name: str, architecture: type, model: Any) -> None:
+    """Covariances are compared by geodesic distance and vectors by cosine, never crosswise."""
+    loss = options.section('train', 'spd_opt')
+    if not is_ours(model) or loss.get('type') != 'SPDContrastiveLoss' \
+            or 'geometry' not in inspect.signature(architecture).parameters:
+        return
+    geometry = options.section(name).get('geometry', 'vectorised')
+    similarity = loss.get('similarity', 'cosine')
+    if similarity in DISTANCES and geometry != 'covariance':
+        options.add(('train', 'spd_opt', 'similarity'), f'{similarity} compares covariances, and {name}:geometry is '
+                    f'{geometry}, which gives vectors', f'set {name}:geometry: covariance, or similarity: cosine')
+    elif similarity == 'cosine' and geometry == 'covariance':
+        options.add((name, 'geometry'), 'covariance gives matrices, and train:spd_opt:similarity is cosine, which '
+                    'compares vectors', f'set similarity to {" or ".join(DISTANCES)}, or geometry to one of vectors')
+
+
 def _check_average(options: OptionFile, name: str, net: nn.Module, model: Any) -> None:
     """BasicSR's own models average parameters only: batch norm would be evaluated with statistics never updated."""
     has_statistics = any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
@@ -109,7 +130,11 @@ def _build(options: OptionFile, name: str, architecture: type, added: Mapping[st
     except Exception as error:  # whatever a constructor objects to
         if is_ours(architecture):
             named = sorted((str(error).index(key), key) for key in arguments if key in str(error))
-            options.add((name, *(key for _, key in named[:1])), str(error), 'choose values that fit together')
+            culprit = [key for _, key in named[:1]]
+            misspelt = [arguments[key] for key in culprit if isinstance(arguments[key], str)]
+            allowed = set(_QUOTED.findall(str(error))) - set(misspelt)
+            options.add((name, *culprit), str(error), ''.join(nearest_hint(word, allowed) for word in misspelt) or
+                        'choose values that fit together')
     return None  # other projects' networks may need files or real tensors to be built: no verdict on them
 
 

@@ -64,6 +64,7 @@ def _check_loss(options: OptionFile, key: tuple) -> None:
     if loss is not None:
         check_arguments(options, key, loss)
     if is_ours(loss) and loss.__name__ == 'SPDContrastiveLoss':
+        check_rules(options, key, schema.SPD_LOSS)
         batch = options.section('datasets', 'train').get('batch_size_per_gpu')
         parts = options.section('train').get('accumulate_grad') or 1
         if batch == parts and int(os.environ.get('WORLD_SIZE', 1)) == 1:

@@ -10,6 +10,7 @@ Matrices that are not square or not finite raise ValueError; half precision is r
 
 import math
 from collections.abc import Callable
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -84,6 +85,18 @@ def bures_wasserstein_distance(a: Tensor, b: Tensor, squared: bool = False) -> T
     cross = _eigenvalues(root @ _checked(b) @ root).sqrt().sum(-1)
     traces = a.diagonal(dim1=-2, dim2=-1).sum(-1) + b.diagonal(dim1=-2, dim2=-1).sum(-1)
     return _distance((traces - 2 * cross).clamp(min=0), squared)
+
+
+def where_finite(function: Callable[..., Tensor], *matrices: Tensor) -> Tensor:
+    """`function` of matrices (..., n, n), NaN instead of an error where one of them is not finite.
+
+    For training, where NaN must reach the loss: the run then stops in good order on all ranks.
+    """
+    finite = [matrix.isfinite().all(-1).all(-1) for matrix in matrices]
+    identity = torch.eye(matrices[0].shape[-1], dtype=matrices[0].dtype, device=matrices[0].device)
+    result = function(*(torch.where(good[..., None, None], m, identity) for m, good in zip(matrices, finite)))
+    good = reduce(torch.logical_and, finite)
+    return torch.where(good.reshape(*good.shape, *(1,) * (result.ndim - good.ndim)), result, torch.nan)
 
 
 class _MatrixFunction(torch.autograd.Function):

@@ -84,6 +84,12 @@ def training(setting: Setting) -> dict:
     }
 
 
+def changed(options: dict, changes: dict) -> dict:
+    """Options with other values: None leaves a key out, a section changes or adds some of its keys."""
+    merged = {k: changed(options.get(k, {}), v) if isinstance(v, dict) else v for k, v in changes.items()}
+    return {k: v for k, v in {**options, **merged}.items() if k not in changes or v is not None}
+
+
 def round_down(value: float) -> int:
     """To two significant digits, at least 1."""
     step = 10 ** max(len(str(int(value))) - 2, 0)
@@ -123,9 +129,7 @@ def train_file(setting: Setting, variant: str, name: str, changes: Ablation | No
     }
     for number, key in enumerate(setting.watched or setting.tests, 1):
         data[f'val_{number:02d}'] = TESTS[key]
-    train = training(setting)
-    if changes:
-        train = {k: changes.train.get(k, v) for k, v in train.items() if changes.train.get(k, v) is not None}
+    train = changed(training(setting), changes.train if changes else {})
     return {
         'name': name,
         'model_type': 'MIRAGEModel',

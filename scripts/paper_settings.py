@@ -251,7 +251,23 @@ class Ablation:
     @property
     def changes(self) -> list[str]:
         """The keys in which the file differs from its base, as `section:key`."""
-        return ['name', *(f'network_g:{key}' for key in self.network), *(f'train:{key}' for key in self.train)]
+        return ['name', *_keys(self.network, 'network_g'), *_keys(self.train, 'train')]
+
+
+def _keys(section: dict, name: str) -> list[str]:
+    paths = [_keys(v, f'{name}:{k}') if isinstance(v, dict) else [f'{name}:{k}'] for k, v in section.items()]
+    return [path for group in paths for path in group]
+
+
+def _geodesic(distance: str) -> Ablation:
+    """Contrast of covariances by their distance along geodesics, which the paper leaves as future work."""
+    return Ablation(
+        f'geodesic_{distance}',
+        f'{distance.replace("_", "-")} distance of covariances instead of cosines (our row)',
+        None,
+        {'geometry': 'covariance'},
+        {'spd_opt': {'similarity': distance}},
+    )
 
 
 ABLATIONS = (
@@ -273,4 +289,11 @@ ABLATIONS = (
     ),
     Ablation('no_fourier', 'no Fourier loss', ('C', 'w/o Fourier Loss'), train={'fourier_opt': None}),
     Ablation('spd_tap_patch_embed', 'shallow feature of Algorithm B (our row)', None, {'spd_tap': 'patch_embed'}),
+    Ablation(
+        'contrast_log_euclidean', 'logarithms of covariances projected (our row)', None, {'geometry': 'log_euclidean'}
+    ),
+    Ablation(
+        'contrast_cholesky', 'log-Cholesky coordinates projected (our row)', None, {'geometry': 'cholesky'}
+    ),
+    *(_geodesic(distance) for distance in ('affine_invariant', 'log_euclidean', 'bures_wasserstein')),
 )

@@ -51,7 +51,7 @@ def relative_error(net: MIRAGEArch, x: torch.Tensor, **kwargs) -> float:
     {'branch_ratio': (2, 1, 1)}, {'branch_ratio': (1, 2, 3)}, {'branch_ratio': ((1, 1, 1), (1, 0, 1)) * 2},
     {'fusion': False}, {'branch_ratio': (2, 1, 1), 'fusion': False}, {'dynamic_conv': False}, {'spd_head': False},
     {'bias': True}, {'bias': True, 'dynamic_conv': False, 'branch_ratio': (1, 2, 1)}, {'bias': True, 'fusion': False},
-    {'contrast': 'euclidean'}, {'spd_tap': 'patch_embed'},
+    {'contrast': 'euclidean'}, {'spd_tap': 'patch_embed'}, {'geometry': 'cholesky'},
     {'dim': 18, 'ffn_expansion_factor': 1.5, 'heads': (1, 1, 2, 4)}, {'inp_channels': 1, 'out_channels': 1}], ids=str)
 def test_every_variant_equals_the_network(arguments):
     net = lively(**arguments)

@@ -33,6 +33,9 @@ ABLATIONS = (
     {'spd_head': False},
     {'contrast': 'euclidean'},
     {'spd_tap': 'patch_embed'},
+    {'geometry': 'log_euclidean'},
+    {'geometry': 'cholesky'},
+    {'geometry': 'covariance'},
     {'bias': True},
 )
 
@@ -126,9 +129,10 @@ def test_every_ablation_trains_every_parameter(options):
     x = torch.rand(2, 3, 16, 16)
     if net.has_spd_head:
         image, z = net(x, return_embeddings=True)
-        assert all(torch.allclose(v.norm(dim=1), torch.ones(2), atol=1e-5) for v in z.values())
+        if net.geometry != 'covariance':
+            assert all(torch.allclose(v.norm(dim=1), torch.ones(2), atol=1e-5) for v in z.values())
         loss = image.square().mean() - (z['shallow'] * z['latent'].detach().roll(1, 0)).sum() + (
-            z['latent'] * torch.randn(64)).sum()
+            z['latent'] * torch.randn(z['latent'].shape[1:])).sum()
     else:
         loss = net(x).square().mean()
     loss.backward()
@@ -161,6 +165,8 @@ def test_branch_widths(width, ratio, heads, expected):
     ({'num_blocks': (1, 0, 1, 1)}, 'positive'), ({'num_refinement_blocks': -1}, 'refinement'),
     ({'branch_ratio': (0, 0, 0)}, 'branch_ratio'),
     ({'branch_ratio': (1, 1)}, 'branch_ratio'), ({'branch_ratio': (1, -1, 1)}, 'branch_ratio'),
+    ({'geometry': 'log_cholesky'}, "geometry must be one of 'vectorised'"),
+    ({'geometry': 'cholesky', 'contrast': 'euclidean'}, "'cholesky' is one of covariances"),
     ({'contrast': 'cosine'}, 'contrast'), ({'spd_tap': 'latent'}, 'spd_tap'), ({'drop_path_rate': 1.0}, 'drop_path'),
     ({'out_channels': 1}, 'out_channels')])
 def test_wrong_arguments_are_refused(options, message):

@@ -259,3 +259,17 @@ def test_logging_iterations_show_the_state_of_the_run(tmp_path):
     assert log['spd/condition_shallow'] > 1 and 0 < log['memory_gib'] < 64
 
 
+@pytest.mark.parametrize(('geometry', 'similarity'), [('cholesky', 'cosine'), ('covariance', 'affine_invariant')])
+def test_contrast_of_another_geometry_trains_and_shows_its_state(tmp_path, geometry, similarity):
+    options = training_options(tmp_path, network={'geometry': geometry})
+    options['train']['spd_opt']['similarity'] = similarity
+    model = build(options)
+    before = weights(model)
+    log = train(model, 5)[-1]
+    assert all(not torch.equal(p, before[name]) for name, p in model.net_g.named_parameters() if 'spd_heads' in name)
+    compared = model.cri_spd.compare(model.embeddings['shallow'], model.embeddings['latent'])
+    name = 'cosine' if similarity == 'cosine' else 'geodesic'
+    assert log[f'spd/positive_{name}'] == pytest.approx(compared.diagonal().mean().item(), rel=1e-4)
+    assert {f'spd/negative_{name}', 'spd/negative_spread'} <= set(log) and log['spd/condition_latent'] > 1
+
+
