@@ -17,8 +17,10 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     python_requires='>=3.10,<3.13',  # basicsr 1.4.2 cannot be built on Python 3.13
-    packages=['mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_data.degradations', 'mirage_ir'],
-    package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json', 'weights/*']},
+    packages=['mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_data.degradations', 'mirage_ir',
+              'mirage_ir.classical'],
+    package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json', 'weights/*'],
+                  'mirage_ir.classical': ['*.yml']},
     install_requires=[
         'torch',
         'basicsr>=1.4.2',  # brings torchvision, OpenCV, lmdb, PyYAML, tqdm and TensorBoard
@@ -35,7 +37,7 @@ setup(
         'export': ['onnx', 'onnxruntime', 'onnxscript'],
         'openvino': ['openvino'],
         'lpips': ['lpips'],
-        'bm3d': ['bm3d'],
+        'classical': ['scikit-image', 'bm3d'],  # bm3d: non-commercial use only
         'plots': ['matplotlib'],
     },
     entry_points={

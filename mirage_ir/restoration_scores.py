@@ -1,0 +1,165 @@
+"""Measure methods of restoration on benchmark sets by the paper's PSNR and SSIM, each picture and method once."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from . import metrics
+from .benchmark_sets import BenchmarkSet, Picture
+from .classical import apply_steps, described, tuned
+from .pictures import side_by_side
+from .score_cache import ScoreCache, digest
+
+INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS = 'input', 'classical', 'opencv_nlm', 'bm3d', 'oracle', 'ours'
+METHODS = (INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS)
+_NOISE = ('gaussian_noise', 'camera_noise', 'poisson_noise')
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to restore the pictures of a set.
+
+    Args:
+        name: of `METHODS`.
+        identity: what besides the picture decides the result, as plain values; part of the cache's key.
+        restore: picture -> (h, w, 3) float32 in [0, 1].
+        words: the method and its parameters for a reader.
+    """
+
+    name: str
+    identity: Any
+    restore: Callable[[Picture], np.ndarray]
+    words: str = ''
+
+
+@dataclass
+class SetScores:
+    """Figures of one set: `values[method][picture]` is a mapping of metric to value."""
+
+    name: str
+    pictures: int
+    source: str
+    published: tuple[str, str] | None
+    words: dict[str, str] = field(default_factory=dict)
+    values: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
+
+    def mean(self, method: str, metric: str, among: str | None = None) -> float | None:
+        """Mean over the pictures that the method has figures of (and `among`, another method); None without any."""
+        of_method, others = self.values.get(method, {}), self.values.get(among or method, {})
+        found = [values[metric] for name, values in of_method.items() if name in others]
+        if not found:
+            return None
+        return math.fsum(found) / len(found) if all(map(math.isfinite, found)) else math.inf
+
+    def count(self, method: str) -> int:
+        """Number of pictures that the method has figures of."""
+        return len(self.values.get(method, {}))
+
+
+def methods_of(
+    benchmark: BenchmarkSet, restore: Callable[[np.ndarray], np.ndarray] | None, weights: str = ''
+) -> list[Method]:
+    """The methods that make sense on a set.
+
+    Args:
+        benchmark: the set.
+        restore: the network, (h, w, 3) float32 in [0, 1] -> the same; None: without.
+        weights: digest of its weights.
+    """
+    methods = [Method(INPUT, None, lambda picture: picture.lq)]
+    chains = {CLASSICAL: benchmark.task, OPENCV: f'{benchmark.task}_opencv', ORACLE: f'{benchmark.task}_oracle'}
+    for name, task in chains.items():
+        if task in tuned():
+            methods.append(_chain(name, tuned()[task].steps))
+    if benchmark.task in _NOISE:
+        methods.append(_chain(BM3D, [{'bm3d': {}}]))
+    elif benchmark.task.startswith('denoise_'):
+        methods.append(_chain(BM3D, [{'bm3d': {'sigma': float(benchmark.task.removeprefix('denoise_'))}}]))
+    if restore is not None:
+        methods.append(Method(OURS, {'weights': weights}, lambda picture: np.clip(restore(picture.lq), 0, 1)))
+    return methods
+
+
+def _chain(name: str, steps: Sequence[Mapping]) -> Method:
+    steps = [dict(step) for step in steps]
+    return Method(name, steps, lambda picture: apply_steps(picture.lq, steps, picture.known), described(steps))
+
+
+def measure_sets(
+    sets: Sequence[BenchmarkSet],
+    cache: ScoreCache,
+    selected: Sequence[str],
+    *,
+    restore: Callable[[np.ndarray], np.ndarray] | None = None,
+    weights: str = '',
+    bm3d_every: int = 1,
+    sheets: Path | None = None,
+    sheet_every: int = 8,
+    progress: bool = True,
+) -> Iterator[SetScores]:
+    """Measure sets one after the other.
+
+    Args:
+        sets: what to measure on.
+        cache: figures that are there are not computed again; those of methods not selected are shown if it has them.
+        selected: methods of `METHODS` to compute; the input always is.
+        restore: see `methods_of`.
+        weights: see `methods_of`.
+        bm3d_every: BM3D, which is slow, on every so-manieth picture only.
+        sheets: folder for every `sheet_every`-th picture as input, classical, ours, clean side by side.
+        sheet_every: see `sheets`.
+        progress: show a progress bar.
+
+    Raises:
+        PackageMissingError: a selected method needs a package that is not installed.
+    """
+    bar = tqdm(total=sum(map(len, sets)), desc='measuring', unit='picture', disable=not progress)
+    with bar:
+        for benchmark in sets:
+            methods = methods_of(benchmark, restore, weights)
+            scores = SetScores(benchmark.name, len(benchmark), benchmark.source, benchmark.published)
+            scores.words = {method.name: method.words for method in methods if method.words}
+            for position in range(len(benchmark)):
+                bar.set_postfix_str(benchmark.name)
+                picture = benchmark.picture(position)
+                label, content = f'{position:03d}_{picture.name}', digest(picture.lq, picture.gt)
+                for method in methods:
+                    wanted = method.name == INPUT or method.name in selected
+                    if method.name == BM3D and position % bm3d_every:
+                        wanted = False
+                    values = _score(method, picture, content, cache, wanted, f'{benchmark.name}/{picture.name}')
+                    if values is not None:
+                        scores.values.setdefault(method.name, {})[label] = values
+                if sheets is not None and position % sheet_every == 0:
+                    _write_sheet(sheets / benchmark.name / f'{picture.name}.jpg', picture, methods)
+                bar.update()
+            yield scores
+
+
+def _score(
+    method: Method, picture: Picture, content: str, cache: ScoreCache, wanted: bool, about: str
+) -> Mapping[str, float] | None:
+    key = f'{content} {json.dumps(method.identity, sort_keys=True)}'
+    values = cache.get(key)
+    if values is None and wanted:
+        image = method.restore(picture)
+        values = {'psnr': metrics.psnr(image, picture.gt), 'ssim': metrics.ssim(image, picture.gt)}
+        cache.put(key, values, {'method': method.name, 'picture': about})
+    return values
+
+
+def _write_sheet(path: Path, picture: Picture, methods: Sequence[Method]) -> None:
+    shown = [method for method in methods if method.name in (INPUT, CLASSICAL, OURS)]
+    images = [*(method.restore(picture) for method in shown), picture.gt]
+    sheet = side_by_side([np.rint(image * 255).astype(np.uint8) for image in images])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(path), sheet[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
