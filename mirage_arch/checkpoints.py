@@ -68,8 +68,11 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
     What leaves no trace in them (``drop_path_rate``, ``spd_tap``, ``checkpoint_blocks``) keeps its default.
 
     Raises:
-        CheckpointError: Tensors that such a network needs are absent.
+        CheckpointError: Tensors that such a network needs are absent, or they are of a search for channel ratios.
     """
+    if 'ratio_logits' in state_dict:
+        raise CheckpointError('weights of a RatioSearchArch: cut the network of its ratios out of them with '
+                              'python scripts/report_ratios.py FILE --export')
     shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     levels = ('encoder_level1', 'encoder_level2', 'encoder_level3', 'latent')
     try:

@@ -174,6 +174,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         Raises:
             NonFiniteError: A loss or the gradient is not finite; no weight has been changed.
         """
+        network = self.get_bare_model(self.net_g)
+        if hasattr(network, 'set_progress'):  # it changes with the run, as RatioSearchArch does
+            network.set_progress(current_iter / self.opt['train']['total_iter'])
         self.optimizer_g.zero_grad(set_to_none=True)
         losses = self._backward()
         scaler = self.precision.scaler

@@ -13,6 +13,7 @@ from basicsr.utils.registry import (
 
 _PROVIDED = (
     (ARCH_REGISTRY, 'mirage_arch.mirage_arch', ('MIRAGEArch',)),
+    (ARCH_REGISTRY, 'mirage_arch.ratio_search', ('RatioSearchArch',)),
     (LOSS_REGISTRY, 'mirage_losses', ('FourierLoss', 'SPDContrastiveLoss')),
     (DATASET_REGISTRY, 'mirage_data', ('MixedDegradationDataset', 'PairedTaskDataset', 'GaussianDenoiseDataset',
                                        'CompositeDegradationDataset', 'SyntheticDegradationDataset')),
@@ -24,7 +25,7 @@ _PROVIDED = (
 def register_all() -> None:
     """Register every name that is not registered yet; calling it again changes nothing.
 
-    The architecture registers itself when its file is imported after BasicSR, hence the check.
+    Architectures register themselves when their file is imported after BasicSR, hence the check.
     """
     for registry, module, names in _PROVIDED:
         for name in names:
