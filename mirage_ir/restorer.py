@@ -19,9 +19,10 @@ __all__ = ['BUNDLED_WEIGHTS', 'PRECISIONS', 'Restorer']
 BUNDLED_WEIGHTS = Path(__file__).parent / 'weights' / 'mirage_nano.safetensors'
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
-# Full-resolution maps that the strip-wise evaluation keeps, in units of the first level's width and float32;
-# measured peaks lie below this (docs/inference.md).
-_MAPS_KEPT = 9
+# Memory of the strip-wise evaluation: full-resolution float32 maps of the first level's width, and the rest. An upper
+# bound of the measured peaks (docs/inference.md: 4.8 to 5.7 maps, all told, at dim 24; 5.3 to 7.2 at dim 12).
+_MAPS_KEPT = 5.5
+_BYTES_BESIDES = 200e6
 _SMALLEST_TILE = 256
 
 
@@ -134,7 +135,7 @@ class Restorer:
         return self._network(x.to(self.device)).float().cpu()
 
     def _fits(self, x: Tensor) -> bool:
-        needed = x.shape[-2] * x.shape[-1] * self._width * 4 * _MAPS_KEPT
+        needed = x.shape[-2] * x.shape[-1] * self._width * 4 * _MAPS_KEPT + _BYTES_BESIDES
         return needed < 0.9 * available_bytes(self.device)
 
     def _fallback_tile(self, x: Tensor, why: str, side: int | None = None) -> int:

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# The weights in the package from nothing: photographs, training in two stages, the file, its figures.
+#
+#   bash scripts/train_bundled.sh BSDS500 LEAK_FREE_LIST UNPACKED_PACKAGES
+#
+# What the three are: scripts/prepare_bundled_data.py --help. Interrupted, the same command goes on where it stopped.
+set -euo pipefail
+[ $# -eq 3 ] || { sed -n '2,6p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+bsds=$(realpath "$1") list=$(realpath "$2") packages=$(realpath "$3")
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+source "$root/scripts/environment.sh"
+prepare_environment
+cd "$root"
+
+first=train_mirage_bundled
+second=train_mirage_bundled_96
+weights=mirage_ir/weights/mirage_nano.safetensors
+newest() { find "experiments/$1/models" -name 'net_g_[0-9]*.pth' | sort -V | tail -n 1; }
+
+[ -d datasets/Bundled/train ] || "$python" scripts/prepare_bundled_data.py --bsds "$bsds" --list "$list" \
+    --packages "$packages"
+
+# 64x64 crops to the end of the schedule, then a shorter one on larger crops from the averaged weights.
+"$python" basicsr/train.py -opt options/$first.yml --auto_resume
+"$python" basicsr/train.py -opt options/$first.yml --auto_resume --force_yml name=$second \
+    path:pretrain_network_g="$(newest $first)" datasets:train:gt_size=96 datasets:train:batch_size_per_gpu=6 \
+    train:total_iter=2500 train:warmup_iter=50 train:optim_g:lr=0.0003
+
+"$python" scripts/convert_checkpoint.py "$(newest $second)" $weights --no-head
+(cd mirage_ir/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
+"$python" scripts/measure_restoration.py --weights $weights --out results/bundled
