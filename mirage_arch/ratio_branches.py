@@ -111,11 +111,11 @@ class MaskedBranches(MixedBranches):
         return torch.where(equal, identity.to(learned.dtype), learned)
 
 
-class SearchedBlock(nn.Module):
+class SearchedBlock(MixedDegradationBlock):
     """An ordinary block with its branches behind masks."""
 
     def __init__(self, block: MixedDegradationBlock, attn: MaskedBranches) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # its parts exist already
         self.norm1, self.attn, self.norm2, self.ffn = block.norm1, attn, block.norm2, block.ffn
 
     def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:

@@ -86,7 +86,7 @@ def build(spec: str | Mapping, head: bool = True) -> nn.Module:
     from basicsr.archs import build_network
 
     options = deepcopy(dict(spec))
-    if options['type'] == 'MIRAGEArch':
+    if options['type'] in ('MIRAGEArch', 'RatioSearchArch'):
         options['spd_head'] = head and options.get('spd_head', True)
     return build_network(options)
 

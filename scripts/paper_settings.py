@@ -295,5 +295,16 @@ ABLATIONS = (
     Ablation(
         'contrast_cholesky', 'log-Cholesky coordinates projected (our row)', None, {'geometry': 'cholesky'}
     ),
+    Ablation(
+        'learned_ratio',
+        'shares of the branches learned with the network (our row)',
+        None,
+        {
+            'type': 'RatioSearchArch',
+            'harden_at': Note(0.75, 'of the run: from here the shares are whole channels and stay'),
+            'softness': Note(0.1, 'first width of the edges between branches, of the channels'),
+            'ratio_gain': Note(10.0, 'speed of the shares'),
+        },
+    ),
     *(_geodesic(distance) for distance in ('affine_invariant', 'log_euclidean', 'bures_wasserstein')),
 )
