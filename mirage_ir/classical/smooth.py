@@ -10,7 +10,7 @@ import numpy as np
 
 from mirage_data.degradations.noise import to_uint8
 
-MEDIAN_SIZES = (3, 5, 7, 9, 11)
+MEDIAN_SIZES = (3, 5, 7, 9, 11, 15, 21, 31)
 _FLOAT_MEDIANS = (3, 5)  # the sizes that OpenCV has for float images
 
 

@@ -38,21 +38,21 @@ _LIGHT: Slot = (
     *_grid('clahe', clip=[2, 4, 8]),
 )
 _CONTRAST: Slot = (None, *_grid('clahe', clip=[1, 2, 3]))
-_HAZE = _grid('dark_channel_prior', omega=[0.5, 0.65, 0.8, 0.9], floor=[0.1, 0.3], patch=[7, 15])
+_HAZE = _grid('dark_channel_prior', omega=[0.5, 0.65, 0.8, 0.9, 0.95], floor=[0.1, 0.3], patch=[7, 15])
 _STREAKS: Slot = (
     *_grid('median', size=[3, 5, 7]),
-    *_grid('bright_median', size=[3, 5, 7, 9], margin=[0, 0.03, 0.08]),
+    *_grid('bright_median', size=[3, 5, 7, 11, 15, 21, 31], margin=[0, 0.03]),
     *_grid('guided', radius=[1, 2, 4], eps=[0.001, 0.003, 0.01]),
 )
 _BLOCKS: Slot = (
-    *_grid('bilateral', sigma=[6, 10, 15, 25, 40], radius=[1, 2]),
+    *_grid('bilateral', sigma=[10, 15, 25, 40, 60, 90], radius=[1, 2]),
     *_grid('guided', radius=[1, 2, 4], eps=[0.0001, 0.0003, 0.001, 0.003]),
     *_grid('nlm', sigma=[3, 6, 9], strength=[0.4, 0.7], patch=[5]),
 )
 _SHARPEN = _grid('unsharp', radius=[1, 2, 3, 5], amount=[0.1, 0.25, 0.5, 1, 1.5])
 _DECONVOLUTION: Slot = (
     *_grid('wiener', balance=[0.0003, 0.001, 0.003, 0.01, 0.03, 0.1]),
-    *_grid('richardson_lucy', iterations=[10, 30]),
+    *_grid('richardson_lucy', iterations=[5, 10, 30]),
 )
 
 #: Places of the chain of each task, in the order of application.
@@ -144,7 +144,7 @@ def save_tuned(path: Path, results: dict[str, Tuned], about: str) -> None:
     """Write the chosen chains as YAML, with a comment on where they come from."""
     tasks = {
         task: {
-            'steps': [dict(step) for step in result.steps],
+            'steps': [{name: dict(values) for name, values in step.items()} for step in result.steps],
             'input_psnr': round(result.input_psnr, 2),
             'psnr': round(result.psnr, 2),
             'tried': result.tried,
