@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from .mirage_arch import MIRAGEArch
@@ -148,7 +149,7 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     path = Path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
     if path.suffix == '.safetensors':
-        save_file(tensors, path)
+        path.write_bytes(serialize(tensors))  # safetensors' own save_file would leave a file that only its owner reads
     elif path.suffix == '.pth':
         torch.save({'params': tensors}, path)
     else:
