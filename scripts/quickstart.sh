@@ -10,3 +10,10 @@ cd "$root"
 "$python" basicsr/test.py -opt options/quickstart_5deg_test.yml
 echo
 "$python" scripts/quickstart_report.py results/quickstart_5deg_test
+
+echo
+echo 'The same pictures, by the network that comes with the package and has been trained for longer:'
+for inputs in dehaze/input derain/Rain100L/input deblur/gopro/input enhance/lol/input; do
+    "$root/.venv/bin/mirage-restore" "datasets/quickstart/test/$inputs" --compare \
+        --output "results/quickstart_restored/${inputs%%/*}"
+done
