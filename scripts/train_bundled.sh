@@ -13,7 +13,7 @@ prepare_environment
 cd "$root"
 
 first=train_mirage_bundled
-second=train_mirage_bundled_96
+second=train_mirage_bundled_160
 weights=mirage_ir/weights/mirage_nano.safetensors
 newest() { find "experiments/$1/models" -name 'net_g_[0-9]*.pth' | sort -V | tail -n 1; }
 
@@ -23,8 +23,8 @@ newest() { find "experiments/$1/models" -name 'net_g_[0-9]*.pth' | sort -V | tai
 # 64x64 crops to the end of the schedule, then a shorter one on larger crops from the averaged weights.
 "$python" basicsr/train.py -opt options/$first.yml --auto_resume
 "$python" basicsr/train.py -opt options/$first.yml --auto_resume --force_yml name=$second \
-    path:pretrain_network_g="$(newest $first)" datasets:train:gt_size=96 datasets:train:batch_size_per_gpu=6 \
-    train:total_iter=2500 train:warmup_iter=50 train:optim_g:lr=0.0003
+    path:pretrain_network_g="$(newest $first)" datasets:train:gt_size=160 datasets:train:batch_size_per_gpu=3 \
+    train:total_iter=2400 train:warmup_iter=50 train:optim_g:lr=0.0003 train:ema_decay=0.998 val:val_freq=1200
 
 "$python" scripts/convert_checkpoint.py "$(newest $second)" $weights --no-head
 (cd mirage_ir/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
