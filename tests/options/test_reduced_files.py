@@ -14,7 +14,7 @@ from mirage_ir.preflight import check_option_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST, SMALL = 'train_denoise_bsd400_nano.yml', 'denoise_bsd400_nano_test.yml', 'small_scale/base.yml'
-BUNDLED, LAST_STAGE = 'train_mirage_bundled.yml', 'train_mirage_bundled_224.yml'
+BUNDLED = 'train_mirage_bundled.yml'
 
 
 def _load(path):
@@ -34,12 +34,12 @@ def project(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('path', [TRAIN, TEST, SMALL, BUNDLED, LAST_STAGE])
+@pytest.mark.parametrize('path', [TRAIN, TEST, SMALL, BUNDLED])
 def test_preflight_finds_nothing(path, project, monkeypatch):
     monkeypatch.chdir(project)
     few = ['datasets:train:batch_size_per_gpu=2', 'datasets:train:gt_size=32'] if path != TEST else None
     found = check_option_file(ROOT / 'options' / path, root=project, force_yml=few)
-    expected = ['path:pretrain_network_g'] if path in (TEST, LAST_STAGE) else []  # of trainings not made here
+    expected = ['path:pretrain_network_g'] if path == TEST else []  # of a training that has not been made here
     assert [problem.key for problem in found] == expected, [str(problem) for problem in found]
     command = (ROOT / 'options' / path).read_text(encoding='utf-8').splitlines()[0]
     assert command.startswith(f'# python basicsr/{"test" if path == TEST else "train"}.py -opt options/{path}')
@@ -56,12 +56,3 @@ def test_the_denoiser_is_nano_and_its_test_file_the_same():
     assert watched == list(test['datasets'].values())
     assert train['path']['pretrain_network_g'] is None
     assert f'experiments/{train["name"]}/' in test['path']['pretrain_network_g']
-
-
-def test_stages_of_the_bundled_weights_differ_in_schedule_and_weights_only():
-    first, last = _load(BUNDLED), _load(LAST_STAGE)
-    assert first['network_g'] == last['network_g']
-    assert {phase: d for phase, d in first['datasets'].items() if phase != 'train'} == {
-        phase: d for phase, d in last['datasets'].items() if phase != 'train'}
-    kinds = [[str(part['degradation']) for part in opt['datasets']['train']['recipe']] for opt in (first, last)]
-    assert set(kinds[0]) <= set(kinds[1])
