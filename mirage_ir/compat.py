@@ -6,7 +6,9 @@ them again because the launchers import `mirage_ir` at their top. Nothing here i
 and nothing imports ``basicsr.train``, so this also works in the middle of a foreign BasicSR's own start-up.
 """
 
+import functools
 import importlib.util
+import logging
 import os
 import random
 import signal
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import threading
 import types
+from collections.abc import Callable
 from datetime import timedelta
 
 import numpy as np
@@ -189,18 +192,35 @@ def _lmdb_init(self, db_paths, client_keys='default', readonly=True, lock=False,
             self._client[key] = _environments[slot]
 
 
+def _unused(stem: str, ending: str = '') -> str:
+    """Return the path `stem` + `ending`, with a number between them if that exists."""
+    path, number = stem + ending, 1
+    while os.path.exists(path):
+        path, number = f'{stem}_{number}{ending}', number + 1
+    return path
+
+
 def mkdir_and_rename(path: str) -> None:
     """Archive a folder under an unused name; BasicSR's fails when two archives fall into one second."""
     from basicsr.utils.misc import get_time_str
 
     if os.path.exists(path):
-        archive = stem = f'{path}_archived_{get_time_str()}'
-        number = 1
-        while os.path.exists(archive):
-            archive, number = f'{stem}_{number}', number + 1
+        archive = _unused(f'{path}_archived_{get_time_str()}')
         print(f'Path already exists. Rename it to {archive}', flush=True)
         os.rename(path, archive)
     os.makedirs(path, exist_ok=True)
+
+
+def log_to_unused_file(get_root_logger: Callable[..., logging.Logger]) -> Callable[..., logging.Logger]:
+    """BasicSR's logger empties the log of a run that began in the same second, as one that was killed early did."""
+
+    @functools.wraps(get_root_logger)
+    def wrapped(logger_name: str = 'basicsr', log_level: int = logging.INFO, log_file: str | None = None):
+        if log_file is not None:
+            log_file = _unused(*os.path.splitext(log_file))
+        return get_root_logger(logger_name, log_level, log_file)
+
+    return wrapped
 
 
 def apply() -> None:
@@ -209,12 +229,13 @@ def apply() -> None:
     forget_failed_import()
     from basicsr.data import prefetch_dataloader
     from basicsr.models import base_model
-    from basicsr.utils import dist_util, file_client, misc
+    from basicsr.utils import dist_util, file_client, logger, misc
 
     from basicsr import data
 
     _replace_everywhere(dist_util.init_dist, init_dist)
     _replace_everywhere(misc.mkdir_and_rename, mkdir_and_rename)
+    _replace_everywhere(logger.get_root_logger, log_to_unused_file(logger.get_root_logger))
     _replace_everywhere(data.worker_init_fn, worker_init_fn)
     base_model.BaseModel.model_to_device = model_to_device
     file_client.LmdbBackend.__init__ = _lmdb_init

@@ -83,6 +83,16 @@ def test_archives_of_one_second_do_not_collide(tmp_path, monkeypatch):
     ]  # fmt: skip
 
 
+def test_logs_of_one_second_are_both_kept(tmp_path):
+    from basicsr.utils import logger
+
+    for number, text in enumerate(('killed early', 'resumed')):
+        log = logger.get_root_logger(f'run {number}', log_file=str(tmp_path / 'train_now.log'))
+        log.info(text)
+        log.propagate = False
+    assert [path.read_text().split()[-1] for path in sorted(tmp_path.iterdir())] == ['early', 'resumed']
+
+
 def test_a_launcher_without_its_environment_is_refused(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'):
         monkeypatch.delenv(name, raising=False)
