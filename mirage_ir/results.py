@@ -26,6 +26,7 @@ class Result:
         images: Number of images by data set.
         protocol: How the figures were made, as the run wrote it.
         weights: File of the weights.
+        params_m: Millions of parameters of the tested network, so without the SPD heads that only training has.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Result:
     images: Mapping[str, int] = field(default_factory=dict)
     protocol: Mapping = field(default_factory=dict)
     weights: str | None = None
+    params_m: float | None = None
 
 
 def load_result(path: str | Path) -> Result:
@@ -57,7 +59,8 @@ def load_result(path: str | Path) -> Result:
             column = f'{name}_{task.removeprefix("denoise_")}' if name in several else name
             scores[column] = {metric: float(value) for metric, value in entry.items()}
             images[column] = count
-        return Result(content['name'], scores, images, content.get('protocol') or {}, content.get('weights'))
+        protocol, weights = content.get('protocol') or {}, content.get('weights')
+        return Result(content['name'], scores, images, protocol, weights, content.get('params_m'))
     except FileNotFoundError:
         raise ValueError(f'{file}: not found; a test run leaves results/NAME/results.json') from None
     except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
@@ -118,7 +121,7 @@ def own_row(result: Result, table: PaperTable, metric_keys: Mapping[str, str] | 
         }
     # Whoever names a metric has chosen it for the comparison.
     other = tuple(m for m in table.metrics if m not in (metric_keys or {}) and not _is_the_papers(result, m))
-    return TableRow(result.name, scores, own=True, incomparable=other)
+    return TableRow(result.name, scores, params_m=result.params_m, own=True, incomparable=other)
 
 
 def _is_the_papers(result: Result, metric: str) -> bool:
@@ -189,6 +192,7 @@ def protocol_notes(
         rest = [f'{key} {value}' for key, value in result.protocol.items() if key != 'metrics']
         counts = ', '.join(f'{c} {result.images[c]}' for c in table.data_sets if result.images.get(c))
         weights = [f'weights {result.weights}'] if result.weights else []
+        weights += ['parameters without training heads'] if result.params_m else []
         notes.append(f'{result.name}: {"; ".join([*used, *rest, *weights, f"images: {counts}"])}.')
         other = [m for m in own_row(result, table, metric_keys).incomparable if m in have]
         if other:

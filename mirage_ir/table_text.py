@@ -105,7 +105,7 @@ def _wins(row: TableRow, column: str, metric: str, best: set[tuple[str, str, flo
 
 
 def _params(row: TableRow) -> str:
-    return '-' if row.params_m is None else f'{row.params_m:g}'
+    return '-' if row.params_m is None else f'{row.params_m:.4g}'
 
 
 def _escaped(text: str) -> str:

@@ -194,7 +194,8 @@ class ValidationMixin:
         else:
             folder = self.opt['path']['results_root']
             weights = self.opt['path'].get('pretrain_network_g')
-            report.write_results(folder, self.opt['name'], weights, self._protocol(), rows)
+            params_m = sum(p.numel() for p in self.get_bare_model(self.net_g).parameters()) / 1e6
+            report.write_results(folder, self.opt['name'], weights, self._protocol(), rows, params_m)
             report.write_image_scores(os.path.join(folder, f'images_{name}.csv'), scores)
             extra = []
         if tb_logger:

@@ -114,7 +114,9 @@ def _read_csv(path: str) -> list[list[str]]:
     return lines
 
 
-def write_results(folder: str, name: str, weights: str | None, protocol: Mapping, rows: Sequence[Row]) -> None:
+def write_results(
+    folder: str, name: str, weights: str | None, protocol: Mapping, rows: Sequence[Row], params_m: float | None = None
+) -> None:
     """Writes ``results.json`` and ``results.csv`` of a test run, replacing earlier ones in one move.
 
     Args:
@@ -123,10 +125,14 @@ def write_results(folder: str, name: str, weights: str | None, protocol: Mapping
         weights: File the weights came from.
         protocol: How the figures were made: metrics with their options, cropping, precision.
         rows: All rows so far.
+        params_m: Millions of parameters of the network; None for pictures of an unknown one.
     """
     entries = [{'dataset': r.dataset, 'task': r.task, 'images': r.images, **r.values} for r in rows]
     average = mean_values([r.values for r in rows])
-    content = {'name': name, 'protocol': dict(protocol), 'weights': weights, 'rows': entries, 'average': average}
+    content = {
+        'name': name, 'protocol': dict(protocol), 'weights': weights, 'params_m': params_m, 'rows': entries,
+        'average': average,
+    }  # fmt: skip
     _replace(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n')
     columns = ['dataset', 'task', 'images', *average]
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]

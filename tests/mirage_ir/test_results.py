@@ -13,7 +13,8 @@ FLOAT = {'psnr': {'type': 'psnr_float'}, 'ssim': {'type': 'ssim_float'}}
 def _write(folder, scores, name='run', metrics=None, **protocol):
     folder.mkdir(parents=True, exist_ok=True)
     rows = [{'dataset': d, 'task': 't', 'images': 3, **values} for d, values in scores.items()]
-    content = {'name': name, 'protocol': {'metrics': metrics or FLOAT, **protocol}, 'weights': 'w.pth', 'rows': rows}
+    protocol = {'metrics': metrics or FLOAT, **protocol}
+    content = {'name': name, 'protocol': protocol, 'weights': 'w.pth', 'params_m': 5.8123, 'rows': rows}
     (folder / 'results.json').write_text(json.dumps(content))
     return folder
 
@@ -118,7 +119,7 @@ def _texts(tmp_path):
 def test_texts(tmp_path):
     texts = _texts(tmp_path)
     lines = texts['markdown'].splitlines()
-    assert '| **my_run** |  | - | **50.00** / 0.900 | **51.00** / 0.900 |' in texts['markdown']
+    assert '| **my_run** |  | 5.812 | **50.00** / 0.900 | **51.00** / 0.900 |' in texts['markdown']
     assert any('MIRAGE-S' in line and '38.92 / **0.985**' in line for line in lines)
     assert any('my_run - MIRAGE-T' in line and '+18.65 / -0.079' in line for line in lines)
     assert 'InstructIR-5D (assisted) | ECCV 2024 | 16 | 36.84 / 0.973' in texts['markdown']

@@ -218,6 +218,7 @@ def test_results_of_a_test_run(tmp_path):
         model.validation(loader(PairSet(ITEMS, name)), 'small', None)
     content = json.loads((tmp_path / 'out/results.json').read_text())
     assert content['weights'] == weights and content['protocol']['crop_multiple'] == 8
+    assert content['params_m'] == sum(p.numel() for p in model.net_g.parameters()) / 1e6 > 0
     assert content['protocol']['metrics']['psnr'] == {'type': 'psnr_float'}
     assert [(row['dataset'], row['task'], row['images']) for row in content['rows']] == [
         ('one', 'derain', 1), ('one', 'dehaze', 2), ('two', 'derain', 1), ('two', 'dehaze', 2)]
