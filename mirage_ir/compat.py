@@ -223,13 +223,18 @@ def log_to_unused_file(get_root_logger: Callable[..., logging.Logger]) -> Callab
     return wrapped
 
 
+def expanduser(path: str | list) -> str | list:
+    """Replace ``~`` in a path or each of a list; BasicSR's option parser fails at a list, which our data sets take."""
+    return [expanduser(part) for part in path] if isinstance(path, list) else os.path.expanduser(path)
+
+
 def apply() -> None:
     """Apply every repair to the BasicSR that this process imports."""
     alias_functional_tensor()
     forget_failed_import()
     from basicsr.data import prefetch_dataloader
     from basicsr.models import base_model
-    from basicsr.utils import dist_util, file_client, logger, misc
+    from basicsr.utils import dist_util, file_client, logger, misc, options
 
     from basicsr import data
 
@@ -237,6 +242,7 @@ def apply() -> None:
     _replace_everywhere(misc.mkdir_and_rename, mkdir_and_rename)
     _replace_everywhere(logger.get_root_logger, log_to_unused_file(logger.get_root_logger))
     _replace_everywhere(data.worker_init_fn, worker_init_fn)
+    options.osp = types.SimpleNamespace(**{**vars(os.path), 'expanduser': expanduser})
     base_model.BaseModel.model_to_device = model_to_device
     file_client.LmdbBackend.__init__ = _lmdb_init
     prefetch_dataloader.CPUPrefetcher.__init__ = _lazy_prefetcher_init

@@ -93,6 +93,16 @@ def test_logs_of_one_second_are_both_kept(tmp_path):
     assert [path.read_text().split()[-1] for path in sorted(tmp_path.iterdir())] == ['early', 'resumed']
 
 
+def test_home_is_found_in_each_of_several_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    (tmp_path / 'small.yml').write_text('name: small\nmodel_type: MIRAGEModel\nnum_gpu: 0\nmanual_seed: 0\n'
+                                        'path: {}\ndatasets: {train: {dataroot_gt: [~/a, b], dataroot_lq: ~/c}}\n')
+    monkeypatch.setattr('sys.argv', ['train.py', '-opt', str(tmp_path / 'small.yml')])
+    opt, _ = basicsr_options.parse_options(str(tmp_path))
+    assert opt['datasets']['train']['dataroot_gt'] == [f'{tmp_path}/a', 'b']
+    assert opt['datasets']['train']['dataroot_lq'] == f'{tmp_path}/c'
+
+
 def test_a_launcher_without_its_environment_is_refused(monkeypatch):
     for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT', 'SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST'):
         monkeypatch.delenv(name, raising=False)
