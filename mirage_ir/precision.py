@@ -10,7 +10,8 @@ from torch import nn
 from mirage_arch.mirage_arch import MixedDegradationBlock
 
 AMP_DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-#: A compiled block meets every width of the network twice (forward and recomputation); torch gives up after 8.
+#: Compiled blocks share their code: every width and resolution of the network is a variant, twice with recomputation;
+#: torch gives up after 8.
 _COMPILED_VARIANTS = 64
 #: Below this scale float16 gradients overflow whatever is done: the run is not going to recover.
 _SMALLEST_SCALE = 2.0**-10
@@ -66,11 +67,11 @@ def prepare_for_training(net: nn.Module, train_opt: Mapping) -> nn.Module:
         net.to(memory_format=torch.channels_last)
     if train_opt.get('compile', False):
         torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, _COMPILED_VARIANTS)
-        # Recomputation switches batch norm statistics off and on around a block, which the compiler cannot follow
-        # from outside: there it gets the blocks one by one.
+        # Block by block: equal blocks are compiled once, and recomputation, which switches batch norm statistics off
+        # and on around a block, stays outside. Crops have one size, so the code need not serve others.
         blocks = [m for m in net.modules() if isinstance(m, MixedDegradationBlock)]
-        for module in blocks if train_opt.get('checkpoint_blocks', False) and blocks else [net]:
-            module.compile()
+        for module in blocks or [net]:
+            module.compile(dynamic=False)
     return net
 
 
