@@ -2,8 +2,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import torch
 from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
@@ -35,6 +37,37 @@ def network_options(opt: Mapping) -> dict:
             raise ValueError(f'train: checkpoint_blocks is not possible with network_g: type: {network["type"]}')
         network['checkpoint_blocks'] = True
     return network
+
+
+def start_training(net: nn.Module, train_opt: Mapping) -> None:
+    """Puts a network into training mode; with ``freeze_bn`` its batch norms go on with the statistics they have.
+
+    Then the network that is trained is the one that is evaluated. The statistics of a batch of two or three large
+    crops differ much from the running ones, and with them brightness and colour of the result. Scale and shift of the
+    norms still learn.
+
+    Args:
+        net: Network to change in place.
+        train_opt: The ``train`` options.
+    """
+    net.train()
+    if train_opt.get('freeze_bn', False):
+        for module in net.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; afterwards every module is in the mode that it was in."""
+    modes = {module: module.training for module in net.modules()}
+    net.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | None) -> None:

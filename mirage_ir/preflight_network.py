@@ -46,6 +46,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         if architecture is None or not check_arguments(options, (name,), architecture):
             continue
         _check_heads(options, name, architecture, model, launcher)
+        _check_switches(options, architecture, model)
         _check_geometry(options, name, architecture, model)
         net = _build(options, name, architecture, _heads_for(options, architecture, model, is_train))
         if net is not None:
@@ -75,14 +76,22 @@ def _check_heads(options: OptionFile, name: str, architecture: type, model: Any,
         elif head is False:
             options.add((name, 'spd_head'), 'train:spd_opt needs the heads that this leaves out',
                         'remove spd_head: false, or the loss')
-    if is_ours(model) and train.get('checkpoint_blocks') \
-            and 'checkpoint_blocks' not in inspect.signature(architecture).parameters:
-        options.add(('train', 'checkpoint_blocks'), f'{architecture.__name__} cannot recompute its blocks',
-                    'remove it, or use MIRAGEArch')
     unused = is_ours(architecture) and not is_ours(model) and head
     if unused and launcher != 'none' and options.data.get('find_unused_parameters') is not True:
         options.add((name, 'spd_head'), 'this model never uses the heads, and distributed training waits for them',
                     'add `spd_head: false` to the network')
+
+
+def _check_switches(options: OptionFile, architecture: type, model: Any) -> None:
+    """Switches under ``train`` that need something of the network or its weights."""
+    train = options.section('train')
+    if is_ours(model) and train.get('checkpoint_blocks') \
+            and 'checkpoint_blocks' not in inspect.signature(architecture).parameters:
+        options.add(('train', 'checkpoint_blocks'), f'{architecture.__name__} cannot recompute its blocks',
+                    'remove it, or use MIRAGEArch')
+    if is_ours(model) and train.get('freeze_bn') and not options.section('path').get('pretrain_network_g'):
+        options.add(('train', 'freeze_bn'), 'a network without weights has no batch norm statistics to keep',
+                    'name the weights to begin with in path:pretrain_network_g, or remove it')
 
 
 def _check_geometry(options: OptionFile, name: str, architecture: type, model: Any) -> None:

@@ -18,6 +18,7 @@ from mirage_arch.mirage_arch import MIRAGEArch
 from . import validation_report as report
 from .measuring import centre_crop, check_metrics, measure
 from .metrics import LOWER_IS_BETTER
+from .network_setup import evaluating
 from .pictures import PictureNames, side_by_side
 from .precision import uncompiled
 from .random_state import untouched_random_state
@@ -63,12 +64,9 @@ class ValidationMixin:
     def test(self) -> None:
         """Restores ``self.lq`` into ``self.output``, whole, in float32."""
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
-        training = net.training
-        net.eval()
-        with torch.no_grad(), uncompiled(self.opt.get('train') or {}):
+        with evaluating(net), uncompiled(self.opt.get('train') or {}):
             restore = self._evaluator or net
             self.output = _self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
-        net.train(training)
 
     _evaluator: nn.Module | None = None  # the faster equivalent of the network, while a validation runs
 

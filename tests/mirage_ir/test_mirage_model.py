@@ -3,7 +3,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from model_setup import LOSSES, NETWORK, batch, build, test_options, train, training_options
+from model_setup import LOSSES, NETWORK, PairSet, batch, build, loader, test_options, train, training_options
 
 from mirage_arch.checkpoints import CheckpointError
 from mirage_arch.mirage_arch import MIRAGEArch
@@ -122,6 +122,23 @@ def test_average_carries_batch_norm_statistics_and_is_saved(tmp_path):
     name = next(key for key in stored['params'] if key.endswith('running_mean'))
     assert stored['params_ema'][name].abs().sum() > 0
     assert not torch.equal(stored['params_ema'][name], stored['params'][name])
+
+
+@pytest.mark.parametrize('ema_decay', [0, 0.9])
+def test_frozen_batch_norm_trains_the_network_that_is_evaluated(tmp_path, ema_decay):
+    model = build(training_options(tmp_path, freeze_bn=True, ema_decay=ema_decay, network={'drop_path_rate': 0.0}))
+    before = weights(model)
+    train(model, 2)
+    model.validation(loader(PairSet([('/pictures/a.png', 'x', (16, 24))])), 2, None)
+    train(model, 1, start=2)
+    after = weights(model)
+    statistics = [name for name in after if 'running' in name or 'num_batches' in name]
+    assert statistics and all(torch.equal(before[name], after[name]) for name in statistics)
+    assert not torch.equal(before['latent.0.attn.gatedcnn.norm.weight'], after['latent.0.attn.gatedcnn.norm.weight'])
+    lq = batch(9)['lq']
+    with torch.no_grad():
+        trained = model.net_g(lq)
+        torch.testing.assert_close(model.net_g.eval()(lq), trained)
 
 
 @pytest.mark.parametrize('culprit', ['lq', 'gt'])

@@ -186,6 +186,8 @@ FAULTS = {
     'validation without its interval': ('  val_freq: 50\n', '', 'val:val_freq', 'add'),
     'no section for logging': ('logger:\n  print_freq: 10\n  save_checkpoint_freq: 50\n  use_tb_logger: false\n', '',
                                'logger', 'print_freq'),
+    'statistics that nobody has measured': ('  warmup_iter: 10', '  warmup_iter: 10\n  freeze_bn: true',
+                                            'train:freeze_bn', 'path:pretrain_network_g'),
     'absent weights': ('pretrain_network_g: ~', 'pretrain_network_g: w.pth', 'path:pretrain_network_g', 'weights'),
     'absent state': ('resume_state: ~', 'resume_state: 5.state', 'path:resume_state', 'training_states'),
     'contrast without embeddings': (MIRAGE[MIRAGE.index('  type: MIRAGEArch'):MIRAGE.index('path:')], '  type: EDSR\n'
