@@ -6,16 +6,21 @@
 to use: those whose scene is in neither CBSD68 nor Rain100L. ``--packages`` holds the unpacked Debian packages
 lomiri-wallpapers-16.04, lomiri-wallpapers-20.04, mate-backgrounds and plasma-workspace-wallpapers
 (``apt-get download NAME``, ``dpkg -x FILE UNPACKED/NAME``). Of each only photographs are taken, scaled down to about a
-megapixel. Every 21st of BSDS500 and eight of the others go to ``heldout``, everything else to ``train``.
+megapixel. Every 21st of BSDS500 and eight of the others go to ``heldout``, everything else to ``train``. What is larger
+goes there twice more, scaled down to a shorter side of 160 (``train_160``) and 320 pixels (``train_320``, which the
+photographs of BSDS500 have as they are), so that a crop of that size shows most of a scene.
 """
 import argparse
 import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 from tqdm import tqdm
 
 MEGAPIXEL = 1_000_000
+OVERVIEWS = (160, 320)  # pixels of the shorter side
+LARGER = 1.25  # a photograph is scaled down if its shorter side is so many times longer
 EVERY = 21
 
 # Photographs among the packages' pictures, by file name or, for KDE's, by folder name.
@@ -49,8 +54,8 @@ def find_photograph(name: str, images: list[Path]) -> Path:
     return max(found, key=lambda p: int(p.stem.split('x')[0]) if p.stem.split('x')[0].isdigit() else 0)
 
 
-def copy_scaled(source: Path, target: Path) -> None:
-    """Write ``source`` as PNG, scaled down so that it has about a megapixel at most.
+def read_scaled(source: Path) -> np.ndarray:
+    """A picture (h, w, 3), uint8 BGR, scaled down so that it has about a megapixel at most.
 
     Raises:
         ValueError: The file is not a readable image.
@@ -59,10 +64,47 @@ def copy_scaled(source: Path, target: Path) -> None:
     if image is None:
         raise ValueError(f'{source}: not a readable image')
     scale = (MEGAPIXEL / (image.shape[0] * image.shape[1])) ** 0.5
-    if scale < 1:
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
+
+
+def overview(image: np.ndarray, shorter: int) -> np.ndarray:
+    """The picture with a shorter side of ``shorter`` pixels."""
+    height, width = image.shape[:2]
+    size = (round(side * shorter / min(height, width)) for side in (width, height))
+    return cv2.resize(image, tuple(size), interpolation=cv2.INTER_AREA)
+
+
+def write_png(target: Path, image: np.ndarray) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(target), image)
+
+
+def collect(bsds: Path, names: Path, packages: Path) -> list[tuple[Path, str, str]]:
+    """Every photograph: its file, ``train`` or ``heldout``, and its name in there.
+
+    Raises:
+        ValueError: No names, or images that are named and absent.
+        OSError: The list is not readable, or a photograph of the packages is absent.
+    """
+    by_stem = {p.stem: p for p in images_below(bsds)}
+    wanted = sorted(Path(line.strip()).stem for line in names.read_text().splitlines() if line.strip())
+    absent = [name for name in wanted if name not in by_stem]
+    if absent or not wanted:
+        raise ValueError(f'{bsds}: {len(absent)} of the {len(wanted)} images of {names} are missing {absent[:3]}')
+    found = [(by_stem[name], 'train' if i % EVERY else 'heldout', f'bsds500/{name}') for i, name in enumerate(wanted)]
+    packaged = images_below(packages)
+    for photographs, part in ((TRAIN, 'train'), (HELD_OUT, 'heldout')):
+        found += [(find_photograph(name, packaged), part, f'packages/{name}') for name in photographs]
+    return found
+
+
+def prepare(photographs: list[tuple[Path, str, str]], out: Path) -> None:
+    for source, part, name in tqdm(photographs, desc='photographs', unit='image'):
+        image = read_scaled(source)
+        write_png(out / part / f'{name}.png', image)
+        for side in OVERVIEWS:
+            if part == 'train' and min(image.shape[:2]) >= LARGER * side:
+                write_png(out / f'train_{side}' / f'{name}.png', overview(image, side))
 
 
 def main() -> int:
@@ -72,20 +114,14 @@ def main() -> int:
     parser.add_argument('--packages', type=Path, required=True)
     parser.add_argument('--out', type=Path, default=Path('datasets/Bundled'))
     args = parser.parse_args()
-
-    by_stem = {p.stem: p for p in images_below(args.bsds)}
-    wanted = sorted(Path(line.strip()).stem for line in args.list.read_text().splitlines() if line.strip())
-    absent = [name for name in wanted if name not in by_stem]
-    if absent or not wanted:
-        sys.exit(f'{args.bsds}: {len(absent)} of {len(wanted)} listed images are missing, e.g. {absent[:3]}')
-    jobs = [(by_stem[name], 'train' if i % EVERY else 'heldout', f'bsds500/{name}') for i, name in enumerate(wanted)]
-    packaged = images_below(args.packages)
-    for names, part in ((TRAIN, 'train'), (HELD_OUT, 'heldout')):
-        jobs += [(find_photograph(name, packaged), part, f'packages/{name}') for name in names]
-    for source, part, name in tqdm(jobs, desc='photographs', unit='image'):
-        copy_scaled(source, args.out / part / f'{name}.png')
-    counts = {part: sum(job[1] == part for job in jobs) for part in ('train', 'heldout')}
-    print(f'{args.out}: {counts["train"]} photographs to train on, {counts["heldout"]} held out')
+    try:
+        photographs = collect(args.bsds, args.list, args.packages)
+        prepare(photographs, args.out)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 2
+    parts = [part for _, part, _ in photographs]
+    print(f'{args.out}: {parts.count("train")} photographs to train on, {parts.count("heldout")} held out')
     return 0
 
 
