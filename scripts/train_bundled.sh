@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The weights in the package from nothing: photographs, training in two stages, the file, its figures.
+# The weights in the package from nothing: photographs, training in seven stages, the file, its figures.
 #
 #   bash scripts/train_bundled.sh BSDS500 LEAK_FREE_LIST UNPACKED_PACKAGES
 #
@@ -14,18 +14,23 @@ cd "$root"
 
 first=train_mirage_bundled
 second=train_mirage_bundled_160
+later=(224 192 192_noise scenes 320)
 weights=mirage_ir/weights/mirage_nano.safetensors
 newest() { find "experiments/$1/models" -name 'net_g_[0-9]*.pth' | sort -V | tail -n 1; }
 
-[ -d datasets/Bundled/train ] || "$python" scripts/prepare_bundled_data.py --bsds "$bsds" --list "$list" \
+[ -d datasets/Bundled/train_320 ] || "$python" scripts/prepare_bundled_data.py --bsds "$bsds" --list "$list" \
     --packages "$packages"
 
-# 64x64 crops to the end of the schedule, then a shorter one on larger crops from the averaged weights.
+# 64x64 crops to the end of the schedule, then shorter ones on larger crops from the averaged weights.
 "$python" basicsr/train.py -opt options/$first.yml --auto_resume
 "$python" basicsr/train.py -opt options/$first.yml --auto_resume --force_yml name=$second \
     path:pretrain_network_g="$(newest $first)" datasets:train:gt_size=160 datasets:train:batch_size_per_gpu=3 \
     train:total_iter=2400 train:warmup_iter=50 train:optim_g:lr=0.0003 train:ema_decay=0.998 val:val_freq=1200
+# Larger crops and other mixtures, the last two with batch norm as it is evaluated; each begins with the one before.
+for stage in "${later[@]}"; do
+    "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
+done
 
-"$python" scripts/convert_checkpoint.py "$(newest $second)" $weights --no-head
+"$python" scripts/convert_checkpoint.py "$(newest "${first}_${later[-1]}")" $weights --no-head
 (cd mirage_ir/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
 "$python" scripts/measure_restoration.py --weights $weights --out results/bundled
