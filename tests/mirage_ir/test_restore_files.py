@@ -191,8 +191,9 @@ def test_interrupt_leaves_whole_files_only(tmp_path):
     for number in range(30):
         save(tmp_path / 'in' / f'{number:02d}.png', number)
     code = (
-        'import sys, time\n'
+        'import signal, sys, time\n'
         'from mirage_ir.restore_files import Options, restore_files\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored in what a shell runs in the background
         'def slow(pixels):\n    time.sleep(0.05)\n    return pixels\n'
         'print("ready", flush=True)\n'
         'try:\n    restore_files(slow, [sys.argv[1]], sys.argv[2], Options(progress=False))\n'
