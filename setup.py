@@ -17,10 +17,10 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     python_requires='>=3.10,<3.13',  # basicsr 1.4.2 cannot be built on Python 3.13
-    packages=['mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_data.degradations', 'mirage_ir',
-              'mirage_ir.classical'],
-    package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json', 'weights/*'],
-                  'mirage_ir.classical': ['*.yml']},
+    packages=['mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_data.degradations', 'mirage_data.files',
+              'mirage_ir', 'mirage_ir.classical', 'mirage_restore'],
+    package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json'],
+                  'mirage_ir.classical': ['*.yml'], 'mirage_restore': ['weights/*']},
     install_requires=[
         'torch',
         'basicsr>=1.4.2',  # brings torchvision, OpenCV, lmdb, PyYAML, tqdm and TensorBoard
@@ -43,7 +43,7 @@ setup(
     entry_points={
         'console_scripts': [
             'mirage-basicsr=mirage_ir.cli:main',
-            'mirage-restore=mirage_ir.restore_cli:main',
+            'mirage-restore=mirage_restore.cli:main',
         ],
     },
     classifiers=[

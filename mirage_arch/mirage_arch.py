@@ -1,7 +1,7 @@
 """The MIRAGE network (ICLR 2026, https://arxiv.org/abs/2505.18679) in one file.
 
-It needs PyTorch alone and registers itself with BasicSR where BasicSR can be imported, so this file may be copied
-as it is into ``basicsr/archs`` or ``basicsr/models/archs`` of another project.
+It needs PyTorch alone and registers itself with BasicSR where BasicSR is loaded, so this file may be copied as it is
+into ``basicsr/archs`` or ``basicsr/models/archs`` of another project.
 
     image (b, 3, h, w)                                                     image + output(...)
       patch_embed -> encoder_level1 -------------- skip --------------> decoder_level1 -> refinement
@@ -14,6 +14,7 @@ Tensor names and shapes are those of the checkpoints that the paper's authors re
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import OrderedDict
 from collections.abc import Sequence
 
@@ -22,10 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-try:
-    from basicsr.utils.registry import ARCH_REGISTRY
-except ImportError:  # no BasicSR here, one from before registries, or one that this torchvision breaks
-    ARCH_REGISTRY = None
+# Where BasicSR is in use, it is loaded by now, and this file registers itself; nobody else should wait for it.
+ARCH_REGISTRY = getattr(sys.modules.get('basicsr.utils.registry'), 'ARCH_REGISTRY', None)
 
 __all__ = ['MIRAGEArch', 'branch_widths', 'mirage_nano', 'mirage_small', 'mirage_tiny']
 

@@ -15,6 +15,7 @@ register_all()
 
 def __getattr__(name: str):
     if name == 'Restorer':  # imported on demand: training does not need it
-        from .restorer import Restorer
+        from mirage_restore import Restorer
+
         return Restorer
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

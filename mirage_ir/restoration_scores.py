@@ -13,10 +13,11 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mirage_data.files.sheet import side_by_side
+
 from . import metrics
 from .benchmark_sets import BenchmarkSet, Picture
 from .classical import apply_steps, described, tuned
-from .pictures import side_by_side
 from .score_cache import ScoreCache, digest
 
 INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS = 'input', 'classical', 'opencv_nlm', 'bm3d', 'oracle', 'ours'

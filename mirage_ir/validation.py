@@ -14,12 +14,13 @@ from tqdm import tqdm
 from mirage_arch.checkpoints import load_into
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_data.files.sheet import side_by_side
 
 from . import validation_report as report
 from .measuring import centre_crop, check_metrics, measure
 from .metrics import LOWER_IS_BETTER
 from .network_setup import evaluating
-from .pictures import PictureNames, side_by_side
+from .pictures import PictureNames
 from .precision import uncompiled
 from .random_state import untouched_random_state
 

@@ -15,8 +15,8 @@ import numpy as np
 from tqdm import tqdm
 
 from mirage_data.degradations import degrade
-from mirage_ir import Restorer
 from mirage_ir.metrics import psnr_float
+from mirage_restore import Restorer
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, SHOWN, COLUMNS, BAND = 512, 330, 4, 22

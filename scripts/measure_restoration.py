@@ -25,8 +25,8 @@ import yaml
 
 from mirage_ir import benchmark_sets, restoration_report, restoration_scores
 from mirage_ir.classical import PackageMissingError
-from mirage_ir.restorer import Restorer
 from mirage_ir.score_cache import ScoreCache, file_digest
+from mirage_restore.restorer import Restorer
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,7 +15,7 @@ cd "$root"
 first=train_mirage_bundled
 second=train_mirage_bundled_160
 later=(224 192 192_noise scenes 320)
-weights=mirage_ir/weights/mirage_nano.safetensors
+weights=mirage_restore/weights/mirage_nano.safetensors
 newest() { find "experiments/$1/models" -name 'net_g_[0-9]*.pth' | sort -V | tail -n 1; }
 
 [ -d datasets/Bundled/train_320 ] || "$python" scripts/prepare_bundled_data.py --bsds "$bsds" --list "$list" \
@@ -32,5 +32,5 @@ for stage in "${later[@]}"; do
 done
 
 "$python" scripts/convert_checkpoint.py "$(newest "${first}_${later[-1]}")" $weights --no-head
-(cd mirage_ir/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
+(cd mirage_restore/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
 "$python" scripts/measure_restoration.py --weights $weights --out results/bundled

@@ -25,7 +25,8 @@ _NO_BASICSR = "import sys\nassert 'basicsr' not in sys.modules, 'BasicSR was imp
 
 ORDERS = {
     'ours': 'import mirage_ir',
-    'network first': 'import mirage_arch.mirage_arch\nimport mirage_ir',
+    'network first': f'import mirage_arch.mirage_arch, mirage_arch.ratio_search\n{_NO_BASICSR}import mirage_ir',
+    'restoring first': f'import mirage_restore.restorer, mirage_restore.files\n{_NO_BASICSR}import mirage_ir',
     'losses first': f'import mirage_losses\n{_NO_BASICSR}import mirage_ir',
     'data first': f'import mirage_data\nimport mirage_data.tasks\n{_NO_BASICSR}import mirage_ir',
     'all at once, twice': 'import mirage_data, mirage_losses, mirage_arch, mirage_ir\n'

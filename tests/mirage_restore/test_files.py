@@ -12,9 +12,9 @@ from PIL import Image
 
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_ir import restore_cli
-from mirage_ir.restore_files import Options, find_jobs, restore_files
-from mirage_ir.video import restore_video
+from mirage_restore import cli
+from mirage_restore.files import Options, find_jobs, restore_files
+from mirage_restore.video import restore_video
 
 ROOT = Path(__file__).resolve().parents[2]
 QUIET = Options(progress=False)
@@ -172,17 +172,17 @@ def test_broken_video_is_reported_and_leaves_nothing(tmp_path):
 def test_command(photographs, weights, tmp_path, capsys):
     (photographs / 'empty.png').write_bytes(b'')
     out = tmp_path / 'good photos'
-    code = restore_cli.main([str(photographs), '-o', str(out), '-w', str(weights), '--quiet', '--device', 'cpu'])
+    code = cli.main([str(photographs), '-o', str(out), '-w', str(weights), '--quiet', '--device', 'cpu'])
     assert code == 1
     assert results(out) == ['a.png', 'b.c.png']
     assert 'empty.png' in capsys.readouterr().out
     again = [str(photographs / 'a.png'), '-o', str(out), '-w', str(weights), '--quiet', '--skip-existing']
-    assert restore_cli.main(again) == 0
+    assert cli.main(again) == 0
     assert '1 skipped' in capsys.readouterr().out
 
 
 def test_command_refuses_wrong_weights(photographs, tmp_path, capsys):
-    assert restore_cli.main([str(photographs), '-w', str(tmp_path / 'none.pth')]) == 2
+    assert cli.main([str(photographs), '-w', str(tmp_path / 'none.pth')]) == 2
     assert 'none.pth' in capsys.readouterr().err
 
 
@@ -192,7 +192,7 @@ def test_interrupt_leaves_whole_files_only(tmp_path):
         save(tmp_path / 'in' / f'{number:02d}.png', number)
     code = (
         'import signal, sys, time\n'
-        'from mirage_ir.restore_files import Options, restore_files\n'
+        'from mirage_restore.files import Options, restore_files\n'
         'signal.signal(signal.SIGINT, signal.default_int_handler)\n'  # ignored in what a shell runs in the background
         'def slow(pixels):\n    time.sleep(0.05)\n    return pixels\n'
         'print("ready", flush=True)\n'
@@ -214,7 +214,7 @@ def test_interrupt_leaves_whole_files_only(tmp_path):
 
 
 def test_restorer_restores_a_folder(photographs, weights, tmp_path):
-    from mirage_ir import Restorer
+    from mirage_restore import Restorer
     failed = Restorer(weights, device='cpu').restore_folder(photographs, tmp_path / 'out', progress=False)
     assert failed == 0
     assert results(tmp_path / 'out') == ['a.png', 'b.c.png', 'sub/ä.png']

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mirage_data.files.sheet import side_by_side
 from mirage_data.image_io import IMAGE_EXTENSIONS
 
 from .memory import is_out_of_memory
 from .photo import FORMATS, Photo, read_photo, write_photo
-from .pictures import side_by_side
 from .video import VIDEO_EXTENSIONS, restore_video
 
 __all__ = ['Job', 'Options', 'Summary', 'find_jobs', 'restore_files']

@@ -6,8 +6,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
+from .files import Options, restore_files
 from .photo import FORMATS
-from .restore_files import Options, restore_files
 from .restorer import PRECISIONS, Restorer
 
 

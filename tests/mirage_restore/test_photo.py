@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from mirage_data.image_io import ImageError
-from mirage_ir.photo import Photo, read_photo, write_photo
+from mirage_restore.photo import Photo, read_photo, write_photo
 
 ICC = b'profile' * 50  # passed through as it is
 

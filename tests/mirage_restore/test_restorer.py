@@ -5,11 +5,10 @@ import pytest
 import torch
 from PIL import Image
 
-import mirage_ir
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_ir import memory, restorer, tiling
-from mirage_ir.restorer import Restorer
+from mirage_restore import memory, restorer, tiling
+from mirage_restore.restorer import Restorer
 
 
 @pytest.fixture(scope='module')
@@ -33,8 +32,10 @@ def image(*shape, dtype=np.float32, seed=0):
     return values.astype(dtype) if np.issubdtype(dtype, np.floating) else (values * np.iinfo(dtype).max).astype(dtype)
 
 
-def test_restorer_is_offered_by_the_package():
-    assert mirage_ir.Restorer is Restorer
+def test_restorer_is_offered_by_both_packages():
+    import mirage_ir
+    import mirage_restore
+    assert mirage_ir.Restorer is mirage_restore.Restorer is Restorer
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.uint16, np.float16, np.float32, np.float64])

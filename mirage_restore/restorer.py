@@ -102,12 +102,12 @@ class Restorer:
         Args:
             source: Folder to read.
             target: Folder to write, made if needed; subfolders are kept.
-            **options: Fields of `mirage_ir.restore_files.Options`.
+            **options: Fields of `mirage_restore.files.Options`.
 
         Returns:
             Number of files that failed; each is named in the log.
         """
-        from .restore_files import Options, restore_files
+        from .files import Options, restore_files
         return restore_files(self, [source], target, Options(**{'recursive': True, **options})).failed
 
     def _restore(self, x: Tensor) -> Tensor:

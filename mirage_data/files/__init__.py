@@ -1,0 +1,1 @@
+"""Image files and what holds them. Needs numpy, OpenCV and lmdb only."""
