@@ -19,6 +19,10 @@ INHERITED = (
     'augment',
     'crop_multiple',
     'on_error',
+    'resize',
+    'tone',
+    'grey',
+    'surround',
     'io_backend',
     'recursive',
 )

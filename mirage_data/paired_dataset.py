@@ -72,7 +72,7 @@ class PairedTaskDataset(TaskDataset):
                 f'{gt.width}x{gt.height}; a pair must have one size: check the pairing or remove it'
             )
         window = self.window(lq.height, lq.width, rng, lq_path)
-        lq, gt = self.augmented([lq.crop(window), gt.crop(window)], rng)
+        lq, gt = self.variation.surrounded(self.augmented([lq.crop(window), gt.crop(window)], rng), rng)
         return make_sample(lq, gt, lq_path, gt_path, self.task)
 
     def _load_alone(self, index: int) -> dict:

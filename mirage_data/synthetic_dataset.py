@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from typing import Any
 
@@ -18,6 +19,7 @@ from mirage_data.image_store import open_store
 from mirage_data.pair_list import places_of_list
 from mirage_data.sample import make_sample
 from mirage_data.task_dataset import TaskDataset
+from mirage_data.variation import resized
 
 
 class SyntheticDegradationDataset(TaskDataset):
@@ -92,7 +94,10 @@ class SyntheticDegradationDataset(TaskDataset):
     def _pair(
         self, photograph: np.ndarray, rng: np.random.Generator, path: str
     ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """Degraded and clean image, and the record. Drawn in this order: entry, crop, flip, parameters, pixels."""
+        """Degraded and clean image, and the record.
+
+        Drawn in this order: entry, crop, flip, tone, parameters, pixels, surround.
+        """
         height, width = photograph.shape[:2]
         entry = self.recipe.pick(rng)
         inner = self.window(height, width, rng, path)
@@ -100,13 +105,18 @@ class SyntheticDegradationDataset(TaskDataset):
         placed = is_placed(entry)
         if placed:
             mode &= 1  # the ground stays at the bottom
-        outer = widened(inner, entry.margin, height, width)
+        shrink = inner.height / self.gt_size if self.train else 1.0
+        outer = widened(inner, math.ceil(entry.margin * shrink), height, width)
         inside = flipped(Window(inner.top - outer.top, inner.left - outer.left, *inner[2:]), outer, mode)
-        context = np.ascontiguousarray(dihedral(outer.of(photograph), mode))
+        context = dihedral(outer.of(photograph), mode)
+        if shrink != 1:
+            context, inside = _shrunk(context, inside, self.gt_size)
+        context = self.variation.toned([np.ascontiguousarray(context)], rng)[0]
         lq, record = degrade_entry(
             to_float(context), entry, rng, _shares(outer, mode, height, width) if placed else WHOLE
         )
-        return inside.of(lq), inside.of(context), record
+        lq, gt = self.variation.surrounded([inside.of(lq), inside.of(context)], rng)
+        return lq, gt, record
 
 
 def _as_list(value: Any) -> list:
@@ -144,6 +154,14 @@ def flipped(inner: Window, outer: Window, mode: int) -> Window:
     left = outer.width - width - left if mode & 1 else left
     top = outer.height - height - top if mode & 2 else top
     return Window(left, top, width, height) if mode & 4 else Window(top, left, height, width)
+
+
+def _shrunk(image: np.ndarray, inside: Window, side: int) -> tuple[np.ndarray, Window]:
+    """The image made smaller so that the square ``inside`` has ``side`` pixels, and where that then lies."""
+    share = side / inside.height
+    height, width = (max(side, round(length * share)) for length in image.shape[:2])
+    top, left = min(round(inside.top * share), height - side), min(round(inside.left * share), width - side)
+    return resized(image, height, width), Window(top, left, side, side)
 
 
 def _shares(window: Window, mode: int, height: int, width: int) -> tuple[float, float, float, float]:

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from mirage_data.crops import Window, augmentation_from_options, centre_window, dihedral, draw_dihedral, random_window
 from mirage_data.sample import Index, process_rng, sample_rng, split_index
+from mirage_data.variation import Variation, resized
 
 logger = logging.getLogger('basicsr.mirage_data')  # below BasicSR's logger, so that its log file gets the lines
 
@@ -35,7 +36,8 @@ class TaskDataset(Dataset):
     Args:
         opt: options of the dataset, never changed. Read here: `phase` ('train', 'val' or 'test'), `manual_seed` (0),
             `gt_size` (side of the random crop; required for training), `crop_multiple` (16), `use_hflip`, `use_rot`,
-            `augment`, and `on_error` ('raise', or 'skip' to replace a broken training sample by another).
+            `augment`, `on_error` ('raise', or 'skip' to replace a broken training sample by another), and for training
+            `resize`, `tone`, `grey` and `surround` (see `mirage_data.variation`).
 
     Raises:
         ValueError: for a value that is not allowed.
@@ -58,6 +60,7 @@ class TaskDataset(Dataset):
             raise ValueError('gt_size: missing; training needs the side of its crops, a whole number of pixels')
         if opt.get('scale') not in (None, 1):
             raise ValueError(f'scale: {opt["scale"]!r}; degraded and clean images have one size here: scale must be 1')
+        self.variation = Variation.of_options(opt) if self.train else Variation()
         self._skipped = torch.zeros((), dtype=torch.int64).share_memory_()  # counts in all worker processes
 
     @property
@@ -104,15 +107,23 @@ class TaskDataset(Dataset):
         raise SampleError(f'{MAX_SKIPS} broken samples in a row (see the log); the data set cannot be used as it is')
 
     def window(self, height: int, width: int, rng: np.random.Generator, name: str) -> Window:
-        """The part of an image that this dataset shows: a random crop in training, else the centre."""
+        """The part of an image that this dataset shows: a random crop in training, else the centre.
+
+        With `resize` the crop is larger than `gt_size`; `augmented` brings it to that size.
+        """
         if self.train:
-            return random_window(height, width, self.gt_size, self.crop_multiple, rng, name)
+            whole = min(height, width) // self.crop_multiple * self.crop_multiple or min(height, width)
+            side = self.variation.source_side(self.gt_size, whole, rng)
+            return random_window(height, width, side, self.crop_multiple, rng, name)
         return centre_window(height, width, self.crop_multiple, name)
 
     def augmented(self, images: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-        """The images after one common random flip or rotation (views); unchanged outside training."""
-        mode = draw_dihedral(self.augmentation, rng) if self.train else 0
-        return [dihedral(image, mode) for image in images]
+        """The images after one common random flip or rotation, at `gt_size` and in one tone; only in training."""
+        if not self.train:
+            return images
+        mode = draw_dihedral(self.augmentation, rng)
+        images = [resized(dihedral(image, mode), self.gt_size, self.gt_size) for image in images]
+        return self.variation.toned(images, rng)
 
 
 def _whole(opt: dict, key: str, default: int | None, least: int) -> int | None:

@@ -183,6 +183,7 @@ MIRAGE_DATASET = {
     'task': _TEXT, 'sources': Rule('sections'), 'pairing': _ANY, 'crop_multiple': _POSITIVE,
     'augment': Rule('text', choices=('flips', 'dihedral7')), 'on_error': Rule('text', choices=('raise', 'skip')),
     'sigma': Rule('number or numbers', low=0, high=255), 'noise_stream': Rule('numbers', low=0, high=255),
+    'resize': _ANY, 'tone': _SECTION, 'surround': _SECTION, 'grey': Rule('number', low=0, high=1),
     'noise_order': Rule('text', choices=('per_file', 'authors')), 'recipe': _ANY, 'types': _ANY,
     'manual_seed': Rule('count', low=0, none=True), 'recursive': _FLAG, 'repeat': _POSITIVE,
     'share': Rule('number', low=0, open_low=True), 'epoch_length': _POSITIVE, 'quantize': _FLAG,
