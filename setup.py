@@ -5,7 +5,7 @@ overwrite the ``train.py`` and ``test.py`` of BasicSR itself.
 """
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
@@ -17,8 +17,7 @@ setup(
     long_description_content_type='text/markdown',
     license='MIT',
     python_requires='>=3.10,<3.13',  # basicsr 1.4.2 cannot be built on Python 3.13
-    packages=['mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_data.degradations', 'mirage_data.files',
-              'mirage_ir', 'mirage_ir.classical', 'mirage_restore'],
+    packages=find_packages(include=['mirage_*']),
     package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json'],
                   'mirage_ir.classical': ['*.yml'], 'mirage_restore': ['weights/*']},
     install_requires=[

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mirage_data.image_io import list_images, read_rgb, to_float
+from mirage_data.files.image import list_images, read_rgb, to_float
 
 from . import analysis
 from .analysis import PLACES, ChannelMoments

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from mirage_data.crops import Window
+from mirage_data.datasets.denoise import GaussianDenoiseDataset
+from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.degradations.blur import disc_kernel, trajectory_kernel
 from mirage_data.degradations.compose import Entry, Recipe, parse_recipe
 from mirage_data.degradations.parameters import draw
-from mirage_data.denoise_dataset import GaussianDenoiseDataset
-from mirage_data.paired_dataset import PairedTaskDataset
-from mirage_data.synthetic_dataset import SyntheticDegradationDataset
+from mirage_data.files.crops import Window
 
 CLEAN = 'clean'
 SIGMAS = (15, 25, 50)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mirage_data.crops import centre_window
-from mirage_data.image_io import list_names, read_rgb, to_float
-from mirage_data.pairing import match_pairs
+from mirage_data.files.crops import centre_window
+from mirage_data.files.image import list_names, read_rgb, to_float
+from mirage_data.files.pairing import match_pairs
 
 from . import metrics
 
@@ -66,7 +66,7 @@ def evaluate_folders(
         channel: 'rgb', or 'y' for the luma of BT.601; for PSNR and SSIM.
         crop_multiple: Both pictures are centre-cropped to a multiple of it; the paper: 16, for CDD11 1. A restored
             picture may be cropped already.
-        pairing: Rule of `mirage_data.pairing` that finds the ground truth of a restored picture's name.
+        pairing: Rule of `mirage_data.files.pairing` that finds the ground truth of a restored picture's name.
         suffix: End of the restored names (before the extension) that the ground truth's lack, such as `_restored`.
         progress: Show a progress bar.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from mirage_data.crops import Window
-from mirage_data.image_io import read_rgb, to_float
+from mirage_data.files.crops import Window
+from mirage_data.files.image import read_rgb, to_float
 
 from . import metrics
 from .plotting import colour, new_figure

@@ -8,11 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from mirage_data.datasets.base import logger
 from mirage_data.degradations import parse_recipe
-from mirage_data.image_io import IMAGE_EXTENSIONS
-from mirage_data.pairing import match_pairs
-from mirage_data.task_dataset import logger
-from mirage_data.tasks import describe_folder
+from mirage_data.files.image import IMAGE_EXTENSIONS
+from mirage_data.files.pairing import match_pairs
+from mirage_data.sets.table import describe_folder
 
 from . import option_schema as schema
 from .option_file import KeyPath, OptionFile, nearest_hint

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-from mirage_data.paired_dataset import PairedTaskDataset
-from mirage_data.task_dataset import TaskDataset
+from mirage_data.datasets.base import TaskDataset
+from mirage_data.datasets.paired import PairedTaskDataset
 
 _EXIF_ORIENTATION = 0x0112
 _LYING = (5, 6, 7, 8)  # orientations that swap height and width

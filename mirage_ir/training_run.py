@@ -15,8 +15,8 @@ import yaml
 from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.options import ordered_yaml
 
-from mirage_data.sampler import EpochSampler
-from mirage_data.task_dataset import SampleError
+from mirage_data.datasets.base import SampleError
+from mirage_data.datasets.sampler import EpochSampler
 
 from .interrupt import StopSignal
 from .nonfinite import NonFiniteError

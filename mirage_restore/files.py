@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mirage_data.files.image import IMAGE_EXTENSIONS
 from mirage_data.files.sheet import side_by_side
-from mirage_data.image_io import IMAGE_EXTENSIONS
 
 from .memory import is_out_of_memory
 from .photo import FORMATS, Photo, read_photo, write_photo

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mirage_data.image_io import ImageError
+from mirage_data.files.image import ImageError
 
 __all__ = ['FORMATS', 'Photo', 'read_photo', 'write_atomically', 'write_photo']
 

@@ -28,8 +28,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_data.image_io import list_images, read_rgb
-from mirage_data.lmdb_io import LmdbWriter
+from mirage_data.files.image import list_images, read_rgb
+from mirage_data.files.lmdb import LmdbWriter
 
 HEIGHT, WIDTH = 321, 481
 OTS_PAIRS, OTS_CLEAR = 72_135, 2_061

@@ -22,9 +22,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_data.check import Checker
-from mirage_data.check_report import as_json, as_text
-from mirage_data.tasks import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
+from mirage_data.sets.check import Checker
+from mirage_data.sets.check_report import as_json, as_text
+from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from mirage_data.crops import Window
-from mirage_data.image_io import list_names
-from mirage_data.pairing import match_pairs
+from mirage_data.files.crops import Window
+from mirage_data.files.image import list_names
+from mirage_data.files.pairing import match_pairs
 from mirage_ir import figures, plotting, results, summary_figure
 
 GT = 'ground truth'

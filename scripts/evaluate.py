@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
     parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
-    parser.add_argument('--pairing', default='same_name', help='rule that pairs the names (mirage_data/pairing.py)')
+    parser.add_argument('--pairing', default='same_name', help='rule that pairs the names (see docs/data.md)')
     parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
     parser.add_argument('--json', type=Path, metavar='FOLDER', help='also write results.json and images_*.csv there')
     parser.add_argument('--name', default='', help='name of the data set in the results (default: of the GT folder)')

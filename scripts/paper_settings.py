@@ -1,6 +1,6 @@
 """The paper's experiments as data: what each setting trains on, for how long, what it is tested on, and the ablations.
 
-Folders, pairing rules and sampling ratios come from `mirage_data.tasks`.
+Folders, pairing rules and sampling ratios come from `mirage_data.sets.table`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 from option_text import Note  # noqa: E402
 
-from mirage_data.data_sets import CDD11_TYPES  # noqa: E402
-from mirage_data.tasks import SETTINGS, data_set  # noqa: E402
+from mirage_data.sets.rows import CDD11_TYPES  # noqa: E402
+from mirage_data.sets.table import SETTINGS, data_set  # noqa: E402
 
 DATA = 'datasets'
 BATCH = 32

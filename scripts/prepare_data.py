@@ -19,14 +19,14 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_data.image_io import ImageError
-from mirage_data.lmdb_io import LmdbError
-from mirage_data.prepare import Outcome, carry_out
-from mirage_data.prepare_lmdb import write_lmdb
-from mirage_data.prepare_plan import Plan, plan, unpaired
-from mirage_data.source_tree import SourceError, read_source
-from mirage_data.subimages import SUFFIX, cut_folder
-from mirage_data.tasks import DEFAULT_ROOT, DataSet, all_data_sets, data_set
+from mirage_data.files.image import ImageError
+from mirage_data.files.lmdb import LmdbError
+from mirage_data.sets.pack import write_lmdb
+from mirage_data.sets.prepare import Outcome, carry_out
+from mirage_data.sets.prepare_plan import Plan, plan, unpaired
+from mirage_data.sets.source_tree import SourceError, read_source
+from mirage_data.sets.subimages import SUFFIX, cut_folder
+from mirage_data.sets.table import DEFAULT_ROOT, DataSet, all_data_sets, data_set
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -18,9 +18,9 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_data.synthesis import synthesize
-from mirage_data.synthesis_layouts import LAYOUTS
-from mirage_data.synthesis_log import RECORDS_FILE
+from mirage_data.sets.synthesis import synthesize
+from mirage_data.sets.synthesis_layouts import LAYOUTS
+from mirage_data.sets.synthesis_log import RECORDS_FILE
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import cv2
 import numpy as np
 
-from mirage_data.data_sets import CDD11_TYPES as TYPES
+from mirage_data.sets.rows import CDD11_TYPES as TYPES
 
 from .depth import WHOLE, generate_depth, guided_filter
 from .rain import streak_mask

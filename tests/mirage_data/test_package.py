@@ -14,12 +14,13 @@ def run(code):
 def test_every_public_name_is_there_and_none_needs_basicsr():
     code = 'import sys, mirage_data; [getattr(mirage_data, name) for name in mirage_data.__all__]; print(*sys.modules)'
     modules = run(code).split()
-    assert 'mirage_data.synthetic_dataset' in modules
+    assert 'mirage_data.datasets.synthetic' in modules
     assert not {'basicsr', 'torchvision', 'mirage_ir', 'mirage_arch', 'mirage_losses'} & set(modules)
 
 
 def test_reading_and_writing_files_does_not_load_torch():
-    modules = run('import sys, mirage_data.lmdb_io, mirage_data.pairing, mirage_data.tasks; print(*sys.modules)')
+    modules = run(
+        'import sys, mirage_data.files.lmdb, mirage_data.files.pairing, mirage_data.sets.table; print(*sys.modules)')
     assert 'torch' not in modules.split()
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import yaml
 
-from mirage_data.lmdb_io import LmdbWriter
+from mirage_data.files.lmdb import LmdbWriter
 
 ROOT = Path(__file__).resolve().parents[2]
 

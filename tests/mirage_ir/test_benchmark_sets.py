@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
+from mirage_data.datasets.denoise import evaluation_rng
 from mirage_data.degradations.blur import convolve
-from mirage_data.denoise_dataset import evaluation_rng
 from mirage_ir.benchmark_sets import noise_sets, rain_set, recipe_sets
 
 RECIPE = [

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mirage_data.crops import Window
+from mirage_data.files.crops import Window
 from mirage_ir import figures, metrics, plotting
 
 

@@ -28,7 +28,7 @@ ORDERS = {
     'network first': f'import mirage_arch.mirage_arch, mirage_arch.ratio_search\n{_NO_BASICSR}import mirage_ir',
     'restoring first': f'import mirage_restore.restorer, mirage_restore.files\n{_NO_BASICSR}import mirage_ir',
     'losses first': f'import mirage_losses\n{_NO_BASICSR}import mirage_ir',
-    'data first': f'import mirage_data\nimport mirage_data.tasks\n{_NO_BASICSR}import mirage_ir',
+    'data first': f'import mirage_data\nimport mirage_data.sets.table\n{_NO_BASICSR}import mirage_ir',
     'all at once, twice': 'import mirage_data, mirage_losses, mirage_arch, mirage_ir\n'
                           'from mirage_ir.registration import register_all\nregister_all()\nregister_all()',
     'BasicSR first': 'try:\n    import basicsr\nexcept ImportError:\n    pass\nimport mirage_ir',

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirage_data.image_io import ImageError
+from mirage_data.files.image import ImageError
 from mirage_restore.photo import Photo, read_photo, write_photo
 
 ICC = b'profile' * 50  # passed through as it is

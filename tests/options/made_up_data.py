@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mirage_data.tasks import all_data_sets
+from mirage_data.sets.table import all_data_sets
 
 # pairing rule: (degraded name, clean name) of picture n
 NAMES = {

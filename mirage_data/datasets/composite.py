@@ -1,0 +1,98 @@
+"""CDD11: one clean image in eleven degradations, single and combined."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from mirage_data.sets.rows import CDD11_TYPES
+from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.datasets.base import TaskDataset
+
+CLEAR = 'clear'
+_GROUPS = {'single': 1, 'double': 2, 'triple': 3}
+
+
+def chosen_types(types: str | Sequence[str]) -> tuple[str, ...]:
+    """The types behind a word of the options.
+
+    Args:
+        types: 'all', 'single', 'double', 'triple', the name of a type, or a list of such words.
+
+    Raises:
+        ValueError: for another word.
+    """
+    words = [types] if isinstance(types, str) else list(types)
+    chosen = []
+    for word in words:
+        if word != 'all' and word not in _GROUPS and word not in CDD11_TYPES:
+            raise ValueError(f'types: {word!r}; allowed: all, {", ".join(_GROUPS)}, {", ".join(CDD11_TYPES)}')
+        for name in CDD11_TYPES:
+            if word in ('all', name) or _GROUPS.get(word) == name.count('_') + 1:
+                chosen.append(name)
+    return tuple(dict.fromkeys(chosen))
+
+
+class CompositeDegradationDataset(TaskDataset):
+    """CDD11, or a set in its layout: folders `clear`, `low`, ..., `low_haze_snow` with the same names in each.
+
+    In training a sample's type is drawn uniformly, and an epoch has `repeat` samples for every image and type (52,052
+    for CDD11 with `repeat: 4`, the authors' figure). In validation all images of the first type come first, then those
+    of the next; each sample's `task` is its type, so that results are listed by type. Images are not cropped then.
+
+    Args:
+        opt: `dataroot` (the folder with `clear` in it, or one with `train` and `test` below); optional `types` ('all',
+            'single', 'double', 'triple', one type, or a list), `repeat` (1, training only), `io_backend` (with lmdb
+            the folders are `clear.lmdb`, ...), and what `TaskDataset` reads; `crop_multiple` is 1 in validation.
+
+    Raises:
+        ValueError: if a folder is missing or empty. Files without a partner are left out with a warning.
+    """
+
+    def __init__(self, opt: dict) -> None:
+        if opt.get('phase', 'train') != 'train':
+            opt = {'crop_multiple': 1, **opt}  # the authors' evaluation leaves CDD11 whole
+        super().__init__(opt)
+        self.types = chosen_types(opt.get('types', 'all'))
+        self.repeat = opt.get('repeat', 1) if self.train else 1
+        if not isinstance(self.repeat, int) or self.repeat < 1:
+            raise ValueError(f'repeat: {self.repeat!r}; allowed are whole numbers >= 1')
+        root, ending = self._root(opt)
+        self.parts = [
+            PairedTaskDataset(
+                {
+                    **opt,
+                    'task': name,
+                    'dataroot_lq': os.path.join(root, name + ending),
+                    'dataroot_gt': os.path.join(root, CLEAR + ending),
+                    'pairing': 'same_name',
+                }
+            )
+            for name in self.types
+        ]
+        self._ends = np.cumsum([len(part) for part in self.parts])
+
+    def _root(self, opt: dict) -> tuple[str, str]:
+        if not opt.get('dataroot'):
+            raise ValueError('dataroot: missing; it names the folder of CDD11 with clear, low, haze, ... in it')
+        ending = '.lmdb' if (opt.get('io_backend') or {}).get('type') == 'lmdb' else ''
+        below = os.path.join(opt['dataroot'], 'train' if self.train else 'test')
+        for root in (opt['dataroot'], below):
+            if os.path.isdir(os.path.join(root, CLEAR + ending)):
+                return root, ending
+        raise ValueError(f'{opt["dataroot"]}: has no folder {CLEAR + ending}, nor {below}; put CDD11 there')
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) * self.repeat
+
+    def load(self, position: int, rng: np.random.Generator) -> dict:
+        """Sample `position`; see the class."""
+        place = position % int(self._ends[-1])
+        number = int(np.searchsorted(self._ends, place, side='right'))
+        image = place - (int(self._ends[number - 1]) if number else 0)
+        if self.train:  # the place chooses the image, the generator its type
+            number = int(rng.integers(len(self.parts)))
+            image %= len(self.parts[number])
+        return self.parts[number].load(image, rng)

@@ -1,0 +1,159 @@
+"""All-in-one training: any sources, mixed in any ratio."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+import mirage_data
+from mirage_data.datasets.sample import Index, split_index
+from mirage_data.datasets.base import TaskDataset, logger
+
+# What a source takes over from the mixture's own options unless it names its own.
+INHERITED = (
+    'phase',
+    'gt_size',
+    'use_hflip',
+    'use_rot',
+    'augment',
+    'crop_multiple',
+    'on_error',
+    'resize',
+    'tone',
+    'grey',
+    'surround',
+    'io_backend',
+    'recursive',
+)
+_OWN_KEYS = ('repeat', 'share', 'type')
+
+SOURCE_TYPES = (
+    'PairedTaskDataset',
+    'GaussianDenoiseDataset',
+    'CompositeDegradationDataset',
+    'SyntheticDegradationDataset',
+)
+
+
+class MixedDegradationDataset(TaskDataset):
+    """The samples of several sources as one training set.
+
+    Example of the options::
+
+        type: MixedDegradationDataset
+        gt_size: 128
+        use_hflip: true
+        use_rot: true
+        sources:
+          - {task: denoise, dataroot_gt: datasets/Train/Denoise, sigma: [15, 25, 50], repeat: 3}
+          - {task: derain, dataroot_lq: ..., dataroot_gt: ..., pairing: rain100l, repeat: 120}
+
+    With `repeat` a source's samples count that often in an epoch, each time with another crop, flip and noise. With
+    `share` (for all sources or none) a source makes that part of the epoch; unless `epoch_length` says otherwise the
+    epoch is just long enough for every image of every source to come at least once.
+
+    Args:
+        opt: `sources`, a list of options of datasets: `type` (one of `SOURCE_TYPES`; else noise if the source has a
+            `sigma`, and pairs if not), `repeat` (whole number >= 1, default 1) or `share` (> 0, made to sum to 1),
+            `task`, and what that dataset reads. `INHERITED` keys are taken over from the mixture. Optional
+            `epoch_length` (samples, only with `share`). `manual_seed` as in `TaskDataset`.
+
+    Raises:
+        ValueError: if a source is unusable; the message begins with its number and task.
+    """
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        sources = opt.get('sources')
+        if not isinstance(sources, list) or not sources or not all(isinstance(source, dict) for source in sources):
+            raise ValueError(f'sources: {sources!r}; needed is a list of at least one source, each with its options')
+        self.sources = [self._build(number, source) for number, source in enumerate(sources)]
+        self.sizes = np.array([len(source) for source in self.sources])
+        self.counts = self._counts(sources, opt.get('epoch_length'))
+        self._ends = np.cumsum(self.counts)
+        for row in self.ratios():
+            logger.info(
+                'source %(task)s: %(images)d samples, %(per_epoch)d an epoch, %(percent).1f %% (%(root)s)', row
+            )
+
+    def ratios(self) -> list[dict]:
+        """One row per source: its task, clean folder, own samples, samples in an epoch and their percentage."""
+        rows = []
+        for source, size, count in zip(self.sources, self.sizes.tolist(), self.counts.tolist()):
+            root = source.opt.get('dataroot_gt') or source.opt.get('dataroot')
+            task = source.opt.get('task') or type(source).__name__
+            percent = 100 * count / len(self)
+            rows.append({'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent})
+        return rows
+
+    def _build(self, number: int, source: dict) -> TaskDataset:
+        opt = {key: self.opt[key] for key in INHERITED if key in self.opt}
+        opt.update({key: value for key, value in source.items() if key not in _OWN_KEYS})
+        # Each source has random numbers of its own, whatever its position in another mixture.
+        opt['manual_seed'] = int(np.random.SeedSequence([self.manual_seed, number]).generate_state(1)[0])
+        kind = source.get('type') or ('GaussianDenoiseDataset' if 'sigma' in source else 'PairedTaskDataset')
+        where = f'sources[{number}] ({source.get("task", kind)})'
+        if kind not in SOURCE_TYPES:
+            raise ValueError(f'{where}: type: {kind!r}; allowed: {", ".join(SOURCE_TYPES)}')
+        try:
+            return getattr(mirage_data, kind)(opt)  # imported only when a source asks for it
+        except ValueError as error:
+            raise ValueError(f'{where}: {error}') from error
+
+    def _counts(self, sources: list[dict], epoch_length: int | None) -> np.ndarray:
+        """How many samples of each source make an epoch."""
+        with_share = ['share' in source for source in sources]
+        if not any(with_share):
+            repeats = [source.get('repeat', 1) for source in sources]
+            if not all(isinstance(repeat, int) and repeat >= 1 for repeat in repeats):
+                raise ValueError(f'repeat: {repeats}; allowed are whole numbers >= 1')
+            if epoch_length is not None:
+                raise ValueError('epoch_length: needs sources with share: instead of repeat:')
+            return self.sizes * np.array(repeats)
+        shares = [source.get('share') for source in sources]
+        if not all(isinstance(share, (int, float)) and share > 0 for share in shares):
+            raise ValueError(f'share: {shares}; needed is a number above 0 for every source')
+        if any('repeat' in source for source in sources):
+            raise ValueError('repeat: cannot be combined with share:')
+        parts = np.array(shares, float) / sum(shares)
+        length = epoch_length if epoch_length is not None else math.ceil((self.sizes / parts).max() - 1e-9)
+        if not isinstance(length, int) or length < len(sources):
+            raise ValueError(f'epoch_length: {length!r}; allowed are whole numbers >= {len(sources)}')
+        ends = np.rint(np.cumsum(parts) * length).astype(np.int64)
+        return np.maximum(np.diff(ends, prepend=0), 1)
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    @property
+    def skipped(self) -> int:
+        """How many broken samples the sources replaced so far, in all processes together."""
+        return sum(getattr(source, 'skipped', 0) for source in self.sources)
+
+    def source_index(self, index: Index) -> tuple[int, Index]:
+        """Which source a sample comes from, and what that source is asked for.
+
+        Passes through a source are numbered over all epochs and serve it as its epoch, so that every repetition is a
+        new sample; a part of a pass is another part in the next epoch.
+        """
+        epoch, position = split_index(index, len(self))
+        number = int(np.searchsorted(self._ends, position, side='right'))
+        count, size = int(self.counts[number]), int(self.sizes[number])
+        place = position - (int(self._ends[number]) - count)
+        turn, item = divmod((epoch or 0) * count + place, size)
+        if count % size:
+            item = item * _stride(size) % size  # so that a part of a pass is not a run of neighbours
+        return number, item if epoch is None else (turn, item)
+
+    def __getitem__(self, index: Index) -> dict:
+        number, inner = self.source_index(index)
+        return self.sources[number][inner]
+
+
+def _stride(size: int) -> int:
+    """A step near the golden section of `size` without a common divisor, so that its multiples visit everything."""
+    stride = max(1, round(size * 0.618))
+    while math.gcd(stride, size) > 1:
+        stride += 1
+    return stride

@@ -1,0 +1,82 @@
+"""Pairs of a degraded and a clean image, from folders, LMDBs or list files."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mirage_data.files.store import open_store
+from mirage_data.files.lists import pairs_of_list, pairs_of_names, places_of_list
+from mirage_data.datasets.sample import make_sample, to_tensor
+from mirage_data.datasets.base import TaskDataset
+
+
+class PairError(ValueError):
+    """A degraded and a clean image that do not belong together."""
+
+
+class PairedTaskDataset(TaskDataset):
+    """Paired images of one task, for training (crops and flips) and for validation (whole images).
+
+    Example of the options::
+
+        type: PairedTaskDataset
+        task: derain
+        dataroot_lq: datasets/test/derain/Rain100L/input
+        dataroot_gt: datasets/test/derain/Rain100L/target
+        pairing: rain100l
+
+    Args:
+        opt: `task`, `dataroot_lq`, `dataroot_gt`; optional `pairing` ('same_name', see `mirage_data.files.pairing`),
+            `meta_info_file` (see `mirage_data.files.lists`), `io_backend` ({type: disk} or {type: lmdb}), `recursive`
+            (True: folders below the root count), and what `TaskDataset` reads.
+
+    Items: `lq`, `gt` float32 (3, h, w) RGB in [0, 1]; `lq_path`, `gt_path`, `task` strings. Outside training
+    `dataroot_gt` may be absent (photographs without ground truth): items then lack `gt` and `gt_path`.
+
+    Raises:
+        ValueError: for missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
+            images of different size. Files without a partner are left out with a warning.
+    """
+
+    def __init__(self, opt: dict) -> None:
+        super().__init__(opt)
+        required = ('dataroot_lq', 'dataroot_gt') if self.train else ('dataroot_lq',)
+        for key in required:
+            if not opt.get(key):
+                raise ValueError(f'{key}: missing for task {opt.get("task")!r}; it names a folder (or .lmdb)')
+        self.task = str(opt.get('task', 'restore'))
+        backend, recursive, listed = opt.get('io_backend'), opt.get('recursive', True), opt.get('meta_info_file')
+        self.lq = open_store(opt['dataroot_lq'], backend, recursive)
+        self.gt = open_store(opt['dataroot_gt'], backend, recursive) if opt.get('dataroot_gt') else None
+        rule = opt.get('pairing') or 'same_name'
+        if self.gt is None:
+            self.pairs = places_of_list(listed, self.lq) if listed else np.arange(len(self.lq.names))
+        elif listed:
+            self.pairs = pairs_of_list(listed, self.lq, self.gt, rule)
+        else:
+            self.pairs = pairs_of_names(self.lq, self.gt, rule)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def load(self, position: int, rng: np.random.Generator) -> dict:
+        """Sample `position`; see the class."""
+        if self.gt is None:
+            return self._load_alone(int(self.pairs[position]))
+        lq_index, gt_index = (int(number) for number in self.pairs[position])
+        lq, gt = self.lq.picture(lq_index), self.gt.picture(gt_index)
+        lq_path, gt_path = self.lq.path(lq_index), self.gt.path(gt_index)
+        if (lq.height, lq.width) != (gt.height, gt.width):
+            raise PairError(
+                f'{lq_path}: {lq.width}x{lq.height} pixels, but its clean image {gt_path} has '
+                f'{gt.width}x{gt.height}; a pair must have one size: check the pairing or remove it'
+            )
+        window = self.window(lq.height, lq.width, rng, lq_path)
+        lq, gt = self.variation.surrounded(self.augmented([lq.crop(window), gt.crop(window)], rng), rng)
+        return make_sample(lq, gt, lq_path, gt_path, self.task)
+
+    def _load_alone(self, index: int) -> dict:
+        """A degraded image of which no clean one is known."""
+        lq, lq_path = self.lq.picture(index), self.lq.path(index)
+        window = self.window(lq.height, lq.width, None, lq_path)
+        return {'lq': to_tensor(lq.crop(window)), 'lq_path': lq_path, 'task': self.task}

@@ -1,0 +1,158 @@
+"""Reading photographs: the right pixels, or an error that names the file and says what to do.
+
+OpenCV decodes; what it would do silently (drop transparency, show the first of several frames, guess the colours of a
+print file, return half a picture) is checked in the file's header first.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mirage_data.files.image_headers import ImageError, needs_alpha_check, refuse_unsuitable
+
+__all__ = [
+    'IMAGE_EXTENSIONS',
+    'ImageError',
+    'decode_rgb',
+    'list_images',
+    'list_names',
+    'read_bytes',
+    'read_rgb',
+    'to_float',
+]
+
+IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files too
+
+_RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)  # OpenCV 4.11 and newer
+_FLAGS = (cv2.IMREAD_COLOR if _RGB is None else _RGB) | cv2.IMREAD_ANYDEPTH
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        ImageError: if it cannot be read.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read()
+    except OSError as error:
+        raise ImageError(
+            f'{path}: cannot be read ({error.strerror}); restore the file or take it off the list'
+        ) from error
+
+
+def decode_rgb(data: bytes, name: str) -> np.ndarray:
+    """Decodes the content of an image file.
+
+    The EXIF orientation is applied, grey becomes three equal channels, a palette is looked up, and an alpha channel is
+    dropped if it hides nothing.
+
+    Args:
+        data: the whole file.
+        name: what to call it in an error.
+
+    Returns:
+        (h, w, 3) RGB, uint8, or uint16 for files with 16 bits a channel.
+
+    Raises:
+        ImageError: for an empty, truncated, foreign, transparent, animated, several-page, CMYK or floating-point file.
+    """
+    refuse_unsuitable(data, name)
+    buffer = np.frombuffer(data, np.uint8)
+    if needs_alpha_check(data):
+        _refuse_transparency(_imdecode(buffer, cv2.IMREAD_UNCHANGED), name)
+    image = _imdecode(buffer, _FLAGS)
+    if image is None:
+        raise ImageError(
+            f'{name}: the image is damaged or truncated ({len(data)} bytes); copy it again from its source'
+        )
+    if image.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f'{name}: pixels are {image.dtype}; allowed are 8 and 16 bits a channel: convert it to PNG')
+    return image if _RGB is not None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def _imdecode(buffer: np.ndarray, flags: int) -> np.ndarray | None:
+    try:
+        return cv2.imdecode(buffer, flags)
+    except cv2.error:  # sizes beyond OpenCV's limits
+        return None
+
+
+def _refuse_transparency(image: np.ndarray | None, name: str) -> None:
+    if image is not None and image.ndim == 3 and image.shape[2] == 4:
+        opaque = np.iinfo(image.dtype).max
+        if int(image[..., 3].min()) != opaque:
+            raise ImageError(
+                f'{name}: has transparent pixels, whose colour depends on the background; flatten it first '
+                '(e.g. magick IN -background white -flatten OUT)'
+            )
+
+
+def read_rgb(path: str | Path) -> np.ndarray:
+    """Reads an image file; see `decode_rgb` for what comes out and what is refused.
+
+    Returns:
+        (h, w, 3) RGB, uint8 or uint16.
+
+    Raises:
+        ImageError: if the file is missing or is not a usable image; the message begins with its path.
+    """
+    return decode_rgb(read_bytes(path), str(path))
+
+
+def to_float(image: np.ndarray) -> np.ndarray:
+    """uint8, uint16 or float pixels, any shape -> float32 in [0, 1] (float input is taken to be in that range)."""
+    if image.dtype == np.uint8:
+        return np.divide(image, np.float32(255), dtype=np.float32)
+    if image.dtype == np.uint16:
+        return np.divide(image, np.float32(65535), dtype=np.float32)
+    return image.astype(np.float32, copy=False)
+
+
+def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] | None = None) -> list[str]:
+    """Names of the images in a folder, relative to it, with forward slashes, sorted.
+
+    Args:
+        folder: where to look.
+        recursive: look into folders below, too (hidden ones aside).
+        foreign: a list to which the names of files that are no images are added, e.g. 'Thumbs.db'.
+
+    Raises:
+        ImageError: if the folder does not exist or cannot be read.
+    """
+    names: list[str] = []
+    pending = ['']
+    seen: set[str] = set()
+    while pending:
+        below = pending.pop()
+        if recursive:  # a link to a folder above must not lead round in circles
+            real = os.path.realpath(os.path.join(folder, below))
+            if real in seen:
+                continue
+            seen.add(real)
+        try:
+            with os.scandir(os.path.join(folder, below)) as entries:
+                for entry in entries:
+                    name = below + entry.name
+                    hidden = entry.name.startswith('.') or entry.name.lower() in SYSTEM_FILES
+                    if not hidden and entry.is_dir():
+                        if recursive:
+                            pending.append(name + '/')
+                    elif not hidden and os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
+                        names.append(name)
+                    elif foreign is not None:
+                        foreign.append(name)
+        except OSError as error:
+            raise ImageError(f'{os.path.join(folder, below)}: not a readable folder ({error.strerror})') from error
+    return sorted(names)
+
+
+def list_images(folder: str | Path, recursive: bool = False, foreign: list[str] | None = None) -> list[Path]:
+    """Paths of the images in a folder, sorted by name; the arguments are those of `list_names`."""
+    return [Path(folder, name) for name in list_names(folder, recursive, foreign)]

@@ -1,0 +1,137 @@
+"""The pairs of a data set, as two columns of numbers, from the names in two stores or from a list file."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from mirage_data.files.lmdb import key_of
+from mirage_data.files.pairing import PairingError, match_indices
+from mirage_data.files.store import FolderStore, LmdbStore
+
+logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
+
+Store = FolderStore | LmdbStore
+
+
+def _some(names: Sequence[str]) -> str:
+    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')
+
+
+def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
+    """Pairs every degraded image with its clean one by a rule of `mirage_data.files.pairing`.
+
+    Returns:
+        (n, 2) int32: positions in the two stores.
+
+    Raises:
+        PairingError: if nothing fits, or a name is ambiguous.
+    """
+    lq_names, gt_names = list(lq.names), list(gt.names)
+    pairs, leftover_lq, leftover_gt = match_indices(lq_names, gt_names, rule)
+    if not pairs:
+        raise PairingError(
+            f'no image of {lq.root} (e.g. {lq_names[0]}) has a partner in {gt.root} (e.g. {gt_names[0]}) '
+            f'by the rule {rule!r}; check the folders and the option pairing'
+        )
+    for root, names, leftover in ((lq.root, lq_names, leftover_lq), (gt.root, gt_names, leftover_gt)):
+        if leftover:
+            alone = _some([names[place] for place in leftover])
+            logger.warning('%s: %d images without a partner are left out: %s', root, len(leftover), alone)
+    return np.array(pairs, np.int32)
+
+
+def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
+    """Reads the pairs that a list file names, as AllWeather and others come with.
+
+    A line is one of: a degraded name and a clean one, separated by a tab, a comma or blanks; a degraded name alone,
+    whose partner the rule finds; a line of BasicSR's `meta_info.txt`. Names are relative to their root, or begin with
+    the root's own folder (`input/1.png`). Empty lines and lines that begin with # don't count.
+
+    Returns:
+        (n, 2) int32 in the order of the list. Lines that name absent images are left out with a warning.
+
+    Raises:
+        PairingError: if the file cannot be read, or none of its images is there.
+    """
+    lines = _lines(file)
+    finders = (_Finder(lq), _Finder(gt))
+    partner = dict(match_indices(list(lq.names), list(gt.names), rule)[0])
+    pairs, absent = [], []
+    for line in lines:
+        pair = _pair_of_line(line, finders, partner)
+        if pair is None:
+            absent.append(line)
+        else:
+            pairs.append(pair)
+    if not pairs:
+        example = f' (e.g. {lines[0]!r})' if lines else ''
+        raise PairingError(f'{file}: none of its {len(lines)} lines{example} names images of {lq.root} and {gt.root}')
+    if absent:
+        logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
+    return np.array(pairs, np.int32)
+
+
+def places_of_list(file: str | Path, store: Store) -> np.ndarray:
+    """Reads a list of clean images: one name a line, otherwise as in `pairs_of_list`.
+
+    Returns:
+        (n,) int64 positions in the store, in the order of the list. Absent images are left out with a warning.
+
+    Raises:
+        PairingError: if the file cannot be read, or none of its images is there.
+    """
+    finder = _Finder(store)
+    lines = _lines(file)
+    places = [finder.in_line(line) for line in lines]
+    absent = [line for line, place in zip(lines, places) if place is None]
+    if len(absent) == len(lines):
+        raise PairingError(f'{file}: none of its {len(lines)} lines names an image of {store.root}')
+    if absent:
+        logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
+    return np.array([place for place in places if place is not None])
+
+
+def _lines(file: str | Path) -> list[str]:
+    try:
+        lines = Path(file).read_text(encoding='utf-8-sig').splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PairingError(f'meta_info_file: {file}: cannot be read ({error})') from error
+    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith('#')]
+
+
+def _pair_of_line(line: str, finders: tuple[_Finder, _Finder], partner: dict[int, int]) -> tuple[int, int] | None:
+    alone = finders[0].in_line(line)
+    if alone is not None:
+        return (alone, partner[alone]) if alone in partner else None
+    for gap in re.finditer(r'\s*[\t,]\s*|\s+', line):  # names may have blanks: take the split that names two images
+        both = finders[0](line[: gap.start()]), finders[1](line[gap.end() :])
+        if None not in both:
+            return both
+    return None
+
+
+class _Finder:
+    """Finds an image of a store by what a list calls it."""
+
+    def __init__(self, store: Store) -> None:
+        self._places = {name: place for place, name in enumerate(store.names)}
+        for name, place in list(self._places.items()):  # lists often leave the extension out
+            self._places.setdefault(key_of(name), place)
+        self._folder = PurePosixPath(store.root.replace('\\', '/')).name.removesuffix('.lmdb')
+
+    def in_line(self, line: str) -> int | None:
+        """The image that a line of one name calls, perhaps followed by BasicSR's ` (h,w,c) level`."""
+        alone = self(line)
+        return self(re.sub(r' \(\d+,\d+,\d+\).*$', '', line)) if alone is None else alone
+
+    def __call__(self, name: str) -> int | None:
+        name = name.replace('\\', '/').removeprefix('./').lstrip('/')
+        parts = name.split('/')
+        if name not in self._places and self._folder in parts:
+            name = '/'.join(parts[parts.index(self._folder) + 1 :])
+        return self._places.get(name)

@@ -1,0 +1,131 @@
+"""Where images come from: a folder of files or an LMDB, behind the same questions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mirage_data.files.crops import Window
+from mirage_data.files.image import ImageError, decode_rgb, list_names, read_bytes, read_rgb
+from mirage_data.files.lmdb import key_of, open_lmdb
+from mirage_data.files.names import NameList
+from mirage_data.files.png_rows import PartialPng
+
+
+class Pixels:
+    """An image that is decoded already, or need not be.
+
+    Args:
+        image: (h, w, 3) RGB.
+    """
+
+    def __init__(self, image: np.ndarray) -> None:
+        self._image = image
+        self.height, self.width = image.shape[:2]
+
+    def crop(self, window: Window) -> np.ndarray:
+        """The view inside the window."""
+        return window.of(self._image)
+
+
+Picture = Pixels | PartialPng
+
+
+def open_picture(data: bytes, name: str) -> Picture:
+    """An image file whose size is known, and of which crops can be read at the least expense.
+
+    Raises:
+        ImageError: as `decode_rgb`; for some PNGs only when a crop is read.
+    """
+    return PartialPng.open(data, name) or Pixels(decode_rgb(data, name))
+
+
+class FolderStore:
+    """The images below a folder.
+
+    Attributes:
+        root: the folder.
+        names: names relative to it, sorted.
+
+    Raises:
+        ImageError: if the folder is missing or has no images.
+    """
+
+    def __init__(self, root: str | Path, recursive: bool = True) -> None:
+        self.root = str(root)
+        foreign: list[str] = []
+        self.names = NameList(list_names(self.root, recursive, foreign))
+        self.foreign = len(foreign)
+        if not len(self.names):
+            raise ImageError(
+                f'{self.root}: no images in this folder (and {len(foreign)} other files); put the data there'
+            )
+
+    def path(self, index: int) -> str:
+        """The file of image `index`."""
+        return os.path.join(self.root, self.names[index])
+
+    def view(self, index: int) -> np.ndarray:
+        """Image `index` as (h, w, 3) RGB, uint8 or uint16; errors as `read_rgb`."""
+        return read_rgb(self.path(index))
+
+    def picture(self, index: int) -> Picture:
+        """Image `index` for reading a part of it."""
+        path = self.path(index)
+        return open_picture(read_bytes(path), path)
+
+
+class LmdbStore:
+    """The images of an LMDB.
+
+    Attributes:
+        root: the database.
+        names: names with extension, as in its `meta_info.txt`.
+        foreign: always 0: a database has no other files.
+    """
+
+    foreign = 0
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = str(root)
+        self.names = open_lmdb(self.root).names
+        if not len(self.names):
+            raise ImageError(f'{self.root}: an LMDB without images; make it again')
+
+    def path(self, index: int) -> str:
+        """The key of image `index`, as BasicSR's datasets call their LMDB paths."""
+        return key_of(self.names[index])
+
+    def view(self, index: int) -> np.ndarray:
+        """Image `index` as (h, w, 3) RGB, perhaps a read-only view; errors as `LmdbReader.view`."""
+        return open_lmdb(self.root).view(self.path(index))
+
+    def picture(self, index: int) -> Picture:
+        """Image `index` for reading a part of it."""
+        reader, key = open_lmdb(self.root), self.path(index)
+        if reader.raw:
+            return Pixels(reader.view(key))
+        return open_picture(bytes(reader.value(key)), f'{self.root}: {key}')
+
+
+def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool = True) -> FolderStore | LmdbStore:
+    """Opens a folder or an LMDB.
+
+    Args:
+        root: `dataroot_*`.
+        io_backend: BasicSR's `{type: disk}` or `{type: lmdb}`; without it the name's ending `.lmdb` decides.
+        recursive: look into folders below, too.
+
+    Raises:
+        ValueError: for another type, or a path that does not fit it.
+    """
+    kind = (io_backend or {}).get('type') or ('lmdb' if str(root).endswith('.lmdb') else 'disk')
+    if kind not in ('disk', 'lmdb'):
+        raise ValueError(f'io_backend: type: {kind!r}; allowed: disk, lmdb')
+    if kind == 'lmdb' and not str(root).endswith('.lmdb'):
+        raise ValueError(f'{root}: with io_backend: {{type: lmdb}} the dataroot must be a folder NAME.lmdb')
+    if kind == 'disk' and os.path.isfile(os.path.join(root, 'data.mdb')):
+        raise ValueError(f'{root}: is an LMDB; set io_backend: {{type: lmdb}} for it')
+    return LmdbStore(root) if kind == 'lmdb' else FolderStore(root, recursive)

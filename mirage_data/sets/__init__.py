@@ -1,0 +1,1 @@
+"""The data sets of the paper on the disk: the table of them, preparing, checking and making them."""

@@ -1,0 +1,119 @@
+"""Brings a downloaded data set into our layout by linking, copying or unpacking its files.
+
+One whole file after the other, so that it may be interrupted and started again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mirage_data.sets.prepare_plan import Plan
+from mirage_data.sets.source_tree import Entry, SourceError, open_entries, write_atomically
+
+
+@dataclass
+class Outcome:
+    """What was done: 'linked', 'copied', 'unpacked', 'there already' and 'replaced' files; and the conflicts."""
+
+    done: Counter = field(default_factory=Counter)
+    conflicts: list[str] = field(default_factory=list)
+
+
+def carry_out(
+    todo: Plan,
+    root: str | Path,
+    *,
+    link: bool = True,
+    overwrite: bool = False,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> Outcome:
+    """Fills our folders.
+
+    Args:
+        todo: what goes where.
+        root: the data root; made if needed.
+        link: link files that lie in a folder instead of copying them (files of archives are always unpacked).
+        overwrite: replace files that are there already with other content.
+        progress: wraps what is iterated over, e.g. with a bar.
+
+    Raises:
+        SourceError: if a file cannot be written (a full disk), or an archive turns out to be damaged.
+    """
+    root, outcome = Path(root), Outcome()
+    _clear_remains(todo, root)
+    pending: list[tuple[Entry, Path]] = []
+    for target, entry in todo.files.items():
+        place = root / target
+        state = _state(place, entry, link)
+        if state == 'same':
+            outcome.done['there already'] += 1
+        elif state == 'other' and not overwrite:
+            outcome.conflicts.append(target)
+        else:
+            pending.append((entry, place))
+    try:
+        rest = _link_all(pending, outcome, progress) if link else pending
+        _write_all(rest, outcome, progress)
+    except OSError as error:
+        raise SourceError(
+            f'{error.filename or root}: cannot be written ({error.strerror or error}); free some space or choose '
+            'another --root, and run the same command again: it goes on where it stopped'
+        ) from error
+    return outcome
+
+
+def _clear_remains(todo: Plan, root: Path) -> None:
+    for folder in {(root / target).parent for target in todo.files}:
+        if folder.is_dir():
+            for remains in folder.glob('*.part'):
+                remains.unlink()
+
+
+def _state(place: Path, entry: Entry, link: bool) -> str:
+    if entry.file is not None and place.resolve() == entry.file.resolve():
+        # The place is a link to this file; without links, only the file itself counts.
+        return 'same' if link or not place.is_symlink() else 'absent'
+    if not place.exists():
+        return 'absent'
+    return 'same' if place.stat().st_size == entry.size else 'other'
+
+
+def _link_all(
+    pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable
+) -> list[tuple[Entry, Path]]:
+    """Links what can be linked; returns the rest."""
+    rest, files = [], [item for item in pending if item[0].file is not None]
+    for entry, place in progress(files, len(files)) if files else ():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        aside = place.with_name(place.name + '.part')
+        try:
+            os.symlink(entry.file, aside)
+        except (OSError, NotImplementedError):  # a file system or an account without links
+            rest.append((entry, place))
+            continue
+        os.replace(aside, place)
+        outcome.done['linked'] += 1
+    return rest + [item for item in pending if item[0].file is None]
+
+
+def _write_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable) -> None:
+    places: dict[str, list[Path]] = defaultdict(list)
+    for entry, place in pending:
+        places[entry.path].append(place)
+    entries = list({entry.path: entry for entry, _ in pending}.values())
+    if not entries:
+        return
+    with open_entries(entries) as streams:
+        for entry, stream in progress(streams, len(entries)):
+            first, *others = places[entry.path]
+            first.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(stream, first)
+            for place in others:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with open(first, 'rb') as again:
+                    write_atomically(again, place)
+            outcome.done['unpacked' if entry.archive else 'copied'] += 1 + len(others)

@@ -1,0 +1,182 @@
+"""Recognises a downloaded data set and decides what goes where, without touching the disk."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES
+from mirage_data.files.pairing import match_pairs
+from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout
+from mirage_data.sets.source_tree import Entry, SourceError, SourceTree
+from mirage_data.sets.table import DataSet, Part, data_set
+
+LISTS = {'allweather': 'Train/AllWeather'}  # sets that come with list files, and where those go
+
+
+@dataclass
+class Plan:
+    """What goes where.
+
+    Attributes:
+        row: the data set.
+        files: for each file of our layout, relative to the data root, the file of the source.
+        origins: for each part that was found, 'split degradation', whose layout it was recognised by.
+        skipped: for each reason, the paths left out.
+    """
+
+    row: DataSet
+    files: dict[str, Entry] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+
+def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = None, split: str = 'train') -> Plan:
+    """Recognises a data set in a source.
+
+    Args:
+        name: of the data set.
+        tree: the source.
+        folders: (degraded, clean) folders inside the source, for a layout that is not known; degraded is None where
+            the set has none.
+        split: which part those folders are.
+
+    Raises:
+        SourceError: if nothing of the set is found, saying what is there and what is recognised.
+    """
+    row = data_set(name)
+    result = Plan(row)
+    base = len(tree.root.resolve().parent.as_posix().rstrip('/')) + 1
+    images = [entry for entry in tree.entries if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS]
+    used: set[str] = set()
+    for part in row.parts:
+        layouts = [_given_folders(part, folders)] if folders else _layouts_of(row, part)
+        if folders and part.split != split:
+            continue
+        placed, origin = _best(part, layouts, images, base)
+        if not placed and not folders and part.lq is None:
+            placed, origin = _only_folder(part, images, base)
+        for target, entry in placed:
+            used.add(entry.path)
+            other = result.files.setdefault(target, entry)
+            if other.path != entry.path and other.size != entry.size:
+                result.skipped[f'another file is already {target}'].append(entry.path[base:])
+        if placed:
+            result.origins[f'{part.split} {part.degradation}'.strip()] = origin
+    _place_lists(row, tree, result, used)
+    if not result.files:
+        raise SourceError(_nothing_found(row, tree, images, base))
+    _explain_rest(row, tree, result, used, base)
+    return result
+
+
+def _layouts_of(row: DataSet, part: Part) -> list[Layout]:
+    wanted = (part.split, part.degradation)
+    return [layout for layout in LAYOUTS[row.name] if (layout.split, layout.degradation) == wanted]
+
+
+def _given_folders(part: Part, folders: tuple[str | None, str]) -> Layout:
+    lq, gt = (None if folder is None else re.escape(folder.strip('/')) + r'/(?P<name>[^/]+)' for folder in folders)
+    return Layout('the folders you named', part.split, gt=gt, lq=lq)
+
+
+def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:
+    """The layout that recognises most files; the first of equals."""
+    best: list[tuple[str, Entry]] = []
+    origin = ''
+    for layout in layouts:
+        placed = _match(layout.gt, layout.gt_name, part.gt, layout.exclude, images, base)
+        if part.lq is not None and layout.lq is not None:
+            placed += _match(layout.lq, layout.lq_name, part.lq, layout.exclude, images, base)
+        if len(placed) > len(best):
+            best, origin = placed, layout.origin
+    return best, origin
+
+
+def _match(
+    pattern: str, template: str, folder: str, exclude: str, images: list[Entry], base: int
+) -> list[tuple[str, Entry]]:
+    wanted = re.compile(rf'(?:^|/){pattern}$', re.IGNORECASE)
+    unwanted = re.compile(rf'(?:^|/)(?:{exclude})', re.IGNORECASE) if exclude else None
+    placed = []
+    for entry in images:
+        if PurePosixPath(entry.path).name.startswith('.'):
+            continue
+        stem, extension = os.path.splitext(entry.path)
+        match = wanted.search(stem)
+        if match and not (unwanted and unwanted.search(entry.path[base:])):
+            groups = {key: value or '' for key, value in match.groupdict().items()}
+            placed.append((f'{folder}/{template.format(**groups).lstrip("/")}{extension.lower()}', entry))
+    return placed
+
+
+def _only_folder(part: Part, images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:
+    """Clean photographs need no layout if there is just one folder with images."""
+    if len({PurePosixPath(entry.path).parent for entry in images}) != 1:
+        return [], ''
+    layout = Layout('', part.split, gt=r'(?P<name>[^/]+)')
+    placed = _match(layout.gt, layout.gt_name, part.gt, '', images, base)
+    return [item for item in placed if part.owns_clean_file(item[0])], 'the only folder with images'
+
+
+def _place_lists(row: DataSet, tree: SourceTree, result: Plan, used: set[str]) -> None:
+    folder = LISTS.get(row.name)
+    for entry in tree.entries if folder else ():
+        if re.fullmatch(r'all-?weather[^/]*\.txt', PurePosixPath(entry.path).name, re.IGNORECASE):
+            result.files[f'{folder}/{PurePosixPath(entry.path).name.lower()}'] = entry
+            used.add(entry.path)
+
+
+def _explain_rest(row: DataSet, tree: SourceTree, result: Plan, used: set[str], base: int) -> None:
+    """Gives every file that is not used its reason."""
+    rules = [
+        (re.compile(rf'(?:^|/)(?:{pattern})$', re.IGNORECASE), why) for pattern, why in LEFT_OUT.get(row.name, ())
+    ]
+    for entry in tree.entries:
+        if entry.path in used:
+            continue
+        path = PurePosixPath(entry.path)
+        inner, stem = entry.path[base:], os.path.splitext(entry.path[base:])[0]
+        if path.name.startswith('.') or path.name.lower() in SYSTEM_FILES or '__MACOSX' in path.parts:
+            why = 'left by the operating system'
+        elif path.suffix.lower() not in IMAGE_EXTENSIONS:
+            why = 'not an image'
+        else:
+            why = next((why for rule, why in rules if rule.search(stem)), f'not part of {row.title} as it is used here')
+        result.skipped[why].append(inner)
+    for name, why in tree.refused:
+        result.skipped[why].append(name)
+
+
+def _nothing_found(row: DataSet, tree: SourceTree, images: list[Entry], base: int) -> str:
+    folders = Counter(PurePosixPath(entry.path[base:]).parent.as_posix() for entry in images)
+    seen = ', '.join(f'{folder}/ ({count} images)' for folder, count in folders.most_common(8)) or 'no images at all'
+    refused = ''.join(f'\n  {name}: {why}' for name, why in tree.refused[:8])
+    known = '\n'.join(
+        f'  {layout.split} {layout.degradation or row.task} ({layout.origin}): {layout.in_words()}'
+        for layout in LAYOUTS[row.name]
+    )
+    return (
+        f'{tree.root}: nothing of {row.title} was recognised. It holds: {seen}{refused}\n'
+        f'Recognised are paths that end like this:\n{known}\n'
+        'For another layout, name the folders: --lq FOLDER --gt FOLDER --split train|test'
+    )
+
+
+def unpaired(todo: Plan) -> dict[str, list[str]]:
+    """Files of the plan that have no partner in it, by folder; files already on the disk are not looked at."""
+    by_folder: dict[str, list[str]] = defaultdict(list)
+    owned = sorted({folder for part in todo.row.parts for folder in part.folders}, key=len, reverse=True)
+    for target in todo.files:
+        folder = next((folder for folder in owned if target.startswith(folder + '/')), None)
+        if folder is not None:
+            by_folder[folder].append(target[len(folder) + 1 :])
+    alone: dict[str, list[str]] = {}
+    for part in todo.row.parts:
+        if part.lq is not None and by_folder[part.lq] and by_folder[part.gt]:
+            _, lq, gt = match_pairs(sorted(by_folder[part.lq]), sorted(by_folder[part.gt]), part.pairing)
+            alone.update({folder: names for folder, names in ((part.lq, lq), (part.gt, gt)) if names})
+    return alone

@@ -1,0 +1,248 @@
+"""The one table of data sets: where they lie, how their files pair, how many there are, where they come from.
+
+Everything else reads it: the dataset options, `scripts/prepare_data.py`, `scripts/check_data.py`, the check before a
+run, and the documentation. The rows themselves are in `mirage_data/sets/rows.py`; here are their type and the
+questions one can ask of them. All folders are relative to the data root, which is `datasets/` unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+DEFAULT_ROOT = 'datasets'
+_SHARED = ('train', 'test')  # first folders, in lower case, that belong to many sets
+
+
+@dataclass(frozen=True)
+class Part:
+    """One folder of clean images, or one pair of folders, that a dataset class reads.
+
+    Attributes:
+        split: 'train' or 'test'.
+        gt: folder of the clean images.
+        gt_count: how many clean images the published set has.
+        lq: folder of the degraded images, or None where they are made from the clean ones (denoising).
+        lq_count: how many degraded images the published set has.
+        pairing: name of the rule in `mirage_data.files.pairing` that finds a degraded image's clean one.
+        content: what the files are, with an example of their names, in words for an error message.
+        degradation: the type within a set that has several ('low_haze', 'snow100k_l'), else ''.
+        recursive: whether degraded images may lie in folders below `lq` (OTS comes in parts).
+        gt_names: regular expression a clean file's stem matches where two sets share a folder; '' accepts all.
+    """
+
+    split: str
+    gt: str
+    gt_count: int
+    lq: str | None = None
+    lq_count: int = 0
+    pairing: str = 'same_name'
+    content: str = ''
+    degradation: str = ''
+    recursive: bool = False
+    gt_names: str = ''
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of this part, degraded before clean."""
+        return (self.gt,) if self.lq is None else (self.lq, self.gt)
+
+    def owns_clean_file(self, name: str) -> bool:
+        """Whether a file of the (perhaps shared) clean folder belongs to this part."""
+        return not self.gt_names or re.fullmatch(self.gt_names, PurePosixPath(name).stem) is not None
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A published data set.
+
+    Attributes:
+        name: what one types after `prepare_data.py`.
+        title: its usual name.
+        task: 'denoise', 'derain', 'dehaze', 'deblur', 'enhance', 'desnow', 'raindrop', 'weather', 'composite',
+            'underwater' or 'display'.
+        parts: its folders.
+        published: pages from which the publishers (or the field's usual mirrors) hand it out.
+        licence: what the publishers say about use. Not legal advice.
+        paper: who to cite.
+        note: what one should know before using it; may be empty.
+    """
+
+    name: str
+    title: str
+    task: str
+    parts: tuple[Part, ...]
+    published: tuple[str, ...]
+    licence: str
+    paper: str
+    note: str = ''
+
+    @property
+    def prepare_command(self) -> str:
+        """The command that brings a download of this set into our layout."""
+        return f'python scripts/prepare_data.py {self.name} --source DIR_OR_ARCHIVE'
+
+    def parts_of(self, split: str) -> tuple[Part, ...]:
+        """The parts of 'train' or 'test'."""
+        return tuple(part for part in self.parts if part.split == split)
+
+
+@dataclass(frozen=True)
+class SettingSource:
+    """One source of a training setting, as the authors' released code samples it in an epoch.
+
+    Attributes:
+        task: task name that samples carry; noise sources name their sigma ('denoise_15').
+        datasets: names of the data sets whose training parts are read.
+        repeat: how often each image is used per epoch.
+        sigma: noise level on the 0..255 scale, or None.
+    """
+
+    task: str
+    datasets: tuple[str, ...]
+    repeat: int
+    sigma: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """Samples per epoch with the published counts."""
+        parts = [part for name in self.datasets for part in data_set(name).parts_of('train')]
+        return self.repeat * sum(part.gt_count if part.lq is None else part.lq_count for part in parts)
+
+
+_THREE = (
+    SettingSource('denoise_15', ('bsd400', 'wed'), 3, 15),
+    SettingSource('denoise_25', ('bsd400', 'wed'), 3, 25),
+    SettingSource('denoise_50', ('bsd400', 'wed'), 3, 50),
+    SettingSource('derain', ('rain100l',), 120),
+    SettingSource('dehaze', ('ots',), 1),
+)
+# Samples per epoch: 142,431 and 162,646 (the authors' released training code).
+SETTINGS: dict[str, tuple[SettingSource, ...]] = {
+    '3deg': _THREE,
+    '5deg': (*_THREE, SettingSource('deblur', ('gopro',), 5), SettingSource('enhance', ('lol',), 20)),
+}
+
+
+def all_data_sets() -> dict[str, DataSet]:
+    """Every data set by name, in the order of the documentation."""
+    from mirage_data.sets.rows import DATA_SETS  # here, because the rows are made of this module's classes
+
+    return {row.name: row for row in DATA_SETS}
+
+
+def data_set(name: str) -> DataSet:
+    """The data set called `name`.
+
+    Raises:
+        ValueError: if there is none, naming those there are.
+    """
+    table = all_data_sets()
+    if name not in table:
+        raise ValueError(f'unknown data set {name!r}; known: {", ".join(table)}')
+    return table[name]
+
+
+def data_sets_for_folder(path: str | Path) -> tuple[DataSet, ...]:
+    """The data sets that own a folder, recognised by the end of its path.
+
+    Args:
+        path: a folder as an option file names it, e.g. 'datasets/Train/Derain/rainy' or an absolute path.
+
+    Returns:
+        All that read this folder, or have folders below it (two share Train/Denoise); empty if it is none of ours.
+    """
+    wanted = _lower_parts(path)
+    exact, above = [], []
+    for row in all_data_sets().values():
+        ends = [_lower_parts(folder) for part in row.parts for folder in part.folders]
+        if any(_ends_with(wanted, end) for end in ends):
+            exact.append(row)
+        elif any(_ends_with(wanted, end[:depth]) for end in ends for depth in range(1 + (end[0] in _SHARED), len(end))):
+            above.append(row)
+    return tuple(exact or above)
+
+
+def _lower_parts(path: str | Path) -> tuple[str, ...]:
+    return tuple(part.lower() for part in Path(path).parts)
+
+
+def _ends_with(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
+    return len(path) >= len(end) and path[-len(end) :] == end
+
+
+def dataset_for_folder(path: str | Path) -> DataSet | None:
+    """The first data set that owns a folder, or None; see `data_sets_for_folder`."""
+    owners = data_sets_for_folder(path)
+    return owners[0] if owners else None
+
+
+def describe_folder(path: str | Path) -> str | None:
+    """What belongs into a folder, where it is published and how to get it there; a line each.
+
+    Args:
+        path: a folder as an option file names it; it need not exist.
+
+    Returns:
+        The description, or None if the folder belongs to none of our data sets.
+    """
+    owners = data_sets_for_folder(path)
+    if not owners:
+        return None
+    wanted = _lower_parts(path)
+    pieces = []
+    for row in owners:
+        sides = [
+            _side(row, part, folder)
+            for part in row.parts
+            for folder in part.folders
+            if _ends_with(wanted, _lower_parts(folder))
+        ]
+        what = sides[0] if sides else f'folders of {row.title}'
+        pieces += [f'belongs here: {what}', f'published: {row.published[0]}', f'prepare: {row.prepare_command}']
+    return '\n'.join(pieces)
+
+
+def _side(row: DataSet, part: Part, folder: str) -> str:
+    kind, count = ('clean', part.gt_count) if folder == part.gt else ('degraded', part.lq_count)
+    return f'{count:,} {kind} images of {row.title} ({part.split}; {part.content})'
+
+
+def describe_missing(root: str | Path, names: list[str] | tuple[str, ...], split: str | None = None) -> list[str]:
+    """One line for every folder of some data sets that is absent or has no file in it.
+
+    Args:
+        root: the data root, usually 'datasets'.
+        names: data sets that a run needs.
+        split: only 'train' or only 'test' parts; None for both.
+
+    Returns:
+        Lines 'FOLDER: COUNT what belongs there; COMMAND', without repetition, in the table's order; empty if all is
+        there. Two sets that share a folder each give their line.
+
+    Raises:
+        ValueError: for a name that is not in the table.
+    """
+    lines: list[str] = []
+    for row in map(data_set, names):
+        command = row.prepare_command
+        if str(root) != DEFAULT_ROOT:
+            command += f' --root "{root}"'
+        for part in row.parts:
+            if split is not None and part.split != split:
+                continue
+            for folder in part.folders:
+                place = Path(root) / folder
+                line = f'{place}: {_side(row, part, folder)}; {command}'
+                if line not in lines and not _has_files(place, part, folder):
+                    lines.append(line)
+    return lines
+
+
+def _has_files(place: Path, part: Part, folder: str) -> bool:
+    if not place.is_dir():
+        return False
+    if folder != part.gt or not part.gt_names:
+        return any(place.iterdir())
+    return any(part.owns_clean_file(entry.name) for entry in place.iterdir())

@@ -1,0 +1,176 @@
+"""Sub-images, LMDBs beside folders, and the command line of prepare_data.py."""
+
+import runpy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from made_up_images import random_image, write_png
+
+from mirage_data.files.image import ImageError, read_rgb
+from mirage_data.files.lmdb import LmdbReader, LmdbWriter
+from mirage_data.sets.pack import lmdb_path, write_lmdb
+from mirage_data.sets.subimages import cut_folder, starts
+
+SCRIPT = Path(__file__).resolve().parents[3] / 'scripts' / 'prepare_data.py'
+main = runpy.run_path(str(SCRIPT), run_name='prepare_data')['main']
+
+
+@pytest.mark.parametrize(
+    ('length', 'size', 'step', 'expected'),
+    [(10, 10, 5, [0]), (20, 10, 5, [0, 5, 10]), (23, 10, 5, [0, 5, 10, 13]), (11, 10, 10, [0, 1])],
+)
+def test_squares_reach_the_border(length, size, step, expected):
+    assert starts(length, size, step) == expected
+
+
+def test_subimages_are_the_right_pixels_under_basicsr_names(tmp_path):
+    image = random_image(1, 40, 70)
+    write_png(tmp_path / 'in' / 'a.b.png', image)
+    write_png(tmp_path / 'in' / 'small.png', random_image(2, 20, 70))
+    result = cut_folder(tmp_path / 'in', tmp_path / 'out', 32, 24)
+    assert result.written == 6 and len(result.problems) == 1 and 'small.png: 20x70 is smaller' in result.problems[0]
+    places = [(top, left) for top in (0, 8) for left in (0, 24, 38)]
+    for number, (top, left) in enumerate(places, 1):
+        piece = read_rgb(tmp_path / 'out' / f'a.b_s{number:03d}.png')
+        assert np.array_equal(piece, image[top : top + 32, left : left + 32])
+    again = cut_folder(tmp_path / 'in', tmp_path / 'out', 32, 24)
+    assert (again.written, again.there_already) == (0, 6)
+
+
+def test_subimages_refuse_gaps(tmp_path):
+    with pytest.raises(ValueError, match='--subimages 32 40'):
+        cut_folder(tmp_path, tmp_path / 'out', 32, 40)
+
+
+@pytest.fixture
+def hazy(tmp_path):
+    """OTS-like: two parts, a copy of one file under another name, and a broken one."""
+    folder = tmp_path / 'synthetic'
+    for number, name in enumerate(('part1/0025_0.8_0.1', 'part1/0025_0.8_0.2', 'part2/3068_1_0.1')):
+        write_png(folder / f'{name}.png', random_image(number, 24 + number, 40))
+    (folder / 'part2/copy_1.png').write_bytes((folder / 'part1/0025_0.8_0.1.png').read_bytes())
+    (folder / 'part2/broken_1.png').write_bytes(b'no image')
+    return folder
+
+
+@pytest.mark.parametrize('raw', [False, True])
+def test_lmdb_has_the_same_pixels_and_equal_files_once(hazy, raw):
+    result = write_lmdb(hazy, raw=raw)
+    assert (result.stored, result.shared, len(result.problems)) == (4, 1, 1)
+    assert 'broken_1.png' in result.problems[0]
+    reader = LmdbReader(lmdb_path(hazy))
+    assert reader.raw == raw
+    assert sorted(reader.names) == sorted(p.relative_to(hazy).as_posix() for p in hazy.rglob('*.png')
+                                          if p.name != 'broken_1.png')  # fmt: skip
+    for name in reader.names:
+        assert np.array_equal(reader.read(name.removesuffix('.png')), read_rgb(hazy / name)), name
+    reader.close()
+
+
+def test_lmdb_is_made_again_only_when_names_changed(hazy):
+    (hazy / 'part2/broken_1.png').unlink()
+    write_lmdb(hazy)
+    written = (lmdb_path(hazy) / 'data.mdb').stat().st_mtime_ns
+    assert write_lmdb(hazy).there_already
+    assert (lmdb_path(hazy) / 'data.mdb').stat().st_mtime_ns == written
+    write_png(hazy / 'new.png', random_image(9, 16, 16))
+    assert not write_lmdb(hazy).there_already
+    reader = LmdbReader(lmdb_path(hazy))
+    assert 'new.png' in set(reader.names)
+    reader.close()
+
+
+def test_an_interrupted_lmdb_is_gone_on_with(hazy, monkeypatch):
+    put, seen = LmdbWriter.add_file, []
+
+    def killed(self, name, data):
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(name)
+        put(self, name, data)
+        self.commit()
+
+    monkeypatch.setattr(LmdbWriter, 'add_file', killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_lmdb(hazy)
+    assert not lmdb_path(hazy).exists()
+    monkeypatch.setattr(LmdbWriter, 'add_file', lambda self, name, data: (seen.append(name), put(self, name, data)))
+    result = write_lmdb(hazy)
+    assert sorted(map(seen.count, seen)) == [1] * 4, 'nothing is stored twice, and the broken file is tried'
+    assert (result.stored, result.shared) == (4, 1)
+    reader = LmdbReader(lmdb_path(hazy))
+    for name in reader.names:
+        assert np.array_equal(reader.read(name.removesuffix('.png')), read_rgb(hazy / name))
+    reader.close()
+
+
+def test_lmdb_of_equal_keys_and_of_nothing(tmp_path):
+    folder = tmp_path / 'gt'
+    image = random_image(1, 16, 16)
+    write_png(folder / '1.png', image)
+    cv2.imwrite(str(folder / '1.bmp'), image[..., ::-1])
+    result = write_lmdb(folder)
+    assert result.stored == 1 and 'has the key of 1.bmp' in result.problems[0]
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ImageError, match='has no images'):
+        write_lmdb(tmp_path / 'empty')
+
+
+def gopro(tmp_path: Path) -> Path:
+    for split in ('train', 'test'):
+        for number, side in enumerate(('blur', 'sharp')):
+            write_png(tmp_path / f'GOPRO_Large/{split}/GOPR1/{side}/1.png', random_image(number, 40, 48))
+    return tmp_path / 'GOPRO_Large'
+
+
+def test_the_command_prepares_cuts_and_packs(tmp_path, capsys):
+    source, root = gopro(tmp_path), tmp_path / 'data root'
+    options = ['gopro', '--root', str(root), '--subimages', '32', '16', '--lmdb']
+    assert main([*options, '--source', str(source)]) == 0
+    out = capsys.readouterr().out
+    assert 'train: recognised as the layout of publisher' in out and '4 linked' in out
+    assert 'the published set has 2,103' in out and f'check_data.py gopro --root "{root}"' in out
+    assert len(list((root / 'Train/Deblur/blur_sub').glob('*.png'))) == 4
+    reader = LmdbReader(root / 'Train/Deblur/sharp_sub.lmdb')
+    assert len(reader) == 4
+    reader.close()
+    assert (root / 'test/deblur/gopro/input.lmdb/meta_info.txt').read_text().startswith('GOPR1_1.png (40,48,3) ')
+    assert main(options) == 0, 'without --source it goes on with what is prepared'
+    assert 'there already' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'code', 'message'),
+    [
+        (['nonsense', '--source', '.'], 1, "unknown data set 'nonsense'"),
+        (['lol', '--source', 'nowhere'], 1, 'does not exist'),
+        (['lol'], 2, 'nothing to do'),
+        (['lol', '--source', '.', '--raw'], 2, '--raw is about --lmdb'),
+        ([], 2, 'name a data set'),
+    ],
+)
+def test_wrong_use_says_what_to_do(options, code, message, capsys):
+    try:
+        found = main(options)
+    except SystemExit as stop:
+        found = stop.code
+    assert found == code
+    assert message in capsys.readouterr().err
+
+
+def test_conflicts_make_the_command_fail(tmp_path, capsys):
+    source, root = gopro(tmp_path), tmp_path / 'root'
+    place = root / 'Train/Deblur/blur/GOPR1_1.png'
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b'mine')
+    assert main(['gopro', '--root', str(root), '--source', str(source)]) == 1
+    assert '--overwrite' in capsys.readouterr().err
+    assert place.read_bytes() == b'mine'
+
+
+def test_the_list_shows_every_set(capsys):
+    assert main(['--list']) == 0
+    out = capsys.readouterr().out
+    assert 'cdd11' in out and 'train 72,135 pairs' in out and 'https://' in out
