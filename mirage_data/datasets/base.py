@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from mirage_data.datasets.sample import Index, process_rng, sample_rng, split_index
+from mirage_data.datasets.variation import Variation, resized
 from mirage_data.files.crops import (
     Window,
     augmentation_from_options,
@@ -18,8 +20,6 @@ from mirage_data.files.crops import (
     draw_dihedral,
     random_window,
 )
-from mirage_data.datasets.sample import Index, process_rng, sample_rng, split_index
-from mirage_data.datasets.variation import Variation, resized
 
 logger = logging.getLogger('basicsr.mirage_data')  # below BasicSR's logger, so that its log file gets the lines
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mirage_data.sets.rows import CDD11_TYPES
-from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.datasets.base import TaskDataset
+from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.sets.rows import CDD11_TYPES
 
 CLEAR = 'clear'
 _GROUPS = {'single': 1, 'double': 2, 'triple': 3}

@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from mirage_data.files.crops import centre_window
-from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8
-from mirage_data.files.image import to_float
-from mirage_data.files.store import open_store
-from mirage_data.files.lists import places_of_list
-from mirage_data.datasets.sample import make_sample
 from mirage_data.datasets.base import TaskDataset
+from mirage_data.datasets.sample import make_sample
+from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8
+from mirage_data.files.crops import centre_window
+from mirage_data.files.image import to_float
+from mirage_data.files.lists import places_of_list
+from mirage_data.files.store import open_store
 
 AUTHORS_STREAM = (15, 25, 50)
 

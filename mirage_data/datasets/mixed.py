@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 import mirage_data
-from mirage_data.datasets.sample import Index, split_index
 from mirage_data.datasets.base import TaskDataset, logger
+from mirage_data.datasets.sample import Index, split_index
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from mirage_data.files.store import open_store
-from mirage_data.files.lists import pairs_of_list, pairs_of_names, places_of_list
-from mirage_data.datasets.sample import make_sample, to_tensor
 from mirage_data.datasets.base import TaskDataset
+from mirage_data.datasets.sample import make_sample, to_tensor
+from mirage_data.files.lists import pairs_of_list, pairs_of_names, places_of_list
+from mirage_data.files.store import open_store
 
 
 class PairError(ValueError):

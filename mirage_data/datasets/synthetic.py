@@ -9,17 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from mirage_data.files.crops import Window, dihedral, draw_dihedral
+from mirage_data.datasets.base import TaskDataset
+from mirage_data.datasets.sample import make_sample
+from mirage_data.datasets.variation import resized
 from mirage_data.degradations.compose import Entry, degrade_entry, parse_recipe
 from mirage_data.degradations.depth import WHOLE
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.degradations.parameters import lookup
+from mirage_data.files.crops import Window, dihedral, draw_dihedral
 from mirage_data.files.image import to_float
-from mirage_data.files.store import open_store
 from mirage_data.files.lists import places_of_list
-from mirage_data.datasets.sample import make_sample
-from mirage_data.datasets.base import TaskDataset
-from mirage_data.datasets.variation import resized
+from mirage_data.files.store import open_store
 
 
 class SyntheticDegradationDataset(TaskDataset):

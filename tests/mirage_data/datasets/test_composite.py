@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from mirage_data.datasets.composite import CompositeDegradationDataset, chosen_types
-from mirage_data.sets.rows import CDD11_TYPES
 from mirage_data.files.lmdb import LmdbWriter
+from mirage_data.sets.rows import CDD11_TYPES
 
 NAMES = ['00001.png', '00002.png']
 

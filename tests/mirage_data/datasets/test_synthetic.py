@@ -10,9 +10,9 @@ from made_up_images import write_png
 from made_up_scene import scene
 from torch.utils.data import DataLoader
 
-from mirage_data.files.crops import Window, dihedral
-from mirage_data.degradations import TABLE
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset, flipped, widened
+from mirage_data.degradations import TABLE
+from mirage_data.files.crops import Window, dihedral
 
 RECIPE = [{'degradation': name} for name in TABLE]
 
