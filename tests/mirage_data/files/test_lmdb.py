@@ -125,7 +125,7 @@ _WRITER = """
     import sys
     sys.path[:0] = [{root!r}, {tests!r}]
     from made_up_images import random_image
-    from mirage_data import lmdb_writer
+    from mirage_data.files import lmdb_writer
     lmdb_writer._COMMIT_BYTES = 1 << 16
     {setup}
     with lmdb_writer.LmdbWriter({path!r}, raw=True) as writer:
