@@ -18,7 +18,7 @@ setup(
     license='MIT',
     python_requires='>=3.10,<3.13',  # basicsr 1.4.2 cannot be built on Python 3.13
     packages=find_packages(include=['mirage_*']),
-    package_data={'mirage_data': ['*.yml'], 'mirage_ir': ['*.yml', '*.json'],
+    package_data={'mirage_data': ['*.yml'], 'mirage_data.degradations': ['*.json'], 'mirage_ir': ['*.yml', '*.json'],
                   'mirage_ir.classical': ['*.yml'], 'mirage_restore': ['weights/*']},
     install_requires=[
         'torch',

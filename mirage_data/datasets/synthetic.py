@@ -12,7 +12,7 @@ import numpy as np
 from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.sample import make_sample
 from mirage_data.datasets.variation import resized
-from mirage_data.degradations.compose import Entry, degrade_entry, parse_recipe
+from mirage_data.degradations.compose import Entry, degrade_pair, parse_recipe
 from mirage_data.degradations.depth import WHOLE
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.degradations.parameters import lookup
@@ -112,10 +112,11 @@ class SyntheticDegradationDataset(TaskDataset):
         if shrink != 1:
             context, inside = _shrunk(context, inside, self.gt_size)
         context = self.variation.toned([np.ascontiguousarray(context)], rng)[0]
-        lq, record = degrade_entry(
+        lq, scene, record = degrade_pair(
             to_float(context), entry, rng, _shares(outer, mode, height, width) if placed else WHOLE
         )
-        lq, gt = self.variation.surrounded([inside.of(lq), inside.of(context)], rng)
+        gt = to_uint8(scene) if entry.makes_scenes else context
+        lq, gt = self.variation.surrounded([inside.of(lq), inside.of(gt)], rng)
         return lq, gt, record
 
 

@@ -92,3 +92,80 @@ def defocus_blur(
         float32 image in [0, 1].
     """
     return convolve(image, disc_kernel(radius), gamma=gamma)
+
+
+def shake_kernel(*, length: float, bend: float, dwell: float, rng: np.random.Generator) -> np.ndarray:
+    """Blur kernel of a hand's tremor as measured ones look: a bent path that the camera passes at very uneven speed.
+
+    Args:
+        length: length of the path in pixels.
+        bend: see :func:`trajectory_kernel`.
+        dwell: deviation of the logarithm of the speed; with 1 most of the light gathers at two or three places.
+        rng: source of the path.
+
+    Returns:
+        as :func:`trajectory_kernel`, the line softened to about the thickness of measured kernels.
+    """
+    steps = max(12, int(4 * length))
+    places = np.linspace(0, 1, steps)
+    headings = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.normal(0, bend / np.sqrt(steps), steps))
+    speed = np.exp(np.interp(places, np.linspace(0, 1, 7), rng.normal(0, dwell, 7)))
+    speed *= length / speed.sum()
+    path = np.cumsum(np.stack([np.cos(headings), np.sin(headings)], axis=1) * speed[:, None], axis=0)
+    path -= path.mean(axis=0)
+    radius = int(np.ceil(np.abs(path).max())) + 2
+    side = 2 * radius + 1
+    counted, _, _ = np.histogram2d(path[:, 1], path[:, 0], bins=side, range=[[-radius - 0.5, radius + 0.5]] * 2)
+    kernel = cv2.GaussianBlur(counted.astype(np.float32), (0, 0), 0.5, borderType=cv2.BORDER_CONSTANT)
+    return kernel / kernel.sum()
+
+
+def shake_blur(
+    image: np.ndarray, *, length: float, bend: float, dwell: float, gamma: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Blur by a hand's tremor.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        length, bend, dwell: see :func:`shake_kernel`.
+        gamma: see :func:`convolve`.
+        rng: source of the path.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    return convolve(image, shake_kernel(length=length, bend=bend, dwell=dwell, rng=rng), gamma=gamma)
+
+
+def frame_blur(
+    image: np.ndarray, *, shift: float, turn: float, zoom: float, frames: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Mean of the short exposures between two places of a moving camera, as REDS and GoPro are made.
+
+    The camera shifts, turns and comes nearer at once, so the blur differs from place to place.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        shift: length of the shift in pixels.
+        turn: largest turn in degrees, either way.
+        zoom: largest change of size as a share, either way.
+        frames: exposures that are averaged, in the light behind a tone curve of power 2.2.
+        rng: source of the direction, the turn and the centre.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    height, width = image.shape[:2]
+    heading = rng.uniform(0, 2 * np.pi)
+    angle, growth = rng.uniform(-turn, turn), rng.uniform(-zoom, zoom)
+    centre = rng.uniform(0, width), rng.uniform(0, height)
+    light = cv2.pow(np.maximum(image, 0), 2.2).reshape(image.shape)
+    total = np.zeros_like(light)
+    for place in np.linspace(-0.5, 0.5, frames):
+        matrix = cv2.getRotationMatrix2D(centre, angle * place, 1 + growth * place)
+        matrix[:, 2] += (shift * place * np.cos(heading), shift * place * np.sin(heading))
+        total += cv2.warpAffine(
+            light, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        ).reshape(image.shape)
+    total *= np.float32(1 / frames)
+    return cv2.pow(np.clip(total, 0, 1, out=total), 1 / 2.2).reshape(image.shape)

@@ -8,7 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mirage_data.files.image import to_float
+
 from .depth import WHOLE
+from .noise import to_uint8
 from .parameters import Window, apply, check_range, draw, lookup, reach_of
 from .table import GROUPS
 
@@ -37,6 +40,11 @@ class Entry:
     def margin(self) -> int:
         """Pixels around a crop that the result inside depends on."""
         return sum(reach_of(member.name, member.ranges) for member in self.members)
+
+    @property
+    def makes_scenes(self) -> bool:
+        """Whether a member changes the clean side, too."""
+        return any(lookup(member.name).scene for member in self.members)
 
 
 @dataclass(frozen=True)
@@ -91,12 +99,14 @@ def _entry(options: Any, where: str) -> Entry:
         raise ValueError(f'{where}: order must be one of {", ".join(ORDERS)}, found {order!r}')
     if order == 'physical':
         members.sort(key=lambda member: lookup(member.name).stage)
+    members.sort(key=lambda member: not lookup(member.name).scene)  # a scene is there before anything happens to it
     if 'weight' in options and 'probability' in options:
         raise ValueError(f'{where}: give weight or probability, not both')
     weight = options.get('weight', options.get('probability', 1.0))
     if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < float('inf'):
         raise ValueError(f'{where}: weight must be a number >= 0, found {weight!r}')
-    tasks = dict.fromkeys(lookup(member.name).task for member in members)
+    faults = [member for member in members if not lookup(member.name).scene] or members
+    tasks = dict.fromkeys(lookup(member.name).task for member in faults)
     return Entry(tuple(members), float(weight), str(options.get('task', '_'.join(tasks))))
 
 
@@ -143,18 +153,23 @@ def parse_recipe(recipe: Any) -> Recipe:
     return Recipe(entries)
 
 
-def degrade_entry(
+def degrade_pair(
     image: np.ndarray, entry: Entry, rng: np.random.Generator, window: Window = WHOLE
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """Apply one entry; see :func:`degrade`."""
-    steps = []
+) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Apply one entry; beside what :func:`degrade` returns the clean side, in the middle.
+
+    The clean side is ``image`` itself unless a member makes another scene of it; such a scene has whole 8-bit steps.
+    """
+    steps, clean = [], image
     for member in entry.members:
         if member.probability < 1 and rng.random() >= member.probability:
             continue
         params = draw(member.name, rng, member.ranges)
         image = apply(member.name, image, params, rng, window)
+        if lookup(member.name).scene:
+            image = clean = to_float(to_uint8(image))
         steps.append({'degradation': member.name, **params})
-    return np.clip(image, 0, 1), {'task': entry.task, 'window': list(window), 'steps': steps}
+    return np.clip(image, 0, 1), clean, {'task': entry.task, 'window': list(window), 'steps': steps}
 
 
 def degrade(
@@ -172,5 +187,5 @@ def degrade(
         the degraded image (float32, clipped to [0, 1]) and a record of plain Python values: ``task``, ``window`` and
         ``steps``, a list of ``{'degradation': name, <every parameter>}`` in the order of application.
     """
-    recipe = parse_recipe(recipe)
-    return degrade_entry(image, recipe.pick(rng), rng, window)
+    lq, _, record = degrade_pair(image, parse_recipe(recipe).pick(rng), rng, window)
+    return lq, record

@@ -50,3 +50,67 @@ def low_light(
     linear += noise
     np.clip(linear, 0, 1, out=linear)
     return cv2.pow(linear, 1 / 2.2)
+
+
+def underexposed(
+    image: np.ndarray,
+    *,
+    level: float,
+    power: float,
+    red: float,
+    blue: float,
+    black: float,
+    noise: float,
+    smear: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """A camera's own picture of a scene exposed far too short, as the pairs of LOL show it.
+
+    ``level * colour * x ** power - black`` in display values, with noise of about one 8-bit step that is coarse and a
+    little stronger where it is bright.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        level: what white becomes.
+        power: steepness; above 1 shadows lose more than lights.
+        red, blue: factors of the two channels beside green: the colour cast of a wrong white balance.
+        black: what is subtracted, in 8-bit steps; the darkest pixels become 0.
+        noise: deviation at the darkest places in 8-bit steps, doubled at 60 of 255.
+        smear: grain of the noise: standard deviation of its smoothing in pixels.
+        rng: source of the noise.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    dark = cv2.pow(np.maximum(image, 0), power).reshape(image.shape)
+    dark *= np.array([red, 1, blue], np.float32) * np.float32(level)
+    grain = rng.standard_normal(image.shape, dtype=np.float32)
+    if smear > 0.1:
+        taps = cv2.getGaussianKernel(round(8 * smear) | 1, smear, cv2.CV_32F)
+        grain = cv2.sepFilter2D(grain, -1, taps, taps).reshape(image.shape)
+        grain *= np.float32(1 / (taps**2).sum())  # smearing must not make the noise weaker, only coarser
+    grain *= (1 + dark * np.float32(255 / 60)) * np.float32(noise / 255)
+    dark += grain
+    dark -= np.float32(black / 255)
+    return np.clip(dark, 0, 1, out=dark)
+
+
+def dark_scene(
+    image: np.ndarray, *, power: float, level: float, cast: float, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """A photograph of a dark place that is exposed as it should be: a scene, not a fault.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        power: of the values; above 1 darkens all but the lights.
+        level: what white becomes.
+        cast: colour of the light, from -1 (bluish, night) to 1 (warm, lamps); full cast weakens a channel by 30 %.
+        rng: not used; accepted because every degradation takes one.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    dark = cv2.pow(np.maximum(image, 0), power).reshape(image.shape)
+    dark *= np.array([1 + 0.3 * min(cast, 0), 1 - 0.1 * abs(cast), 1 - 0.3 * max(cast, 0)], np.float32)
+    dark *= np.float32(level)
+    return dark

@@ -151,7 +151,11 @@ def synthesize(
     _check(layout, recipe, seed=seed, copies=copies, limit=limit, max_side=max_side, jobs=jobs)
     files = photographs_below(sources)
     names = list(files)[:limit]
-    pairs = LAYOUTS[layout](names, parse_recipe(recipe) if recipe else None, copies)
+    parsed = parse_recipe(recipe) if recipe else None
+    if parsed and any(entry.makes_scenes for entry in parsed.entries):
+        raise ValueError('recipe: graphics and dark_scene change the clean side, which the pairs of a photograph share '
+                         'on disk; use them in training')  # fmt: skip
+    pairs = LAYOUTS[layout](names, parsed, copies)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {'layout': layout, 'recipe': recipe, 'seed': seed, 'copies': copies, 'max_side': max_side}
