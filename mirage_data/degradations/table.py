@@ -233,8 +233,8 @@ TABLE |= {
         blur.shake_blur,
         {
             'length': Parameter(1, 40, 0.5, 200),
-            'bend': Parameter(0.5, 4.0, 0, 20),
-            'dwell': Parameter(0.2, 1.2, 0, 3),
+            'bend': Parameter(2.0, 7.0, 0, 20),
+            'dwell': Parameter(0.3, 1.1, 0, 3),
             'gamma': Parameter(1.0, 2.2, 1, 3),
         },
         task='deblur',
@@ -245,7 +245,7 @@ TABLE |= {
     'frame_blur': Degradation(
         blur.frame_blur,
         {
-            'shift': Parameter(0.5, 16, 0, 200),
+            'shift': Parameter(0.5, 20, 0, 200),
             'turn': Parameter(0, 2, 0, 45),
             'zoom': Parameter(0, 0.04, 0, 0.5),
             'frames': Parameter(7, 13, 1, 100, whole=True),
