@@ -1,11 +1,10 @@
 """MIRAGE as a plugin of BasicSR: importing this package registers everything that option files may name."""
-from pathlib import Path
-
 try:
     from . import compat  # noqa: F401  first: without its repairs BasicSR cannot be imported
 except ImportError as error:
-    doctor = Path(__file__).with_name('doctor.py')
-    raise ImportError(f'BasicSR cannot be imported ({error}); to see why: python "{doctor}"') from error
+    from .doctor import cure_of
+
+    raise ImportError(f'BasicSR cannot be imported ({error}); {cure_of(error)}', name=error.name) from error
 from .registration import register_all
 
 __all__ = ['Restorer']

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,10 @@ from typing import NamedTuple
 
 PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'basicsr')
 _GIB = 2**30
-OLDEST, NEWEST = (3, 10), (3, 12)
+OLDEST = (3, 10)
 _HERE = Path(__file__).resolve().parent
+INSTALL = shlex.join([sys.executable, str(_HERE / 'install_basicsr.py')])
+"""Installs BasicSR, and an OpenCV that needs no desktop where the usual one cannot be imported."""
 
 
 class Finding(NamedTuple):
@@ -59,9 +62,7 @@ def examine_versions() -> Iterator[Finding]:
     """Python and the packages."""
     version = platform.python_version()
     if sys.version_info[:2] < OLDEST:
-        yield Finding('FAIL', f'Python {version}', 'install Python 3.10, 3.11 or 3.12')
-    elif sys.version_info[:2] > NEWEST:
-        yield Finding('FAIL', f'Python {version}: BasicSR 1.4.2 cannot be built there', 'use Python 3.10, 3.11 or 3.12')
+        yield Finding('FAIL', f'Python {version}', 'install Python 3.10 to 3.14')
     else:
         yield Finding('ok', f'Python {version} ({sys.executable})')
     for name in PACKAGES:
@@ -69,9 +70,27 @@ def examine_versions() -> Iterator[Finding]:
         if found is None and name == 'opencv-python':
             found = _version('opencv-python-headless')
         if found is None:
-            yield Finding('FAIL', f'{name} is missing', f'pip install {name}')
+            yield Finding('FAIL', f'{name} is missing', INSTALL if name == 'basicsr' else f'pip install {name}')
         else:
             yield Finding('ok', f'{name} {found}')
+
+
+def cure_of(error: ImportError) -> str:
+    """One line to run against an import of BasicSR that failed."""
+    lacking_basicsr = isinstance(error, ModuleNotFoundError) and error.name == 'basicsr'
+    if lacking_basicsr or 'cannot open shared object file' in str(error):
+        return f'install what is missing with: {INSTALL}'
+    return f'to see why: {shlex.join([sys.executable, __file__])}'
+
+
+def examine_opencv() -> Iterator[Finding]:
+    """OpenCV needs libraries of a desktop, unless it is the headless one."""
+    try:
+        import cv2  # noqa: F401
+    except Exception as error:  # a library that does not fit the system fails in many ways
+        yield Finding('FAIL', f'OpenCV cannot be imported: {_line(error)}', INSTALL)
+    else:
+        yield Finding('ok', 'OpenCV can be imported')
 
 
 def examine_tensorboard() -> Iterator[Finding]:
@@ -94,7 +113,7 @@ def examine_basicsr() -> Iterator[Finding]:
     """Which BasicSR is found, whether it can be imported plainly and with our repairs."""
     folder = _basicsr_folder()
     if folder is None:
-        yield Finding('FAIL', 'no package basicsr is found', 'pip install "basicsr>=1.4.2"')
+        yield Finding('FAIL', 'no package basicsr is found', INSTALL)
         return
     installed = bool({'site-packages', 'dist-packages'} & set(folder.parts))
     yield Finding('ok' if installed else 'note', f'basicsr is taken from {folder}',
@@ -201,9 +220,9 @@ def examine_resources() -> Iterator[Finding]:
 
 
 SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
-    'Versions': examine_versions, 'TensorBoard': examine_tensorboard, 'BasicSR': examine_basicsr,
-    'Registered names': examine_registry, 'Linked checkouts': examine_shims, 'Devices': examine_devices,
-    'Disk and shared memory': examine_resources,
+    'Versions': examine_versions, 'OpenCV': examine_opencv, 'TensorBoard': examine_tensorboard,
+    'BasicSR': examine_basicsr, 'Registered names': examine_registry, 'Linked checkouts': examine_shims,
+    'Devices': examine_devices, 'Disk and shared memory': examine_resources,
 }
 
 

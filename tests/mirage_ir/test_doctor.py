@@ -21,7 +21,7 @@ def test_here_nothing_will_fail(capsys):
     assert 'MIRAGEArch' in printed and 'basicsr is taken from' in printed and sys.version.split()[0] in printed
 
 
-@pytest.mark.parametrize('version, word', [((3, 13, 0), 'cannot be built'), ((3, 9, 1), '3.9.1'), ((3, 11, 4), '')])
+@pytest.mark.parametrize('version, word', [((3, 9, 1), '3.9.1'), ((3, 11, 4), ''), ((3, 14, 0), '')])
 def test_python_versions(monkeypatch, version, word):
     monkeypatch.setattr(doctor.sys, 'version_info', version)
     monkeypatch.setattr(doctor.platform, 'python_version', lambda: '.'.join(map(str, version)))
@@ -34,6 +34,12 @@ def test_a_missing_package_is_named(monkeypatch):
     real = doctor._version
     monkeypatch.setattr(doctor, '_version', lambda name: None if name == 'lmdb' else real(name))
     assert [(f.text, f.cure) for f in failures(doctor.examine_versions())] == [('lmdb is missing', 'pip install lmdb')]
+
+
+def test_an_opencv_without_its_libraries(monkeypatch):
+    assert [finding.level for finding in doctor.examine_opencv()] == ['ok']
+    monkeypatch.setitem(sys.modules, 'cv2', None)
+    assert 'install_basicsr.py' in failures(doctor.examine_opencv())[0].cure
 
 
 def test_two_packages_of_tensorboard(monkeypatch):
@@ -49,7 +55,7 @@ def test_a_fork_without_registry_in_front_of_basicsr(tmp_path, monkeypatch):
     monkeypatch.setattr(doctor, '_basicsr_folder', lambda: tmp_path / 'basicsr')
     assert 'no registry' in failures(doctor.examine_basicsr())[0].text
     monkeypatch.setattr(doctor, '_basicsr_folder', lambda: None)
-    assert 'pip install' in failures(doctor.examine_basicsr())[0].cure
+    assert 'install_basicsr.py' in failures(doctor.examine_basicsr())[0].cure
 
 
 def test_a_name_that_is_missing_or_another_class(monkeypatch):
