@@ -16,14 +16,16 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_data.datasets.sample import bytes_to_float
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from . import diagnostics
-from .ema import update_average
+from .ema import BufferCopy, update_average
 from .network_setup import load_weights_into, network_options, start_training
 from .nonfinite import stop_run
 from .precision import Precision, prepare_for_training
 from .schedulers import CosineWithWarmup
+from .step_log import OpenStep, StepLog, non_finite, takes_found_inf
 from .training_state import TrainingStateMixin
 from .validation import ValidationMixin, check_validation
 
@@ -71,6 +73,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         self.precision = Precision(train_opt.get('amp'), self.device)
         self.accumulate_grad = _positive_int(train_opt, 'accumulate_grad', 1)
         self.grad_clip = train_opt.get('grad_clip') or 0
+        # A GPU need not wait until the host has seen that a step was sound; on a CPU nothing is queued.
+        self.reads_log_late = self.device.type == 'cuda'
+        self._log: OrderedDict[str, float] = OrderedDict()
         self.throughput = diagnostics.Throughput()
         self.covariances = diagnostics.CovarianceTap(self.get_bare_model(self.net_g))
         self.ema_decay = train_opt.get('ema_decay', 0)
@@ -82,6 +87,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     def _build_average(self) -> None:
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
         self.net_g_ema = build_network(self.opt['network_g']).to(self.device)
+        if self.opt['train'].get('channels_last', False):
+            # Tensors of one layout are averaged by a handful of kernels, of two by one for each tensor.
+            self.net_g_ema.to(memory_format=torch.channels_last)
         # Copied first: a file that is loaded with strict_load_g: false may not fill every tensor.
         self.model_ema(0)
         paths = self.opt['path']
@@ -89,6 +97,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             strict = paths.get('strict_load_g', True)
             self.load_network(self.net_g_ema, paths['pretrain_network_g'], strict, 'params_ema')
         self.net_g_ema.requires_grad_(False).eval()
+        self._buffer_copy = BufferCopy(self.get_bare_model(self.net_g))
 
     def model_to_device(self, net: nn.Module) -> nn.Module:
         """Moves a network to the device and wraps it for distributed training, on GPUs or (gloo) CPUs."""
@@ -158,21 +167,30 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     # ---- one iteration --------------------------------------------------------------------------------------------
 
     def feed_data(self, data: Mapping) -> None:
-        """Takes a batch; remembers where it came from, and forgets a ground truth that this one lacks."""
-        self.batch = data
-        layout = torch.channels_last if self.is_train and self.opt['train'].get('channels_last') else None
-        move = {'non_blocking': True, **({'memory_format': layout} if layout else {})}
-        self.lq = data['lq'].to(self.device, **move)
+        """Takes a batch of images in [0, 1], or 8-bit ones, which are made so on the device.
+
+        Remembers where it came from, and forgets a ground truth that this one lacks.
+        """
+        self.lq = self._on_device(data['lq'])
         if 'gt' in data:
-            self.gt = data['gt'].to(self.device, **move)
+            self.gt = self._on_device(data['gt'])
         elif hasattr(self, 'gt'):
             del self.gt
+        self.batch = {**data, **{key: getattr(self, key) for key in ('lq', 'gt') if key in data}}
+
+    feed_data.takes_bytes = True  # a subclass that replaces the method gets float images
+
+    def _on_device(self, images: Tensor) -> Tensor:
+        layout = torch.channels_last if self.is_train and self.opt['train'].get('channels_last') else None
+        images = images.to(self.device, non_blocking=True, **({'memory_format': layout} if layout else {}))
+        return bytes_to_float(images)
 
     def optimize_parameters(self, current_iter: int) -> None:
         """One step on the batch that was fed.
 
         Raises:
-            NonFiniteError: A loss or the gradient is not finite; no weight has been changed.
+            NonFiniteError: A loss or the gradient is not finite, of this step or, on a GPU, of the one before; that
+                step has changed no weight, nor the average.
         """
         network = self.get_bare_model(self.net_g)
         if hasattr(network, 'set_progress'):  # it changes with the run, as RatioSearchArch does
@@ -183,16 +201,56 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         scaler.unscale_(self.optimizer_g)
         parameters = [p for group in self.optimizer_g.param_groups for p in group['params']]
         norm = diagnostics.gradient_norm(parameters)
-        self.log_dict = self._checked_log(losses, norm, current_iter)
+        names, values = self._over_all_ranks({**losses, 'grad_norm': norm})
+        log = StepLog(names, values)
+        self.finish_step()  # the one before, which the device has left behind by now
+        # float16 needs the host at once: it tells an overflow from a run that is lost.
+        late = self.reads_log_late and not scaler.is_enabled() and takes_found_inf(self.optimizer_g)
+        if not late:
+            self._look_at(log.read(), self.batch, current_iter)
         if self.grad_clip:
             torch.nn.utils.clip_grads_with_norm_(parameters, self.grad_clip, norm)
-        scaler.step(self.optimizer_g)
-        scaler.update()
-        if self.ema_decay > 0:
-            self.model_ema(decay=self.ema_decay)
+        if late:
+            self.optimizer_g.found_inf = non_finite(values)
+            self.optimizer_g.step()
+            del self.optimizer_g.found_inf
+            buffers = self._buffer_copy.take() if self.ema_decay > 0 else None
+            self._open_step = OpenStep(current_iter, log, self.batch, buffers)
+        else:
+            scaler.step(self.optimizer_g)
+            scaler.update()
+            if self.ema_decay > 0:
+                self.model_ema(decay=self.ema_decay)
         self.throughput.count(len(self.lq) * self.opt.get('world_size', 1))
         if current_iter % self.opt['logger']['print_freq'] == 0:
             self.log_dict.update(self._diagnostics())
+
+    _open_step: OpenStep | None = None
+
+    def finish_step(self) -> None:
+        """Waits for the numbers of the last step, if nobody has looked at them yet, and moves the average.
+
+        Whatever reads the log, the weights or the average between two iterations comes through here first.
+
+        Raises:
+            NonFiniteError: A loss or the gradient of that step is not finite; no weight has been changed.
+        """
+        step, self._open_step = self._open_step, None
+        if step is None:
+            return
+        self._look_at(step.log.read(), step.batch, step.iteration)
+        if step.buffers is not None:
+            update_average(self.net_g_ema, self.get_bare_model(self.net_g), self.ema_decay, step.buffers)
+
+    @property
+    def log_dict(self) -> OrderedDict[str, float]:
+        """Losses and diagnostics of the last iteration."""
+        self.finish_step()
+        return self._log
+
+    @log_dict.setter
+    def log_dict(self, log: OrderedDict[str, float]) -> None:
+        self._log = log
 
     def _backward(self) -> OrderedDict[str, Tensor]:
         """Gradients of the batch, part by part; returns the losses averaged over the parts."""
@@ -230,28 +288,31 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             losses.update({k: v for k, v in (('l_percep', perceptual), ('l_style', style)) if v is not None})
         return losses
 
-    def _checked_log(self, losses: Mapping[str, Tensor], norm: Tensor, current_iter: int) -> OrderedDict[str, float]:
-        """Losses and gradient norm as numbers, averaged over the ranks; stops the run if one is not finite."""
-        log = self.reduce_loss_dict({**losses, 'grad_norm': norm})
+    def _look_at(self, log: OrderedDict[str, float], batch: Mapping, current_iter: int) -> None:
+        """Takes over losses and gradient norm of a step as the log; stops the run if one is not finite."""
         finite = torch.tensor(list(log.values())).isfinite()
         if not finite.all():
             only_gradient = bool(finite[:-1].all())
             if not (only_gradient and self.precision.may_overflow):
                 stop_run(
-                    self.batch, log, current_iter, self.opt['path']['experiments_root'],
+                    batch, log, current_iter, self.opt['path']['experiments_root'],
                     rank=self.opt.get('rank', 0), world_size=self.opt.get('world_size', 1),
                 )
             log.pop('grad_norm')  # float16 overflowed: the scaler skips this step
-        return log
+        self._log = log
 
     def reduce_loss_dict(self, loss_dict: Mapping[str, Tensor]) -> OrderedDict[str, float]:
         """Averages over the ranks like BasicSR's, but tells every rank, with one transfer for all values."""
-        with torch.no_grad():
-            values = torch.stack([value.detach().float().mean().to(self.device) for value in loss_dict.values()])
-            if self.opt['dist']:
-                dist.all_reduce(values)
-                values /= self.opt['world_size']
-        return OrderedDict(zip(loss_dict, values.tolist(), strict=True))
+        return StepLog(*self._over_all_ranks(loss_dict)).read()
+
+    @torch.no_grad()
+    def _over_all_ranks(self, losses: Mapping[str, Tensor]) -> tuple[list[str], Tensor]:
+        """Names and (n,) values on the device, averaged over the ranks; nothing waits for the device."""
+        values = torch.stack([value.detach().float().mean().to(self.device) for value in losses.values()])
+        if self.opt['dist']:
+            dist.all_reduce(values)
+            values /= self.opt['world_size']
+        return list(losses), values
 
     def _diagnostics(self) -> dict[str, float]:
         extra = {'lr': self.get_current_learning_rate()[0], 'memory_gib': diagnostics.peak_memory_gib(self.device)}
@@ -265,6 +326,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
 
     def validation(self, dataloader, current_iter, tb_logger, save_img=False) -> None:
         """See `ValidationMixin.validation`; its time does not count as training's."""
+        self.finish_step()
         super().validation(dataloader, current_iter, tb_logger, save_img)
         if self.is_train:
             self.throughput = diagnostics.Throughput()
@@ -274,6 +336,11 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         update_average(self.net_g_ema, self.get_bare_model(self.net_g), decay)
 
     # ---- state of a run -------------------------------------------------------------------------------------------
+
+    def save(self, epoch: int, current_iter: int) -> None:
+        """Saves weights, average and state, once the last step is known to be sound."""
+        self.finish_step()
+        super().save(epoch, current_iter)
 
     def extra_state(self) -> dict:
         """What a resumed run needs beside weights, optimizers and schedulers."""

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from basicsr.utils import logger as basicsr_logger
 
 from .interrupt import StopSignal
+from .nonfinite import NonFiniteError
 from .paths import resolve, resolve_all
 from .preflight import require_ok
 from .ranks import RunError, is_distributed
@@ -128,7 +129,9 @@ def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
         if is_distributed():
             dist.destroy_process_group()
     except RunError as error:
-        print(f'\n{error}', file=sys.stderr, flush=True)
+        # Whoever met the non-finite number, a step or the saving behind it, knew nothing of the run.
+        hint = f'\n{run.hint()}' if run and isinstance(error, NonFiniteError) else ''
+        print(f'\n{error}{hint}', file=sys.stderr, flush=True)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
         print(f'\nStopped at once. {run.hint() if run else ""}', file=sys.stderr, flush=True)

@@ -14,13 +14,15 @@ import torch
 import yaml
 from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.options import ordered_yaml
+from basicsr.utils.registry import MODEL_REGISTRY
 
 from mirage_data.datasets.base import SampleError
+from mirage_data.datasets.sample import collate_samples
 from mirage_data.datasets.sampler import EpochSampler
 
 from .interrupt import StopSignal
-from .nonfinite import NonFiniteError
 from .paths import resolve_all
+from .prefetch import CUDAPrefetcher
 from .progress import ProgressLogger
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import load_resume_state, state_files
@@ -139,6 +141,8 @@ class TrainingRun:
     def _create_train_val_dataloader(self, opt: dict, logger) -> tuple:
         train_opt = opt['datasets']['train']
         train_opt.setdefault('manual_seed', opt['manual_seed'])
+        if train_opt.get('prefetch_mode') == 'cuda':
+            train_opt['pin_memory'] = True  # BasicSR asks for it, and it is what makes the copies overlap
         result = self._basicsr['create_train_val_dataloader'](opt, logger)
         self._val_loaders = result[2]
         return result
@@ -162,11 +166,20 @@ class TrainingRun:
         return self._sampler
 
     def _build_dataloader(self, dataset, dataset_opt: dict, **kwargs):
-        """Give each loader a generator: making an iterator would otherwise draw from the global random stream."""
-        loader = self._basicsr['build_dataloader'](dataset, dataset_opt, **kwargs)
+        """Give each loader a generator: making an iterator would otherwise draw from the global random stream.
+
+        Without a GPU ``pin_memory`` does nothing but warn, so it is left out. Training batches travel as bytes where
+        the model takes them so.
+        """
+        pinned = bool(dataset_opt.get('pin_memory')) and self.opt['num_gpu'] > 0
+        loader = self._basicsr['build_dataloader'](dataset, {**dataset_opt, 'pin_memory': pinned}, **kwargs)
         training = dataset_opt['phase'] == 'train'
         if training:
             self._train_set = dataset
+            feed_data = MODEL_REGISTRY.get(self.opt['model_type']).feed_data
+            if getattr(feed_data, 'takes_bytes', False) and hasattr(dataset, 'use_bytes'):
+                dataset.use_bytes()
+                loader.collate_fn = collate_samples
         loader.generator = self._train_generator if training else torch.Generator().manual_seed(0)
         return loader
 
@@ -181,8 +194,8 @@ class TrainingRun:
         def optimize_parameters(current_iter: int) -> None:
             try:
                 optimize(current_iter)
-            except NonFiniteError as error:
-                raise RunError(f'{error}\n{self.hint()}') from error
+            except RunError:
+                raise
             except RuntimeError as error:  # torch tells of a dead worker wherever the program happens to be
                 self._explain_dead_worker(error)
                 raise
@@ -210,7 +223,10 @@ class TrainingRun:
         return self._stoppable(self._basicsr['CPUPrefetcher'](loader))
 
     def _CUDAPrefetcher(self, loader, opt: dict):  # noqa: N802
-        return self._stoppable(self._basicsr['CUDAPrefetcher'](loader, opt))
+        if opt['num_gpu'] == 0:
+            get_root_logger().info('prefetch_mode: cuda has nothing to do without a GPU')
+            return self._CPUPrefetcher(loader)
+        return self._stoppable(CUDAPrefetcher(loader, torch.device('cuda', torch.cuda.current_device())))
 
     def _stoppable(self, prefetcher):
         """Ask for a stop signal before each batch: the one place between two iterations."""

@@ -124,6 +124,7 @@ def train_file(setting: Setting, variant: str, name: str, changes: Ablation | No
             'io_backend': {'type': 'disk'},
             'num_worker_per_gpu': 16,
             'batch_size_per_gpu': Note(BATCH, 'on one GPU; the learning rate belongs to this total'),
+            'pin_memory': True,
             'prefetch_mode': None,
         }
     }

@@ -68,7 +68,15 @@ class TaskDataset(Dataset):
         if opt.get('scale') not in (None, 1):
             raise ValueError(f'scale: {opt["scale"]!r}; degraded and clean images have one size here: scale must be 1')
         self.variation = Variation.of_options(opt) if self.train else Variation()
+        self.keep_bytes = False
         self._skipped = torch.zeros((), dtype=torch.int64).share_memory_()  # counts in all worker processes
+
+    def use_bytes(self) -> None:
+        """Hands out 8-bit images as uint8 from now on, a quarter of the bytes; only for who divides them by 255.
+
+        Batches are then made by `mirage_data.datasets.sample.collate_samples`.
+        """
+        self.keep_bytes = True
 
     @property
     def skipped(self) -> int:

@@ -74,6 +74,11 @@ class CompositeDegradationDataset(TaskDataset):
         ]
         self._ends = np.cumsum([len(part) for part in self.parts])
 
+    def use_bytes(self) -> None:
+        """See `TaskDataset.use_bytes`."""
+        for part in self.parts:
+            part.use_bytes()
+
     def _root(self, opt: dict) -> tuple[str, str]:
         if not opt.get('dataroot'):
             raise ValueError('dataroot: missing; it names the folder of CDD11 with clear, low, haze, ... in it')

@@ -133,7 +133,7 @@ class GaussianDenoiseDataset(TaskDataset):
             noise_rng = rng if self.train else evaluation_rng(sigma, self.gt.names[file])
             lq = gaussian_noise_uint8(gt, sigma=sigma, rng=noise_rng)
         lq, gt = self.variation.surrounded([lq, gt], rng)
-        return make_sample(lq, gt, path, path, self.tasks[level])
+        return make_sample(lq, gt, path, path, self.tasks[level], self.keep_bytes)
 
 
 def _sigmas(value: object) -> tuple[float, ...]:

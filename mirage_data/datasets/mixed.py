@@ -126,6 +126,11 @@ class MixedDegradationDataset(TaskDataset):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
+    def use_bytes(self) -> None:
+        """See `TaskDataset.use_bytes`."""
+        for source in self.sources:
+            source.use_bytes()
+
     @property
     def skipped(self) -> int:
         """How many broken samples the sources replaced so far, in all processes together."""

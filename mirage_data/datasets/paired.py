@@ -73,7 +73,7 @@ class PairedTaskDataset(TaskDataset):
             )
         window = self.window(lq.height, lq.width, rng, lq_path)
         lq, gt = self.variation.surrounded(self.augmented([lq.crop(window), gt.crop(window)], rng), rng)
-        return make_sample(lq, gt, lq_path, gt_path, self.task)
+        return make_sample(lq, gt, lq_path, gt_path, self.task, self.keep_bytes)
 
     def _load_alone(self, index: int) -> dict:
         """A degraded image of which no clean one is known."""

@@ -12,6 +12,7 @@ import os
 
 import numpy as np
 import torch
+from torch.utils.data import default_collate
 
 from mirage_data.files.image import to_float
 
@@ -68,7 +69,25 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(to_float(np.ascontiguousarray(image.transpose(2, 0, 1))))
 
 
-def make_sample(lq: np.ndarray, gt: np.ndarray, lq_path: str, gt_path: str, task: str) -> dict:
+def bytes_to_float(images: torch.Tensor) -> torch.Tensor:
+    """8-bit pixels -> float32 in [0, 1], bit for bit what `to_tensor` makes of them; others are left as they are."""
+    if images.dtype != torch.uint8:
+        return images
+    # Divided by a tensor: by a number, a GPU would multiply by 1/255, which rounds otherwise.
+    return images / torch.full((), 255.0, device=images.device)
+
+
+def collate_samples(samples: list[dict]) -> dict:
+    """Batches samples of which some may be 8-bit: the batch is so if all are, else float32 in [0, 1]."""
+    for key in ('lq', 'gt'):
+        if len({sample[key].dtype for sample in samples if key in sample}) > 1:
+            samples = [{**sample, key: bytes_to_float(sample[key])} for sample in samples]
+    return default_collate(samples)
+
+
+def make_sample(
+    lq: np.ndarray, gt: np.ndarray, lq_path: str, gt_path: str, task: str, keep_bytes: bool = False
+) -> dict:
     """The dictionary every dataset of this package returns.
 
     Args:
@@ -77,8 +96,16 @@ def make_sample(lq: np.ndarray, gt: np.ndarray, lq_path: str, gt_path: str, task
         lq_path: file (or LMDB key) of the degraded image.
         gt_path: file (or LMDB key) of the clean image.
         task: name of the degradation.
+        keep_bytes: leave 8-bit images as they are.
 
     Returns:
-        `lq` and `gt` as float32 (3, h, w) in [0, 1], and the three strings under their own names.
+        `lq` and `gt` as float32 (3, h, w) in [0, 1] or, with `keep_bytes`, as uint8 where they are; and the three
+        strings under their own names.
     """
-    return {'lq': to_tensor(lq), 'gt': to_tensor(gt), 'lq_path': lq_path, 'gt_path': gt_path, 'task': task}
+    images = {
+        key: torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        if keep_bytes and image.dtype == np.uint8
+        else to_tensor(image)
+        for key, image in (('lq', lq), ('gt', gt))
+    }
+    return {**images, 'lq_path': lq_path, 'gt_path': gt_path, 'task': task}

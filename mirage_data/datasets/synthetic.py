@@ -84,9 +84,8 @@ class SyntheticDegradationDataset(TaskDataset):
             name = store.names[place].encode('utf-8', 'surrogateescape')
             rng = np.random.default_rng([self.manual_seed, zlib.crc32(name)])
         lq, gt, record = self._pair(photograph, rng, path)
-        sample = make_sample(
-            to_uint8(lq) if self.quantize else lq, gt, path, path, self.opt.get('task') or record['task']
-        )
+        task = self.opt.get('task') or record['task']
+        sample = make_sample(to_uint8(lq) if self.quantize else lq, gt, path, path, task, self.keep_bytes)
         if self.opt.get('return_record', False):
             sample['record'] = json.dumps(record)  # as text, since texts of any content can be batched
         return sample

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirage_ir.ema import update_average
+from mirage_ir.ema import BufferCopy, update_average
 
 
 def network():
@@ -32,3 +32,16 @@ def test_decay_zero_is_an_exact_copy():
 def test_decay_outside_the_range_is_refused(decay):
     with pytest.raises(ValueError, match='ema_decay'):
         update_average(network(), network(), decay)
+
+
+def test_buffers_of_an_earlier_moment_can_be_averaged():
+    net, early, late = network(), network(), network()
+    late.load_state_dict(early.state_dict())
+    copy = BufferCopy(net)
+    for _ in range(2):  # the memory is used again
+        net(torch.randn(8, 3, 5, 5) + 3)
+        update_average(early, net, 0.9)
+        buffers = copy.take()
+        net(torch.randn(8, 3, 5, 5) - 7)
+        update_average(late, net, 0.9, buffers)
+        assert all(torch.equal(a, b) for a, b in zip(early.state_dict().values(), late.state_dict().values()))

@@ -103,3 +103,10 @@ def test_compiled_training_gives_the_same_losses_and_names(tmp_path, monkeypatch
     counter = torch._dynamo.utils.counters['stats']['unique_graphs']
     switched.validation(loader(PairSet([(f'/pictures/{n}.png', 'x', (16, n)) for n in (16, 24, 32)])), 5, None)
     assert torch._dynamo.utils.counters['stats']['unique_graphs'] == counter  # new sizes are not compiled
+
+
+def test_average_has_the_layout_of_the_network(tmp_path):
+    model = build(training_options(tmp_path, channels_last=True, ema_decay=0.9))
+    strides = {name: tensor.stride() for name, tensor in model.net_g.state_dict().items()}
+    assert {name: tensor.stride() for name, tensor in model.net_g_ema.state_dict().items()} == strides
+    assert any(len(s) == 4 and s[1] == 1 and min(s[2:]) > 1 for s in strides.values())

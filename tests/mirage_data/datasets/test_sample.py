@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from mirage_data.datasets.sample import process_rng, sample_rng, split_index, to_tensor
+from mirage_data.datasets.sample import (
+    bytes_to_float,
+    collate_samples,
+    make_sample,
+    process_rng,
+    sample_rng,
+    split_index,
+    to_tensor,
+)
 
 
 def test_each_of_the_three_numbers_changes_the_draws():
@@ -36,3 +44,21 @@ def test_to_tensor_is_the_quotient_of_any_view(kind, top):
     tensor = to_tensor(view)
     assert tensor.dtype == torch.float32 and tensor.is_contiguous()
     assert np.array_equal(tensor.numpy(), view.transpose(2, 0, 1).astype(np.float32) / np.float32(top))
+
+
+def test_every_byte_becomes_the_same_float_on_either_way():
+    image = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
+    sample = make_sample(image, image, 'a', 'b', 'x', keep_bytes=True)
+    assert sample['lq'].dtype == torch.uint8
+    assert torch.equal(bytes_to_float(sample['lq']), to_tensor(image))
+    assert bytes_to_float(sample['lq'])[0, 15, 15] == 1
+
+
+def test_a_batch_of_bytes_and_floats_is_one_of_floats():
+    image = np.random.default_rng(0).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    deep = image.astype(np.uint16) * 257
+    samples = [make_sample(image, image, 'a', 'b', 'x', True), make_sample(deep, image, 'a', 'b', 'x', True)]
+    batch = collate_samples(samples)
+    assert batch['lq'].dtype == torch.float32 and batch['gt'].dtype == torch.uint8
+    assert torch.equal(batch['lq'][0], batch['lq'][1]) and batch['lq_path'] == ['a', 'a']
+    assert collate_samples(samples[:1])['lq'].dtype == torch.uint8
