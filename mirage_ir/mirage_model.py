@@ -23,7 +23,7 @@ from . import diagnostics
 from .ema import BufferCopy, update_average
 from .network_setup import load_weights_into, network_options, start_training
 from .nonfinite import stop_run
-from .precision import Precision, prepare_for_training
+from .precision import Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .step_log import OpenStep, StepLog, non_finite, takes_found_inf
 from .training_state import TrainingStateMixin
@@ -38,8 +38,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     Beside the options of `SRModel` it reads, under ``train``: ``fourier_opt``, ``spd_opt`` (losses, each optional like
     ``pixel_opt`` and ``perceptual_opt``), ``optim_g: type: AdamW | Adam``, ``scheduler: type: CosineWithWarmup``,
     ``amp: off | bf16 | fp16``, ``channels_last``, ``compile``, ``accumulate_grad``, ``grad_clip``,
-    ``checkpoint_blocks``, ``sync_bn`` and ``freeze_bn``. Any registered network can be trained; ``spd_opt`` needs one
-    whose ``forward`` takes ``return_embeddings``.
+    ``checkpoint_blocks``, ``sync_bn``, ``freeze_bn`` and ``tf32``. Any registered network can be trained; ``spd_opt``
+    needs one whose ``forward`` takes ``return_embeddings``.
 
     ``accumulate_grad: k`` works through the batch in k equal parts within one iteration and takes one step. The pixel
     and Fourier losses are those of the whole batch. Batch norm is not: it normalises by each part's statistics and
@@ -63,6 +63,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     def init_training_settings(self) -> None:
         """Losses, average, optimizer and schedulers; unlike `SRModel`, any one loss is enough."""
         train_opt = self.opt['train']
+        choose_tf32(train_opt)
         start_training(self.net_g, train_opt)
         for name in ('pix', 'fourier', 'spd', 'perceptual'):
             loss_opt = train_opt.get('pixel_opt' if name == 'pix' else f'{name}_opt')

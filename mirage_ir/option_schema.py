@@ -126,7 +126,7 @@ TRAIN = {
 MIRAGE_TRAIN = {
     'fourier_opt': _SECTION, 'spd_opt': _SECTION, 'amp': Rule('text', choices=('off', 'bf16', 'fp16', False)),
     'channels_last': _FLAG, 'compile': _FLAG, 'checkpoint_blocks': _FLAG, 'sync_bn': _FLAG,
-    'freeze_bn': _FLAG,
+    'freeze_bn': _FLAG, 'tf32': _FLAG,
     'accumulate_grad': Rule('count', low=1, none=True), 'grad_clip': Rule('number', low=0, none=True),
 }
 

@@ -51,6 +51,25 @@ class Precision:
         return self.scaler.is_enabled() and self.scaler.get_scale() > _SMALLEST_SCALE
 
 
+def choose_tf32(train_opt: Mapping) -> None:
+    """Lets convolutions of float32 compute in TF32, or not; without ``tf32`` all stays as PyTorch has it, which lets.
+
+    Matrix products are float32 either way: covariances and what is made of them need it. Evaluation never uses TF32.
+
+    Args:
+        train_opt: The ``train`` options.
+
+    Raises:
+        ValueError: ``tf32`` is neither true nor false.
+    """
+    wanted = train_opt.get('tf32')
+    if wanted is None:
+        return
+    if not isinstance(wanted, bool):
+        raise ValueError(f'train: tf32 is {wanted!r}; allowed are true, false')
+    torch.backends.cudnn.allow_tf32 = wanted
+
+
 def prepare_for_training(net: nn.Module, train_opt: Mapping) -> nn.Module:
     """Applies ``channels_last`` and ``compile`` to a network on its device, before any distributed wrapper.
 

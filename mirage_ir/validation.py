@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.distributed as dist
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from mirage_arch.checkpoints import load_into
+from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.sheet import side_by_side
@@ -31,11 +32,11 @@ _SHEETS = 8  # TensorBoard pictures of a data set
 class ValidationMixin:
     """Replaces `SRModel`'s validation.
 
-    Every image is restored whole in float32, centre-cropped to a multiple of ``val: crop_multiple`` (0: not at all),
-    clipped to [0, 1], and measured: metrics in `metrics.FLOAT_METRICS` on float images, others on 8-bit ones as in
-    BasicSR. Without ground truth only metrics that need none are computed. Further options under ``val``:
-    ``input_metrics: true`` also measures the degraded input (``input_<metric>``), ``self_ensemble: true`` averages
-    over the eight flips and rotations, ``pbar: true`` shows progress.
+    Every image is restored whole in float32 (IEEE's, never TF32), centre-cropped to a multiple of
+    ``val: crop_multiple`` (0: not at all), clipped to [0, 1], and measured: metrics in `metrics.FLOAT_METRICS` on float
+    images, others on 8-bit ones as in BasicSR. Without ground truth only metrics that need none are computed. Further
+    options under ``val``: ``input_metrics: true`` also measures the degraded input (``input_<metric>``),
+    ``self_ensemble: true`` averages over the eight flips and rotations, ``pbar: true`` shows progress.
 
     With several ranks each restores every n-th image; the figures are those of one process.
     """
@@ -65,11 +66,11 @@ class ValidationMixin:
     def test(self) -> None:
         """Restores ``self.lq`` into ``self.output``, whole, in float32."""
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
-        with evaluating(net), uncompiled(self.opt.get('train') or {}):
+        with evaluating(net), uncompiled(self.opt.get('train') or {}), evaluation_kernels():
             restore = self._evaluator or net
             self.output = _self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
 
-    _evaluator: nn.Module | None = None  # the faster equivalent of the network, while a validation runs
+    _evaluator: Callable[[Tensor], Tensor] | None = None  # the network's equivalent while a validation runs
 
     def _val(self, key: str, default=None):
         return (self.opt.get('val') or {}).get(key, default)
@@ -86,7 +87,7 @@ class ValidationMixin:
         names = PictureNames(dataset.opt)
         indices = range(rank, len(dataset), world)
         scores = []
-        self._evaluator = _fast_equivalent(net, self.opt['network_g'], self.device)
+        self._evaluator = _equivalent(net, self.opt['network_g'], self.device)
         try:
             for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):
                 path = sample['lq_path'][0]
@@ -210,7 +211,7 @@ class ValidationMixin:
             'metrics': {key: dict(options) for key, options in (self._val('metrics') or {}).items()},
             'crop_multiple': self._val('crop_multiple') or 0,
             'self_ensemble': bool(self._val('self_ensemble')),
-            'precision': 'float32',
+            'precision': 'float32 (IEEE, no TF32)',
         }
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:
@@ -242,15 +243,21 @@ def _validation_sets(opt: Mapping) -> list[str]:
     return [dataset['name'] for key, dataset in sets if not (opt['is_train'] and key.startswith('train'))]
 
 
-def _fast_equivalent(net: nn.Module, network_opt: Mapping, device: torch.device) -> nn.Module | None:
-    """The strip-wise evaluation of a network, faster on CPUs with the same figures; None if it has none."""
-    if device.type != 'cpu' or type(net) is not MIRAGEArch:
-        return None
-    # Without the heads, which evaluation does not need and which the diagnostics of a training watch by hooks.
-    arguments = {key: value for key, value in network_opt.items() if key != 'type'}
-    bare = MIRAGEArch(**{**arguments, 'spd_head': False})
-    load_into(bare, net.state_dict())
-    return prepare_fast(bare) if supports(bare)[0] else None
+def _equivalent(net: nn.Module, network_opt: Mapping, device: torch.device) -> Callable[[Tensor], Tensor] | None:
+    """What evaluates a network with the same figures: in strips on a CPU, elsewhere as memory allows.
+
+    None on a CPU where the network has no strip-wise evaluation.
+    """
+    bare = None
+    if type(net) is MIRAGEArch:
+        # Without the heads, which evaluation does not need and which the diagnostics of a training watch by hooks.
+        arguments = {key: value for key, value in network_opt.items() if key != 'type'}
+        bare = MIRAGEArch(**{**arguments, 'spd_head': False}).to(device)
+        load_into(bare, net.state_dict())
+        bare = bare if supports(bare)[0] else None
+    if device.type == 'cpu':
+        return None if bare is None else prepare_fast(bare)
+    return DeviceEvaluator(net, None if bare is None else lambda: prepare_fast(bare))
 
 
 def _self_ensemble(net, image: Tensor) -> Tensor:

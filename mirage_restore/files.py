@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from mirage_arch.evaluation import is_out_of_memory
 from mirage_data.files.image import IMAGE_EXTENSIONS
 from mirage_data.files.sheet import side_by_side
 
-from .memory import is_out_of_memory
 from .photo import FORMATS, Photo, read_photo, write_photo
 from .video import VIDEO_EXTENSIONS, restore_video
 

@@ -1,4 +1,4 @@
-"""How much memory there is for the next image, and which errors mean that there was too little."""
+"""How much memory there is for the next image."""
 from __future__ import annotations
 
 import math
@@ -15,14 +15,6 @@ def available_bytes(device: torch.device) -> float:
         return torch.cuda.mem_get_info(device)[0] + (
             torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
     return min(_available_in_machine(), _available_in_container())
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch or Python says that memory ran out."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    text = str(error)
-    return "can't allocate memory" in text or 'not enough memory' in text or 'out of memory' in text
 
 
 def _available_in_machine() -> float:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from mirage_arch.checkpoints import load_network
+from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.fast_forward import prepare_fast
 
-from .memory import available_bytes, is_out_of_memory
+from .memory import available_bytes
 from .tiling import restore_in_tiles
 
 __all__ = ['BUNDLED_WEIGHTS', 'PRECISIONS', 'Restorer']

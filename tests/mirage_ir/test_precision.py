@@ -3,6 +3,7 @@ import pytest
 import torch
 from model_setup import PairSet, batch, build, loader, train, training_options
 
+from mirage_ir import validation
 from mirage_ir.nonfinite import NonFiniteError
 from mirage_ir.precision import Precision
 
@@ -110,3 +111,57 @@ def test_average_has_the_layout_of_the_network(tmp_path):
     strides = {name: tensor.stride() for name, tensor in model.net_g.state_dict().items()}
     assert {name: tensor.stride() for name, tensor in model.net_g_ema.state_dict().items()} == strides
     assert any(len(s) == 4 and s[1] == 1 and min(s[2:]) > 1 for s in strides.values())
+
+
+def test_tf32_is_a_choice_of_the_training_and_never_of_the_validation(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+    build(training_options(tmp_path))
+    assert torch.backends.cudnn.allow_tf32  # as PyTorch has it
+    build(training_options(tmp_path, tf32=False))
+    assert not torch.backends.cudnn.allow_tf32
+    model = build(training_options(tmp_path, tf32=True))
+    assert torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    seen = []
+    model._measure = lambda: {}
+    model.net_g.output.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.allow_tf32))
+    train(model, 1)
+    monkeypatch.setattr('mirage_ir.validation._equivalent', lambda *_: None)
+    model.validation(loader(PairSet([('/pictures/a.png', 'x', (16, 24))])), 1, None)
+    assert seen == [True, False] and torch.backends.cudnn.allow_tf32
+    with pytest.raises(ValueError, match="tf32 is 'yes'"):
+        build(training_options(tmp_path, tf32='yes'))
+
+
+def test_validation_off_the_cpu_falls_back_to_strips_with_the_same_figures(tmp_path, monkeypatch):
+    items = loader(PairSet([('/pictures/a.png', 'x', (24, 40)), ('/pictures/b.png', 'x', (16, 24))]))
+    model = build(training_options(tmp_path))
+    train(model, 2)
+    model.validation(items, 2, None)
+    expected = model.metric_results
+    whole = []
+
+    def no_memory(module, inputs):
+        whole.append(inputs[0].shape)
+        if inputs[0].shape[-1] > 32:
+            raise RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED')
+
+    def as_on_a_gpu(net, options, device):
+        return original(net, options, NotACPU(device))
+
+    original = validation._equivalent
+    monkeypatch.setattr(validation, '_equivalent', as_on_a_gpu)
+    monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *args, **kwargs: self)
+    handle = model.net_g.register_forward_pre_hook(no_memory)
+    model.validation(items, 3, None)
+    handle.remove()
+    assert [shape[-1] for shape in whole] == [40, 24]
+    assert model.metric_results == pytest.approx(expected, rel=1e-4)
+
+
+class NotACPU:
+    """A device of another name on which everything is where it was."""
+
+    type = 'other'
+
+    def __init__(self, device):
+        self.device = device

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from mirage_arch.checkpoints import save_weights
+from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_restore import memory, restorer, tiling
 from mirage_restore.restorer import Restorer
@@ -173,7 +174,7 @@ def test_other_errors_are_not_taken_for_short_memory(weights, monkeypatch):
     monkeypatch.setattr(net, '_forward', broken)
     with pytest.raises(RuntimeError, match='something else'):
         net(image(64, 64, 3))
-    assert memory.is_out_of_memory(MemoryError())
+    assert is_out_of_memory(MemoryError())
 
 
 def test_available_memory_is_positive():

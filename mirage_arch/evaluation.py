@@ -1,0 +1,123 @@
+"""Evaluating a network with the memory there is, and in a float32 that is float32."""
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .fast_forward import FastMIRAGE
+
+__all__ = ['DeviceEvaluator', 'evaluation_kernels', 'is_out_of_memory', 'restore_exactly', 'unless_out_of_memory']
+
+_Result = TypeVar('_Result')
+
+#: Rows of ever smaller strips; the result is the same.
+_STRIP_ROWS = (64, 16)
+#: Above this many pixels a GPU computes in strips at once: they are no faster there, but need a fraction of the memory.
+_WHOLE_PIXELS = 2**20
+
+# PyTorch's allocators, the driver, cuBLAS, cuDNN, cuFFT, cuSOLVER and C++ each have words of their own. cuBLAS that
+# finds no memory for its handle says that it is not initialised, cuDNN that finds none for its workspace that there is
+# no engine.
+_OUT_OF_MEMORY = re.compile(
+    r"can't allocate memory|not enough memory|out[ _]of[ _]memory|ALLOC(ATION)?_FAILED|bad_alloc|insufficient memory"
+    r'|CUBLAS_STATUS_NOT_INITIALIZED|unable to find an engine to execute',
+    re.IGNORECASE,
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of PyTorch, a library below it, or Python says that memory ran out."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
+
+
+def unless_out_of_memory(function: Callable[[], _Result]) -> _Result | None:
+    """Calls a function; None where memory ran out, with all that it held given back."""
+    try:
+        return function()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Only here is the error gone, whose traceback kept every tensor of the attempt alive.
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    return None
+
+
+@contextmanager
+def evaluation_kernels() -> Iterator[None]:
+    """Convolutions and products of float32 in float32, not in TF32, and no search for the fastest kernel.
+
+    PyTorch lets Ampere and later GPUs convolve in TF32, which has ten bits of mantissa. And the search, which a
+    training switches on, is made anew for every image size, with workspaces as large as memory allows.
+    """
+    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = convolution.allow_tf32, product.allow_tf32, convolution.benchmark
+    convolution.allow_tf32 = product.allow_tf32 = convolution.benchmark = False
+    try:
+        yield
+    finally:
+        convolution.allow_tf32, product.allow_tf32, convolution.benchmark = before
+
+
+def restore_exactly(fast: FastMIRAGE, images: Tensor) -> Tensor | None:
+    """Evaluates in strips and, where memory runs out on a GPU, in smaller ones: the same result.
+
+    Args:
+        fast: The prepared network.
+        images: (b, c, h, w).
+
+    Returns:
+        (b, c, h, w), or None where even the smallest strips do not fit.
+    """
+    chosen = fast.strip_rows
+    smaller = [rows for rows in _STRIP_ROWS if chosen is None or rows < chosen]
+    if fast.device.type == 'cpu' or not fast.is_fast:  # there the first strips are small already
+        smaller = []
+    try:
+        for rows in (chosen, *smaller):
+            fast.strip_rows = rows
+            restored = unless_out_of_memory(lambda: fast(images))
+            if restored is not None:
+                return restored
+    finally:
+        fast.strip_rows = chosen
+    return None
+
+
+class DeviceEvaluator:
+    """A network on a GPU as a function of images: whole where that is quickest, in strips where memory is short.
+
+    Args:
+        net: The network, in evaluation mode when it is called.
+        prepare: Makes its strip-wise equivalent, when one is needed; None where it has none.
+    """
+
+    def __init__(self, net: nn.Module, prepare: Callable[[], FastMIRAGE] | None) -> None:
+        self._net, self._prepare = net, prepare
+        self._fast: FastMIRAGE | None = None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """(b, c, h, w) -> the same.
+
+        Raises:
+            RuntimeError: The images do not fit into memory in any way.
+        """
+        h, w = images.shape[-2:]
+        restored = None
+        if self._prepare is None or h * w <= _WHOLE_PIXELS:
+            restored = unless_out_of_memory(lambda: self._net(images))
+        if restored is None and self._prepare is not None:
+            self._fast = self._fast or self._prepare()
+            restored = restore_exactly(self._fast, images)
+        if restored is None:
+            strips = ', even in strips' if self._prepare else ''
+            raise RuntimeError(
+                f'out of memory: an image of {w}x{h} pixels does not fit into that of {images.device}{strips}; '
+                'validate on smaller images, or where more memory is free')
+        return restored
