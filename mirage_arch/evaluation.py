@@ -4,7 +4,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -56,13 +56,25 @@ def evaluation_kernels() -> Iterator[None]:
     PyTorch lets Ampere and later GPUs convolve in TF32, which has ten bits of mantissa. And the search, which a
     training switches on, is made anew for every image size, with workspaces as large as memory allows.
     """
-    convolution, product = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = convolution.allow_tf32, product.allow_tf32, convolution.benchmark
-    convolution.allow_tf32 = product.allow_tf32 = convolution.benchmark = False
+    before = _kernel_settings()
+    for owner, name, _ in before:
+        setattr(owner, name, 'ieee' if name == 'fp32_precision' else False)
     try:
         yield
     finally:
-        convolution.allow_tf32, product.allow_tf32, convolution.benchmark = before
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _kernel_settings() -> list[tuple[Any, str, Any]]:
+    """Who holds each setting, its name and its value."""
+    cudnn, product = torch.backends.cudnn, torch.backends.cuda.matmul
+    names = [(cudnn, 'benchmark'), (cudnn, 'allow_tf32'), (product, 'allow_tf32')]
+    try:
+        return [(owner, name, getattr(owner, name)) for owner, name in names]
+    except RuntimeError:  # set by the names of PyTorch 2.9 and later, one for each kind of operation
+        names = [(cudnn, 'benchmark'), *((owner, 'fp32_precision') for owner in (cudnn.conv, cudnn.rnn, product))]
+        return [(owner, name, getattr(owner, name)) for owner, name in names]
 
 
 def restore_exactly(fast: FastMIRAGE, images: Tensor) -> Tensor | None:

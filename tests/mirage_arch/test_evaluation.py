@@ -81,6 +81,20 @@ def test_evaluation_is_ieee_and_searches_for_no_kernels():
         flags[0].allow_tf32, flags[1].allow_tf32, flags[0].benchmark = before
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cudnn, 'conv'), reason='this PyTorch has one setting for all of cuDNN')
+def test_settings_made_by_their_newer_names_come_back():
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    try:
+        cudnn.allow_tf32 = True
+        cudnn.rnn.fp32_precision = 'ieee'  # now PyTorch refuses to say what cuDNN does
+        with evaluation_kernels():
+            assert cudnn.conv.fp32_precision == 'ieee' and not cudnn.benchmark
+        assert (cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision) == ('tf32', 'ieee')
+    finally:
+        cudnn.allow_tf32 = before
+
+
 class Strips:
     """Stands for a prepared network on a GPU with memory for so many rows."""
 
