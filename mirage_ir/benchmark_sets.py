@@ -34,12 +34,14 @@ class Picture:
         lq: degraded image (h, w, 3), float32 RGB in [0, 1].
         gt: clean image of the same shape.
         known: `kernel` and `gamma` of a blur, for methods that may know them; empty otherwise.
+        inside: the part that figures are computed on; None for all of it.
     """
 
     name: str
     lq: np.ndarray
     gt: np.ndarray
     known: Mapping[str, Any]
+    inside: Window | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,10 @@ class BenchmarkSet:
         published: number of the paper's table and its column with the figures of other networks, where there are any.
         largest: pictures are cropped around the centre to this side after they were degraded.
         known: what an oracle may know about picture `i`.
+        positions: pictures of the dataset that belong to the set, None for all.
+        bars: `share`, `sides` and `colour` of flat bars around the picture, which cover that share of the result.
+        tile: side of the tiles in which the network sees the picture; None for all of it at once.
+        against: name of a set with the same pictures that the report compares with.
     """
 
     name: str
@@ -63,19 +69,60 @@ class BenchmarkSet:
     published: tuple[str, str] | None = None
     largest: int | None = None
     known: Callable[[int], Mapping[str, Any]] | None = None
+    positions: tuple[int, ...] | None = None
+    bars: Mapping[str, Any] | None = None
+    tile: int | None = None
+    against: str | None = None
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return len(self.dataset) if self.positions is None else len(self.positions)
+
+    def place(self, position: int) -> int:
+        """Where picture number `position` of the set lies in the dataset."""
+        return position if self.positions is None else self.positions[position]
 
     def picture(self, position: int) -> Picture:
         """Picture number `position`; the set is not changed."""
+        position = self.place(position)
         sample = self.dataset[position]
         lq, gt = (sample[key].numpy().transpose(1, 2, 0) for key in ('lq', 'gt'))
         if self.largest is not None:
             window = _centre(*lq.shape[:2], self.largest)
             lq, gt = window.of(lq), window.of(gt)
-        known = self.known(position) if self.known else {}
-        return Picture(Path(sample['lq_path']).stem, np.ascontiguousarray(lq), np.ascontiguousarray(gt), known)
+        known, inside = self.known(position) if self.known else {}, None
+        if self.bars is not None:
+            (lq, inside), (gt, _) = (between_bars(image, **self.bars) for image in (lq, gt))
+        return Picture(Path(sample['lq_path']).stem, np.ascontiguousarray(lq), np.ascontiguousarray(gt), known, inside)
+
+
+def between_bars(
+    image: np.ndarray, *, share: float, sides: str = 'letterbox', colour: Sequence[int] = (0, 0, 0)
+) -> tuple[np.ndarray, Window]:
+    """The image with flat bars around it, and where it lies in the result.
+
+    Args:
+        image: (h, w, 3) float32 in [0, 1].
+        share: of the result that the bars cover, about: they have whole pixels.
+        sides: 'letterbox' (above and below), 'pillars', 'frame' or 'left'.
+        colour: of the bars, 8-bit RGB.
+    """
+    height, width = image.shape[:2]
+    grown = 1 / (1 - share)
+    down = right = 0
+    if sides == 'frame':
+        # a rim as wide on all sides: (h + 2 r)(w + 2 r) = h w / (1 - share)
+        total = height + width
+        down = right = round((np.sqrt(total**2 + 4 * height * width * (grown - 1)) - total) / 4)
+    elif sides == 'letterbox':
+        down = round(height * (grown - 1) / 2)
+    else:
+        right = round(width * (grown - 1) / (1 if sides == 'left' else 2))
+    shape = height + 2 * down, width + (right if sides == 'left' else 2 * right), 3
+    result = np.empty(shape, np.float32)
+    result[:] = np.asarray(colour, np.float32) / np.float32(255)
+    inside = Window(down, right, height, width)
+    inside.of(result)[:] = image
+    return result, inside
 
 
 def noise_sets(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .published import published_table
-from .restoration_scores import BM3D, CLASSICAL, INPUT, METHODS, OPENCV, OURS, SetScores
+from .restoration_scores import BM3D, CLASSICAL, INPUT, LINE, METHODS, OPENCV, OURS, SetScores
 
 TITLES = {
     'input': 'input', 'classical': 'classical', 'opencv_nlm': "OpenCV's NLM", 'bm3d': 'BM3D',
@@ -19,6 +19,7 @@ TITLES = {
 #: Published networks shown beside ours, where the set is the paper's: the oldest, the best known and MIRAGE's own.
 LARGE_MODELS = ('AirNet', 'PromptIR', 'MIRAGE-T')
 CLEAN_TARGET = 40.0  # dB that clean photographs should come back with at least
+HARM = 0.1  # dB below the input from which on a picture counts as made worse
 RIVALS = (INPUT, CLASSICAL, OPENCV, BM3D)
 
 
@@ -43,6 +44,7 @@ def markdown(scores: Sequence[SetScores], about: Mapping[str, Any]) -> str:
             cells += [_published_figures(row, model) for model in models]
             lines.append(_line(cells + [_verdict(row, m) for m in verdicts]))
         parts.append('\n'.join(lines))
+    parts += [table for table in (_harm(scores), _circumstances(scores)) if table]
     parts.append('\n'.join(_notes(scores)))
     return '\n\n'.join(parts) + '\n'
 
@@ -103,6 +105,49 @@ def _verdict(row: SetScores, rival: str) -> str:
     return f'{ours - other:+.2f}' if ours > other else f'**{ours - other:+.2f}**'
 
 
+def _harm(scores: Sequence[SetScores]) -> str:
+    """What the means hide: the worst picture, how many were made worse, and how much is brightness and colour."""
+    heads = ['set', 'lowest of ours', 'least gain', f'worse by over {HARM:g} dB', 'input, lines fitted',
+             'ours, lines fitted']  # fmt: skip
+    lines = []
+    for row in scores:
+        ours, given = row.each(OURS, 'psnr'), row.each(INPUT, 'psnr')
+        if not ours:
+            continue
+        gains = [ours[name] - given[name] for name in ours if math.isfinite(given.get(name, math.inf))]
+        lost = str(sum(gain < -HARM for gain in gains)) if gains else '-'
+        cells = [row.name, _decibels(min(ours.values())), f'{min(gains):+.2f}' if gains else '-', lost]
+        lines.append(_line(cells + [_decibels(row.mean(method, LINE)) for method in (INPUT, OURS)]))
+    title = '**What the means hide** (PSNR in dB; lines: one for each colour and picture, fitted to the ground truth)'
+    return '\n'.join([title, '', _line(heads), _line(['---'] * len(heads)), *lines]) if lines else ''
+
+
+def _circumstances(scores: Sequence[SetScores]) -> str:
+    """The same pictures between bars, in tiles, in another size: against the set that they are named to be like."""
+    by_name = {row.name: row for row in scores}
+    lines = []
+    for row in scores:
+        other = by_name.get(row.against)
+        if other is None or not row.count(OURS):
+            continue
+        here, there = row.each(OURS, 'psnr'), other.each(OURS, 'psnr')
+        common = [name for name in here if name in there]
+        if not common:
+            continue
+        changes = [here[name] - there[name] for name in common if math.isfinite(here[name] - there[name])]
+        mean = math.fsum(changes) / len(changes) if changes else 0.0
+        means = [math.fsum(each[name] for name in common) / len(common) for each in (there, here)]
+        cells = [row.name, row.against, str(len(common)), *map(_decibels, means), f'{mean:+.2f}']
+        lines.append(_line([*cells, f'{min(changes, default=0.0):+.2f}']))
+    heads = ['set', 'against', 'pictures', 'ours there', 'ours here', 'difference', 'worst']
+    title = '**The same pictures under other circumstances** (PSNR of ours in dB)'
+    return '\n'.join([title, '', _line(heads), _line(['---'] * len(heads)), *lines]) if lines else ''
+
+
+def _decibels(value: float | None) -> str:
+    return '-' if value is None else 'identical' if math.isinf(value) else f'{value:.2f}'
+
+
 def _notes(scores: Sequence[SetScores]) -> list[str]:
     notes = []
     if any(row.count(OURS) for row in scores):
@@ -120,14 +165,15 @@ def _as_json(row: SetScores) -> dict[str, Any]:
         method: {
             'pictures': row.count(method),
             'parameters': row.words.get(method, ''),
-            **{metric: _finite(row.mean(method, metric)) for metric in ('psnr', 'ssim')},
+            **{metric: _finite(row.mean(method, metric)) for metric in ('psnr', 'ssim', LINE)},
             'each': {name: {k: _finite(v) for k, v in values.items()} for name, values in row.values[method].items()},
         }
         for method in METHODS
         if row.count(method)
     }
     published = {model: dict(_published(row, model)) for model in LARGE_MODELS if _published(row, model)}
-    return {'set': row.name, 'source': row.source, 'pictures': row.pictures, 'methods': methods,
+    against = {'against': row.against} if row.against else {}
+    return {'set': row.name, 'source': row.source, **against, 'pictures': row.pictures, 'methods': methods,
             'published': published}  # fmt: skip
 
 

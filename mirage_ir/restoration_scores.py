@@ -22,6 +22,7 @@ from .score_cache import ScoreCache, digest
 
 INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS = 'input', 'classical', 'opencv_nlm', 'bm3d', 'oracle', 'ours'
 METHODS = (INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS)
+LINE = 'psnr_line'
 _NOISE = ('gaussian_noise', 'camera_noise', 'poisson_noise')
 
 
@@ -52,14 +53,19 @@ class SetScores:
     published: tuple[str, str] | None
     words: dict[str, str] = field(default_factory=dict)
     values: dict[str, dict[str, Mapping[str, float]]] = field(default_factory=dict)
+    against: str | None = None
 
     def mean(self, method: str, metric: str, among: str | None = None) -> float | None:
         """Mean over the pictures that the method has figures of (and `among`, another method); None without any."""
         of_method, others = self.values.get(method, {}), self.values.get(among or method, {})
-        found = [values[metric] for name, values in of_method.items() if name in others]
+        found = [values[metric] for name, values in of_method.items() if name in others and metric in values]
         if not found:
             return None
         return math.fsum(found) / len(found) if all(map(math.isfinite, found)) else math.inf
+
+    def each(self, method: str, metric: str) -> dict[str, float]:
+        """The figure of each picture that the method has it of."""
+        return {name: values[metric] for name, values in self.values.get(method, {}).items() if metric in values}
 
     def count(self, method: str) -> int:
         """Number of pictures that the method has figures of."""
@@ -73,7 +79,8 @@ def methods_of(
 
     Args:
         benchmark: the set.
-        restore: the network, (h, w, 3) float32 in [0, 1] -> the same; None: without.
+        restore: the network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile` it also
+            takes `tile=`.
         weights: digest of its weights.
     """
     methods = [Method(INPUT, None, lambda picture: picture.lq)]
@@ -86,7 +93,10 @@ def methods_of(
     elif benchmark.task.startswith('denoise_'):
         methods.append(_chain(BM3D, [{'bm3d': {'sigma': float(benchmark.task.removeprefix('denoise_'))}}]))
     if restore is not None:
-        methods.append(Method(OURS, {'weights': weights}, lambda picture: np.clip(restore(picture.lq), 0, 1)))
+        tile = {} if benchmark.tile is None else {'tile': benchmark.tile}
+        methods.append(
+            Method(OURS, {'weights': weights, **tile}, lambda picture: np.clip(restore(picture.lq, **tile), 0, 1))
+        )
     return methods
 
 
@@ -127,12 +137,15 @@ def measure_sets(
     with bar:
         for benchmark in sets:
             methods = methods_of(benchmark, restore, weights)
-            scores = SetScores(benchmark.name, len(benchmark), benchmark.source, benchmark.published)
+            scores = SetScores(
+                benchmark.name, len(benchmark), benchmark.source, benchmark.published, against=benchmark.against
+            )
             scores.words = {method.name: method.words for method in methods if method.words}
             for position in range(len(benchmark)):
                 bar.set_postfix_str(benchmark.name)
                 picture = benchmark.picture(position)
-                label, content = f'{position:03d}_{picture.name}', digest(picture.lq, picture.gt)
+                label = f'{benchmark.place(position):03d}_{picture.name}'
+                content = digest(picture.lq, picture.gt)
                 for method in methods:
                     wanted = method.name == INPUT or method.name in selected
                     if method.name == BM3D and position % bm3d_every:
@@ -151,11 +164,31 @@ def _score(
 ) -> Mapping[str, float] | None:
     key = f'{content} {json.dumps(method.identity, sort_keys=True)}'
     values = cache.get(key)
-    if values is None and wanted:
-        image = method.restore(picture)
-        values = {'psnr': metrics.psnr(image, picture.gt), 'ssim': metrics.ssim(image, picture.gt)}
+    if wanted and (values is None or LINE not in values):
+        image, gt = method.restore(picture), picture.gt
+        if picture.inside is not None:
+            image, gt = (np.ascontiguousarray(picture.inside.of(each)) for each in (image, gt))
+        values = {'psnr': metrics.psnr(image, gt), 'ssim': metrics.ssim(image, gt), LINE: line_fitted_psnr(image, gt)}
         cache.put(key, values, {'method': method.name, 'picture': about})
     return values
+
+
+def line_fitted_psnr(image: np.ndarray, gt: np.ndarray) -> float:
+    """PSNR after the line that brings each colour nearest to the ground truth.
+
+    What it has over the PSNR is error of brightness, contrast and colour; what is left is structure.
+
+    Args:
+        image: (h, w, 3) in [0, 1].
+        gt: of the same shape.
+    """
+    error = 0.0
+    for channel in range(gt.shape[2]):
+        x, y = (each[..., channel].astype(np.float64).ravel() for each in (image, gt))
+        spread = x.var()
+        slope = ((x - x.mean()) * (y - y.mean())).mean() / spread if spread > 0 else 0.0
+        error += float(np.mean((y.mean() + slope * (x - x.mean()) - y) ** 2)) / gt.shape[2]
+    return -10 * math.log10(error) if error > 1e-12 else math.inf
 
 
 def _write_sheet(path: Path, picture: Picture, methods: Sequence[Method]) -> None:

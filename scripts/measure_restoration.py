@@ -3,7 +3,11 @@
     python scripts/measure_restoration.py --weights W --cbsd68 CBSD68 --rain100l Rain100L/test --out DIR
     python scripts/measure_restoration.py --methods classical opencv_nlm bm3d --cbsd68 CBSD68 --out DIR
     python scripts/measure_restoration.py --weights W --sets rain haze clean --pictures DIR/sheets --every 4 --out DIR
+    python scripts/measure_restoration.py --weights W --list scripts/restoration_sets.yml --root datasets/Bundled DATA \
+        --methods ours --quick 4 --out DIR
 
+--list names real pairs, clean pictures, and the same pictures between bars, in tiles and in other sizes
+(mirage_ir/benchmark_list.py); of its sets those are measured whose folders are below a --root, or only the --listed.
 Besides the standard sets that are named, each line of the recipe in --recipe is measured on the photographs of
 --heldout; every CDD11 type is a set of its own. DIR/scores.jsonl keeps every figure by the content of the pictures, the
 method and the weights: a run that was stopped goes on, a run with other weights computes the network alone. The
@@ -15,15 +19,17 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import cv2
+import numpy as np
 import yaml
 
-from mirage_ir import benchmark_sets, restoration_report, restoration_scores
+from mirage_ir import benchmark_list, benchmark_sets, restoration_report, restoration_scores
 from mirage_ir.classical import PackageMissingError
 from mirage_ir.score_cache import ScoreCache, file_digest
 from mirage_restore.restorer import Restorer
@@ -49,13 +55,19 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                         help='computed; figures of the others are shown where DIR has them (default: all but bm3d)')
     parser.add_argument('--cbsd68', metavar='DIR', help='the 68 clean photographs of CBSD68')
     parser.add_argument('--rain100l', metavar='DIR', help='folder with input and target of Rain100L')
+    parser.add_argument('--list', metavar='YML', help='list of more sets; without --sets nothing else is synthesised')
+    parser.add_argument('--root', nargs='+', metavar='DIR', default=[str(ROOT / 'datasets')],
+                        help='where the folders of the list are looked for, in this order')
+    parser.add_argument('--listed', nargs='+', metavar='NAME', help='sets of the list to measure (default: all)')
+    parser.add_argument('--quick', type=int, default=1, metavar='N', help='every N-th picture of each set')
     parser.add_argument('--heldout', metavar='DIR', default=str(ROOT / 'datasets' / 'Bundled' / 'heldout'),
                         help='clean photographs that were not trained on')
     parser.add_argument('--clean', metavar='DIR', help='more clean photographs, which the network should leave alone')
     parser.add_argument('--recipe', metavar='YML', default=str(ROOT / 'options' / 'train_mirage_bundled.yml'),
                         help='option file whose training recipe names the degradations of --heldout')
     parser.add_argument('--sets', nargs='*', metavar='NAME', default=None,
-                        help='degradations of the recipe to measure (default: all; none: leave --heldout out)')
+                        help='degradations of the recipe to measure (default, or all: all of them; none, or with '
+                             '--list by default: leave --heldout out)')
     parser.add_argument('--largest', type=int, default=512, metavar='PIXELS',
                         help='larger held-out photographs are cropped to this side around the centre')
     parser.add_argument('--bm3d-every', type=int, default=1, metavar='K', help='BM3D on every K-th picture')
@@ -73,14 +85,14 @@ def measure(arguments: argparse.Namespace) -> None:
         ValueError: nothing to measure on, or an option that cannot work.
         PackageMissingError: a method's package is not installed.
     """
-    for option in ('bm3d_every', 'every', 'largest'):
+    for option in ('bm3d_every', 'every', 'largest', 'quick'):
         if getattr(arguments, option) < 1:
             raise ValueError(f'--{option.replace("_", "-")} {getattr(arguments, option)}: must be 1 or more')
     selected = arguments.methods or [m for m in restoration_scores.METHODS if m != restoration_scores.BM3D]
     if restoration_scores.OURS in (arguments.methods or ()) and not arguments.weights:
         raise ValueError('--methods ours needs --weights')
     sets = collect_sets(arguments)
-    restore = Restorer(arguments.weights, device=arguments.device) if arguments.weights else None
+    restore = restoring(Restorer(arguments.weights, device=arguments.device)) if arguments.weights else None
     digest = file_digest(arguments.weights) if arguments.weights else ''
     cache = ScoreCache(arguments.out / 'scores.jsonl')
     scores = list(restoration_scores.measure_sets(
@@ -88,10 +100,22 @@ def measure(arguments: argparse.Namespace) -> None:
         sheets=arguments.pictures, sheet_every=arguments.every,
     ))  # fmt: skip
     about = {'metrics': 'PSNR and SSIM (7x7 window) on float RGB, centre crop to a multiple of 16'}
+    if arguments.quick > 1:
+        about['pictures'] = f'one in {arguments.quick} of each set'
     if arguments.weights:
         about['network'] = f'{Path(arguments.weights).name}, SHA-256 {digest}'
     restoration_report.write_report(arguments.out, scores, about)
     print(restoration_report.markdown(scores, about))
+
+
+def restoring(restorer: Restorer) -> Callable[..., np.ndarray]:
+    """The restorer as a function of the picture and of the side of the tiles, None for the whole picture."""
+
+    def restore(image: np.ndarray, tile: int | None = None) -> np.ndarray:
+        restorer.tile = tile
+        return restorer(image)
+
+    return restore
 
 
 def collect_sets(arguments: argparse.Namespace) -> list[benchmark_sets.BenchmarkSet]:
@@ -103,10 +127,13 @@ def collect_sets(arguments: argparse.Namespace) -> list[benchmark_sets.Benchmark
     sets = benchmark_sets.noise_sets(arguments.cbsd68) if arguments.cbsd68 else []
     if arguments.rain100l:
         sets.append(benchmark_sets.rain_set(arguments.rain100l))
-    if arguments.sets is None or arguments.sets:
+    named = [] if arguments.sets == ['all'] else arguments.sets
+    if arguments.list:
+        sets += listed(arguments)
+    if (arguments.sets is None and not arguments.list) or arguments.sets:
         recipe = read_recipe(arguments.recipe)
         sets += benchmark_sets.recipe_sets(
-            arguments.heldout, recipe, 'held-out photographs', arguments.largest, arguments.sets or ()
+            arguments.heldout, recipe, 'held-out photographs', arguments.largest, named or ()
         )
     if arguments.clean:
         clean = [{'degradation': benchmark_sets.CLEAN}]
@@ -114,7 +141,30 @@ def collect_sets(arguments: argparse.Namespace) -> list[benchmark_sets.Benchmark
         (harmed,) = benchmark_sets.recipe_sets(arguments.clean, clean, f'{folder}, not degraded')
         sets.append(replace(harmed, name=f'{benchmark_sets.CLEAN} {folder}'))
     if not sets:
-        raise ValueError('nothing to measure on: name --cbsd68, --rain100l, --clean or --sets')
+        raise ValueError('nothing to measure on: name --cbsd68, --rain100l, --clean, --list or --sets')
+    names = [each.name for each in sets]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'two sets are called {", ".join(twice)}; leave --cbsd68, --rain100l or --sets out')
+    return [benchmark_list.every_nth(each, arguments.quick) for each in sets]
+
+
+def listed(arguments: argparse.Namespace) -> list[benchmark_sets.BenchmarkSet]:
+    """The sets of the list; those that are not there are named on the error stream.
+
+    Raises:
+        ValueError: a fault in the list, or a name of --listed that it does not have.
+    """
+    sets, absent = benchmark_list.listed_sets(arguments.list, arguments.root)
+    if arguments.listed:
+        have = {each.name for each in sets}
+        lost = [name for name in arguments.listed if name not in have]
+        if lost:
+            raise ValueError(f'--listed {", ".join(lost)}: not in {arguments.list}, or not there; there are '
+                             f'{", ".join(have) or "none"}')
+        return [each for each in sets if each.name in arguments.listed]
+    for line in absent:
+        print(f'left out: {line}', file=sys.stderr)
     return sets
 
 

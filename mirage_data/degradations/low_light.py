@@ -114,3 +114,9 @@ def dark_scene(
     dark *= np.array([1 + 0.3 * min(cast, 0), 1 - 0.1 * abs(cast), 1 - 0.3 * max(cast, 0)], np.float32)
     dark *= np.float32(level)
     return dark
+
+
+def black_and_white(image: np.ndarray, *, rng: np.random.Generator | None = None) -> np.ndarray:
+    """The photograph without colours (Rec. 601): ``(h, w, 3)`` float32 with three equal channels."""
+    grey = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY).reshape(*image.shape[:2], 1)
+    return np.repeat(grey, 3, axis=2)

@@ -188,6 +188,7 @@ TABLE |= {
         stage=4,
         scene=True,
     ),
+    'black_and_white': Degradation(low_light.black_and_white, {}, task='clean', stage=6, scene=True),
     'haze_indoor': Degradation(
         room.haze_indoor,
         {

@@ -52,6 +52,24 @@ def test_measuring_from_photographs_to_tables(root, capsys):
     assert (root / 'out' / 'scores.jsonl').read_text().count('\n') == lines
 
 
+def test_a_list_and_every_second_picture(root, capsys):
+    (root / 'sets.yml').write_text(yaml.safe_dump({
+        'noise': {'gt': 'photographs', 'sigma': 25},
+        'bars': {'gt': 'photographs', 'sigma': 25, 'bars': 0.25, 'against': 'noise'},
+        'tiles': {'gt': 'photographs', 'tile': 32}, 'lost': {'gt': 'nowhere'},
+    }))
+    command = ['--weights', str(root / 'net.safetensors'), '--list', str(root / 'sets.yml'), '--root', str(root),
+               '--methods', 'ours', '--device', 'cpu', '--quick', '2', '--out', str(root / 'quick')]
+    assert measure_restoration.main(command) == 0
+    shown = capsys.readouterr()
+    assert 'left out: lost: nowhere is in none of' in shown.err and 'one in 2 of each set' in shown.out
+    sets = {row['set']: row for row in json.loads((root / 'quick' / 'restoration.json').read_text())['sets']}
+    assert {name: row['pictures'] for name, row in sets.items()} == {'noise': 1, 'bars': 1, 'tiles': 1}
+    assert '| bars | noise | 1 |' in shown.out
+    assert measure_restoration.main([*command, '--listed', 'bars', 'fog']) == 2
+    assert '--listed fog: not in' in capsys.readouterr().err
+
+
 def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
     out = root / 'tuned.yml'
     command = ['--photographs', str(root / 'photographs'), '--recipe', str(root / 'recipe.yml'), '--size', '32',
@@ -71,6 +89,7 @@ def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
     (['--sets'], 'nothing to measure on'),
     (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights'),
     (['--every', '0'], '--every 0: must be 1 or more'),
+    (['--quick', '0'], '--quick 0: must be 1 or more'),
     (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no datasets: train: recipe'),
     (['--cbsd68', 'absent'], 'absent'),
 ])

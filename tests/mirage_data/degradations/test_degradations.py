@@ -51,7 +51,7 @@ def test_same_generator_same_image_other_generator_another(name):
     image, params = scene(), draw(name, seeded(5))
     first, again, other = (apply(name, image, params, seeded(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
-    fixed = name in ('clean', 'defocus_blur', 'jpeg', 'dark_scene')  # not random once the parameters are
+    fixed = name in ('clean', 'defocus_blur', 'jpeg', 'dark_scene', 'black_and_white')  # not random
     assert np.array_equal(first, other) == fixed
 
 

@@ -220,7 +220,7 @@ def test_clean_scenes_of_a_data_set_are_equal_on_both_sides(tmp_path):
 
 def test_scenes_are_refused_where_pairs_share_their_clean_side(tmp_path):
     write_png(tmp_path / 'in' / 'a.png', to_uint8(scene()))
-    with pytest.raises(ValueError, match='dark_scene change the clean side'):
+    with pytest.raises(ValueError, match='dark_scene and black_and_white change the clean side'):
         synthesize([tmp_path / 'in'], tmp_path / 'out', 'paired', recipe=[{'degradation': 'dark_scene'}])
 
 
