@@ -1,7 +1,7 @@
 """The MIRAGE network (ICLR 2026, https://arxiv.org/abs/2505.18679) in one file.
 
-It needs PyTorch alone and registers itself with BasicSR where BasicSR is loaded, so this file may be copied as it is
-into ``basicsr/archs`` or ``basicsr/models/archs`` of another project.
+It needs PyTorch alone (1.10 or later; 2.1 for ``checkpoint_blocks``) and registers itself with BasicSR where BasicSR is
+loaded, so this file may be copied as it is into ``basicsr/archs`` or ``basicsr/models/archs`` of another project.
 
     image (b, 3, h, w)                                                     image + output(...)
       patch_embed -> encoder_level1 -------------- skip --------------> decoder_level1 -> refinement
@@ -14,6 +14,7 @@ Tensor names and shapes are those of the checkpoints that the paper's authors re
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,6 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+if not hasattr(torch, 'autocast'):
+    raise ImportError(f'the MIRAGE network needs PyTorch 1.10 or later, and this is {torch.__version__}')
 
 # Where BasicSR is in use, it is loaded by now, and this file registers itself; nobody else should wait for it.
 ARCH_REGISTRY = getattr(sys.modules.get('basicsr.utils.registry'), 'ARCH_REGISTRY', None)
@@ -320,7 +324,7 @@ class MIRAGEArch(nn.Module):
         super().__init__()
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
         _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios,
-                         drop_path_rate, contrast=contrast, spd_tap=spd_tap, geometry=geometry)
+                         drop_path_rate, checkpoint_blocks, contrast=contrast, spd_tap=spd_tap, geometry=geometry)
         self.spd_tap, self.contrast, self.geometry, self.has_spd_head = spd_tap, contrast, geometry, spd_head
         self.checkpoint_blocks = checkpoint_blocks
 
@@ -366,6 +370,11 @@ class MIRAGEArch(nn.Module):
             self.reduce_latent = nn.Conv2d(4 * dim, _LATENT_CHANNELS, 1)
             self.spd_proj_shallow = nn.Linear(_SHALLOW_CHANNELS**power, _EMBEDDING)
             self.spd_proj_latent = nn.Linear(_LATENT_CHANNELS**power, _EMBEDDING)
+
+        # DistributedDataParallel reads this. It sends other buffers from process 0 to the rest in every forward pass,
+        # for which a model that validates on process 0 alone (SRModel and its relatives) would wait for ever. So each
+        # process keeps its own batch-norm statistics, unless a model that validates on all of them empties the list.
+        self._ddp_params_and_buffers_to_ignore = [name for name, _ in self.named_buffers()]
 
     def forward(self, x: Tensor, return_embeddings: bool = False) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         """Restore an image batch.
@@ -444,7 +453,9 @@ def _padded_index(length: int | Tensor, multiple: int, device: torch.device) -> 
 
 
 def _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
-                     **chosen):
+                     checkpoint_blocks, **chosen):
+    if checkpoint_blocks and 'context_fn' not in inspect.signature(checkpoint).parameters:
+        raise ValueError(f'checkpoint_blocks=True needs PyTorch 2.1 or later, and this is {torch.__version__}')
     if inp_channels != out_channels:
         raise ValueError(f'out_channels must equal inp_channels (the output is a residual on the input), '
                          f'got {out_channels} and {inp_channels}')

@@ -114,6 +114,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
                 get_root_logger().warning('sync_bn is left out: PyTorch has it for GPUs only')
         net = prepare_for_training(net, train_opt)
         if self.opt['dist']:
+            net._ddp_params_and_buffers_to_ignore = []  # validation is shared out: all need the same statistics
             return DistributedDataParallel(
                 net,
                 device_ids=[torch.cuda.current_device()] if on_gpu else None,

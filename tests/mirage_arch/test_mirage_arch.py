@@ -1,6 +1,7 @@
 import copy
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -255,3 +256,32 @@ def test_the_file_works_alone_without_basicsr(tmp_path):
             'print(tuple(net(torch.rand(1, 3, 10, 11)).shape))')
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '(1, 3, 10, 11)'
+
+
+def _train_then_validate_alone(rank, meeting):
+    torch.set_num_threads(1)
+    limit = timedelta(seconds=60)
+    torch.distributed.init_process_group('gloo', init_method=meeting, rank=rank, world_size=2, timeout=limit)
+    net = torch.nn.parallel.DistributedDataParallel(miniature(spd_head=False).train())
+    net(torch.rand(1, 3, 16, 16)).mean().backward()
+    if rank == 0:  # as SRModel does, through the wrapper, while the other process has gone on
+        net.eval()
+        with torch.no_grad():
+            net(torch.rand(1, 3, 16, 16))
+    torch.distributed.destroy_process_group()
+
+
+def test_one_of_several_processes_can_validate_alone(tmp_path):
+    torch.multiprocessing.spawn(_train_then_validate_alone, (f'file://{tmp_path}/meeting',), nprocs=2)
+
+
+def test_a_torch_that_is_too_old_is_named(monkeypatch):
+    source = Path(sys.modules[MIRAGEArch.__module__].__file__).read_text()
+    with monkeypatch.context() as patch:
+        patch.delattr(torch, 'autocast')
+        patch.setattr(torch, '__version__', '1.8.1')
+        with pytest.raises(ImportError, match=r'1\.10 or later, and this is 1\.8\.1'):
+            exec(source, {'__name__': 'copied'})
+    monkeypatch.setattr(sys.modules[MIRAGEArch.__module__], 'checkpoint', lambda function, *args: function(*args))
+    with pytest.raises(ValueError, match=r'checkpoint_blocks=True needs PyTorch 2\.1'):
+        miniature(checkpoint_blocks=True)
