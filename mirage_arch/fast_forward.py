@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -72,7 +73,11 @@ def prepare_fast(net: nn.Module, dtype: torch.dtype = torch.float32, strip_rows:
 
 
 class FastMIRAGE(nn.Module):
-    """A network prepared by ``prepare_fast``. What ``supports`` refuses runs as ``net.eval()(x)``, and is logged."""
+    """A network prepared by ``prepare_fast``. What ``supports`` refuses runs as ``net.eval()(x)``, and is logged.
+
+    Attributes:
+        on_progress: Called with the share of an image's blocks that is done, 0 to 1; None by default.
+    """
 
     def __init__(self, net: nn.Module, dtype: torch.dtype = torch.float32, strip_rows: int | None = None) -> None:
         super().__init__()
@@ -81,6 +86,8 @@ class FastMIRAGE(nn.Module):
         if strip_rows is not None and strip_rows < 1:
             raise ValueError(f'strip_rows must be at least 1 or None, got {strip_rows}')
         self.strip_rows = strip_rows
+        self.on_progress: Callable[[float], None] | None = None
+        self._done = 0
         self.device = next(net.parameters()).device
         logger = logging.getLogger(__name__)
         if dtype == torch.float16 and self.device.type == 'cpu' and not has_half_arithmetic():
@@ -136,6 +143,7 @@ class FastMIRAGE(nn.Module):
 
     def _restore(self, image: Tensor) -> Tensor:
         h, w = image.shape[-2:]
+        self._done = 0
         padded = arch.pad_to_multiple(image.float(), 8)
         level1 = self._run('encoder_level1', self._convolve('patch_embed', padded.permute(1, 2, 0)))
         level2 = self._run('encoder_level2', self._down('down1_2', level1))
@@ -157,6 +165,9 @@ class FastMIRAGE(nn.Module):
         shape = self._tile_shape(x)
         for block in self._stages[name]:
             block(x, shape)
+            self._done += 1
+            if self.on_progress is not None:
+                self.on_progress(self._done / sum(len(stage) for stage in self._stages.values()))
         return x
 
     def _tile_shape(self, x: Tensor) -> tuple[int, int]:

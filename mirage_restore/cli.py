@@ -1,55 +1,171 @@
 """The command ``mirage-restore``."""
+
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from .files import Options, restore_files
-from .photo import FORMATS
-from .restorer import PRECISIONS, Restorer
+from .bundled import DEFAULT_MODEL, bundled_models
+from .formats import FORMATS
+from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name
+from .record import Record
+from .terminal import say
+
+__all__ = ['main']
+
+_PRECISIONS = ('fp32', 'bf16', 'fp16')
+_EXAMPLES = """examples:
+  mirage-restore photo.jpg                           the result is restored/photo.jpg
+  mirage-restore photo.jpg -o better.png             one file, named
+  mirage-restore holiday -o better --recursive       a folder and those below it
+  mirage-restore holiday -o better --skip-existing   go on after a stop
+
+exit code: 0 all restored, 1 something failed, 2 wrong use, 130 stopped"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Restore photographs and videos; returns 0, 1 if a file failed, 2 for wrong arguments, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        prog='mirage-restore',
-        description='Restore photographs and videos: noise, rain, haze, snow, blur, darkness and mixtures of them.')
-    parser.add_argument('inputs', nargs='+', metavar='INPUT', help='files, folders or patterns such as "*.jpg"')
-    parser.add_argument('-o', '--output', metavar='DIR', default='restored', help='folder of the results (%(default)s)')
-    parser.add_argument('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
-    parser.add_argument('--device', default='auto', help="'auto', 'cpu', 'cuda' or 'cuda:N' (%(default)s)")
-    parser.add_argument('--precision', choices=PRECISIONS, default='fp32', help='arithmetic (%(default)s)')
-    parser.add_argument('--tile', type=int, metavar='N', help='restore in tiles of NxN pixels; changes the result')
-    parser.add_argument('--tile-overlap', type=int, metavar='N', help='pixels that tiles share (an eighth of the tile)')
-    parser.add_argument('--suffix', default='', help='text behind each name, as in photo_SUFFIX.png')
-    parser.add_argument('--format', choices=[ending.lstrip('.') for ending in FORMATS], help='instead of each own')
-    parser.add_argument('--recursive', action='store_true', help='look into subfolders')
-    parser.add_argument('--skip-existing', action='store_true', help='leave out files whose result is there')
-    parser.add_argument('--compare', action='store_true', help='also write input and result side by side')
-    parser.add_argument('--quiet', action='store_true', help='no progress bar')
-    parser.add_argument('--allow-pickle', action='store_true', help='unpickle the weights file; only if you trust it')
-    args = parser.parse_args(arguments)
-    logging.basicConfig(format='%(message)s', level=logging.WARNING)
+    """Restore photographs and videos; returns 0, 1 if a file failed, 2 for wrong arguments, 130 if it was stopped."""
+    parser = _parser()
+    args = parser.parse_intermixed_args(arguments)
+    inputs = [*args.inputs, *(args.more or [])]
+    if not inputs:
+        parser.error('nothing to restore: name files, folders or patterns')
     try:
-        options = Options(suffix=args.suffix, format=args.format, recursive=args.recursive,
-                          skip_existing=args.skip_existing, compare=args.compare, progress=not args.quiet)
-        restore = Restorer(args.weights, args.device, args.precision, args.tile, args.tile_overlap, args.allow_pickle)
+        options = Options(
+            suffix=args.suffix, format=args.format, recursive=args.recursive, skip_existing=args.skip_existing,
+            compare=args.compare, progress=not args.quiet, quality=args.quality, crf=args.crf, encoder=args.encoder)
+        folder = Path(args.output).parent if is_file_name(args.output) else Path(args.output)
+        plan = find_jobs(inputs, args.output, options, Record(folder))
+        if args.dry_run:
+            return _show(plan)
+        with _logged_as_lines():
+            return _restore(args, inputs, options, plan)
     except ValueError as error:
-        print(f'mirage-restore: {error}', file=sys.stderr)
+        say(f'mirage-restore: {error}', sys.stderr)
         return 2
-    try:
-        summary = restore_files(restore, args.inputs, args.output, options)
     except KeyboardInterrupt:
-        print(f'Stopped. The results in {args.output} are whole; go on with --skip-existing.', file=sys.stderr)
+        say(f'Stopped. The results in {args.output} are whole; go on with --skip-existing.', sys.stderr)
         return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='mirage-restore', epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Restore photographs and videos: noise, rain, haze, snow, blur, darkness and mixtures of them.')
+    add = parser.add_argument
+    add('inputs', nargs='*', metavar='INPUT', help='files, folders or patterns such as "*.jpg"')
+    add('-i', '--input', dest='more', action='append', metavar='INPUT', help='an input, as other tools take it')
+    add('-o', '--output', metavar='OUT', default='restored',
+        help='folder of the results, or FILE.ext for a single input (%(default)s)')
+    add('--model', metavar='NAME', help=f'weights in the package: {", ".join(bundled_models())} ({DEFAULT_MODEL})')
+    add('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
+    add('--strength', type=float, default=1.0, metavar='S', help='0 keeps the input, 1 restores fully (%(default)s)')
+    add('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' (%(default)s)")
+    add('--precision', choices=_PRECISIONS, default='fp32', help='arithmetic (%(default)s)')
+    add('--tile', type=int, metavar='N', help='restore in tiles of NxN pixels; changes the result')
+    add('--tile-overlap', type=int, metavar='N', help='pixels that tiles share (an eighth of the tile)')
+    add('--suffix', default='', help='text behind each name: --suffix _restored makes photo_restored.png of photo.png')
+    add('--format', choices=[ending.lstrip('.') for ending in FORMATS], help='of photographs, instead of each own')
+    add('--quality', type=int, metavar='Q', help='1 to 100, of JPEG, WebP, AVIF and HEIC (95)')
+    add('--crf', type=int, metavar='N', help='quality of videos, 0 (lossless) to 51 (visually lossless)')
+    add('--encoder', choices=['h264', 'h265', 'ffv1'], help='of videos, instead of what suits the ending')
+    add('--recursive', action='store_true', help='look into subfolders')
+    add('--skip-existing', action='store_true', help='leave out what was restored before and has not changed')
+    add('--compare', action='store_true', help='also write input and result side by side')
+    add('--dry-run', action='store_true', help='only say what would be done')
+    add('--quiet', action='store_true', help='no progress bar')
+    add('--allow-pickle', action='store_true', help='unpickle the weights file; only if you trust it')
+    add('--version', action='version', version=f'mirage-restore {_version()}')
+    return parser
+
+
+def _restore(args: argparse.Namespace, inputs: list[str], options: Options, plan: Plan) -> int:
+    from .files import check_target, restore_files
+    from .restorer import Restorer
+
+    if plan.jobs:
+        try:
+            check_target(args.output)
+        except OSError as error:
+            say(f'mirage-restore: {error}', sys.stderr)
+            return 1
+    restore = Restorer(
+        args.weights, args.device, args.precision, args.tile, args.tile_overlap, args.allow_pickle, args.model,
+        args.strength)
+    with _terminated_like_interrupted():
+        summary = restore_files(restore, inputs, args.output, options)
+    for source, note in summary.notes:
+        say(f'{source}: {note}')
+    if summary.unread:
+        say(describe_unread(summary.unread))
     line = f'{summary.restored} restored to {args.output}'
-    line += f', {summary.skipped} skipped' if summary.skipped else ''
-    print(line + (f', {summary.failed} failed:' if summary.failed else ''))
-    for source, reason in summary.failures:
-        print(f'  {reason if str(source) in reason else f"{source}: {reason}"}')
+    line += f', {summary.skipped} skipped (restored before)' if summary.skipped else ''
+    say(line + (f', {summary.failed} failed' if summary.failed else ''))
     return 1 if summary.failed else 0
+
+
+def _show(plan: Plan) -> int:
+    for job in plan.jobs:
+        say(f'{job.source} -> {job.target}' + (f' and {job.comparison}' if job.comparison else ''))
+    for job in plan.done:
+        say(f'{job.source}: skipped, restored before as {job.target}')
+    for source, reason in plan.useless:
+        say(reason if str(source) in reason else f'{source}: {reason}', sys.stderr)
+    if plan.unread:
+        say(describe_unread(plan.unread))
+    return 1 if plan.useless else 0
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version('mirage-ir')
+    except PackageNotFoundError:
+        return 'of a checkout that is not installed'
+
+
+class _Lines(logging.Handler):
+    """Log records as lines on standard error, whatever its encoding."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), sys.stderr)
+
+
+@contextlib.contextmanager
+def _logged_as_lines() -> Iterator[None]:
+    handler = _Lines(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ('mirage_restore', 'mirage_arch')]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@contextlib.contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """SIGTERM ends the work as Ctrl-C does: whole files only, nothing half-written left."""
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 if __name__ == '__main__':

@@ -1,10 +1,11 @@
 """Restore many files: reading, computing and writing overlap, and one bad file never stops the rest."""
+
 from __future__ import annotations
 
-import glob
+import contextlib
 import logging
-import os
 import queue
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,206 +15,184 @@ import numpy as np
 from tqdm import tqdm
 
 from mirage_arch.evaluation import is_out_of_memory
-from mirage_data.files.image import IMAGE_EXTENSIONS
 from mirage_data.files.sheet import side_by_side
 
-from .photo import FORMATS, Photo, read_photo, write_photo
-from .video import VIDEO_EXTENSIONS, restore_video
+from .jobs import Job, Options, Plan, find_jobs, is_file_name
+from .photo import Photo, read_photo
+from .photo_write import write_photo
+from .record import Record
 
-__all__ = ['Job', 'Options', 'Summary', 'find_jobs', 'restore_files']
+__all__ = ['Job', 'Options', 'Summary', 'check_target', 'find_jobs', 'restore_files']
 
 _AHEAD = 2  # images read before they are needed, and waiting to be written
-_DEFAULT_FORMAT = '.png'  # for what cannot be written in its own format, such as GIF
-
-
-@dataclass(frozen=True)
-class Options:
-    """How files are named and treated.
-
-    Attributes:
-        suffix: Text put behind each name, before its ending.
-        format: Ending of the results, such as 'png'; None keeps each file's own.
-        recursive: Look into subfolders of folders.
-        skip_existing: Leave out files whose result is there.
-        compare: Also write input and result side by side, as ``<name>_compare.png``.
-        progress: Show a progress bar.
-    """
-
-    suffix: str = ''
-    format: str | None = None
-    recursive: bool = False
-    skip_existing: bool = False
-    compare: bool = False
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        if self.format is not None and f'.{self.format.lower().lstrip(".")}' not in FORMATS:
-            allowed = ', '.join(ending.lstrip('.') for ending in FORMATS)
-            raise ValueError(f'format must be one of {allowed}, got {self.format!r}')
-        if any(separator in self.suffix for separator in ('/', '\\', '\0')):
-            raise ValueError(f'suffix must not hold a path separator, got {self.suffix!r}')
-
-
-@dataclass(frozen=True)
-class Job:
-    """One file to restore, and where its result and (if asked for) the comparison go."""
-
-    source: Path
-    target: Path
-    comparison: Path | None = None
-
-    @property
-    def is_video(self) -> bool:
-        """Whether the source is restored frame by frame."""
-        return self.source.suffix.lower() in VIDEO_EXTENSIONS
+_LARGE = 2_000_000  # pixels from which the bar moves within a picture, too
 
 
 @dataclass
 class Summary:
-    """What became of the files: ``failures`` are (file, reason)."""
+    """What became of the files.
+
+    Attributes:
+        restored: Number of files with a result.
+        skipped: Number of files left out because they were restored before.
+        failures: (file, reason).
+        notes: (file, what was changed or left out), of restored files.
+        unread: Files of input folders that are no photograph or video.
+    """
 
     restored: int = 0
     skipped: int = 0
     failures: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[tuple[Path, str]] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
 
     @property
     def failed(self) -> int:
         """Number of files that could not be restored."""
-        return len(self.failures)
+        return len({source for source, _ in self.failures})
 
 
-def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options) -> tuple[list[Job], list]:
-    """Turn files, folders and patterns into jobs whose results cannot overwrite one another or an input.
+def check_target(target: str | Path) -> None:
+    """Make the folder of the results and try to write into it, before anything is computed.
 
-    Args:
-        inputs: Files, folders, or patterns such as ``photos/*.jpg`` (``**`` with `Options.recursive`).
-        target: Folder of the results; the layout below an input folder is kept.
-        options: Naming.
-
-    Returns:
-        The jobs, and (input, reason) for each input that gave none.
+    Raises:
+        OSError: It cannot be made or written to; the message names it.
     """
-    jobs: list[Job] = []
-    useless: list[tuple[Path, str]] = []
-    sources: set[Path] = set()
-    taken: set[Path] = set()
-    for given in inputs:
-        found = list(_expand(given, options.recursive))
-        if not found:
-            what = 'no images or videos in it' if os.path.isdir(given) else 'no such file, folder or match'
-            useless.append((Path(given), what))
-        for source, relative in found:
-            if source.resolve() in sources:
-                continue
-            sources.add(source.resolve())
-            # a.jpg and a.png as PNG, or equal names from two folders, get names of their own
-            result = _free_name(Path(target) / _result_name(relative, options), source, taken)
-            compared = None
-            if options.compare:
-                compared = _free_name(result.with_name(f'{result.stem}_compare.png'), source, taken)
-            jobs.append(Job(source, result, compared))
-    clashing = [job for job in jobs if {job.target.resolve(), job.comparison and job.comparison.resolve()} & sources]
-    useless += [(job.source, f'its result {job.target} would overwrite an input; choose another folder (-o) or a '
-                             f'--suffix') for job in clashing]
-    return [job for job in jobs if job not in clashing], useless
+    folder = Path(target).parent if is_file_name(target) else Path(target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix='.', dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(
+            f'{folder}: results could not be written there: {error.strerror or error}; choose another folder (-o)'
+        ) from error
 
 
-def restore_files(restore: Callable, inputs: Sequence[str | Path], target: str | Path,
-                  options: Options | None = None) -> Summary:
+def restore_files(
+    restore: Callable, inputs: Sequence[str | Path], target: str | Path, options: Options | None = None
+) -> Summary:
     """Restore files into a folder.
 
     Args:
         restore: Takes and returns an image array, as `Restorer` does.
         inputs: See `find_jobs`.
-        target: Folder of the results.
+        target: Folder of the results; or, for a single input, the name of the result.
         options: Naming and treatment.
 
     Returns:
         What was done; failures are also logged as they happen.
+
+    Raises:
+        ValueError: ``target`` is one file, and there are several inputs.
     """
     options = options or Options()
-    log = logging.getLogger(__name__)
-    summary = Summary()
-    jobs, useless = find_jobs(inputs, target, options)
+    folder = Path(target).parent if is_file_name(target) else Path(target)
+    record = Record(folder)
+    plan = find_jobs(inputs, target, options, record)
+    return _Run(restore, options, record).work(plan, target)
 
-    def fail(source: Path, reason: str) -> None:
-        summary.failures.append((source, reason))
-        log.error('%s', reason if str(source) in reason else f'{source}: {reason}')
 
-    for source, reason in useless:
-        fail(source, reason)
-    if options.skip_existing:
-        pending = [job for job in jobs if not job.target.exists()]
-        summary.skipped = len(jobs) - len(pending)
-        jobs = pending
-    photos = [job for job in jobs if not job.is_video]
-    writer = _Writer(lambda job, photo: write_photo(photo, job.target), fail)
-    with tqdm(total=len(jobs), unit='file', disable=not options.progress) as bar, writer:
-        for job, photo in _read_ahead(photos, fail):
-            bar.set_postfix_str(job.source.name, refresh=False)
-            if photo is not None:
-                try:
-                    pixels = restore(photo.pixels)
-                except (ValueError, RuntimeError, MemoryError) as error:
-                    if is_out_of_memory(error):
-                        error = f'out of memory, even in tiles ({photo.pixels.shape[1]}x{photo.pixels.shape[0]} pixels)'
-                    fail(job.source, str(error))
-                else:
-                    writer.put(job, replace(photo, pixels=pixels))
-                    if job.comparison:
-                        writer.put(replace(job, target=job.comparison), Photo(_compared(photo.pixels, pixels)))
-            bar.update()
-        for job in jobs:
-            if job.is_video:
-                try:
-                    restore_video(restore, job.source, job.target, progress=options.progress)
-                    writer.done.add(job)
-                except (OSError, ValueError, RuntimeError) as error:
-                    fail(job.source, str(error))
+class _Run:
+    """One call of `restore_files`."""
+
+    def __init__(self, restore: Callable, options: Options, record: Record) -> None:
+        self._restore, self._options, self._record = restore, options, record
+        self.summary = Summary()
+        self._log = logging.getLogger(__name__)
+
+    def work(self, plan: Plan, target: str | Path) -> Summary:
+        self.summary.skipped, self.summary.unread = len(plan.done), plan.unread
+        for source, reason in plan.useless:
+            self._fail(source, reason)
+        try:
+            check_target(target)
+        except OSError as error:
+            self._log.error('%s', error)
+            self.summary.failures += [(job.source, str(error)) for job in plan.jobs]
+            return self.summary
+        photos = [job for job in plan.jobs if not job.is_video]
+        writer = _Writer(self._write, self._fail)
+        with tqdm(total=len(plan.jobs), unit='file', disable=not self._options.progress) as bar, writer:
+            for job, photo in _read_ahead(photos, self._fail):
+                bar.set_postfix_str(job.source.name, refresh=False)
+                if photo is not None:
+                    self._restore_photo(job, photo, writer, bar)
+                bar.n = round(bar.n)
                 bar.update()
-    failed = {source for source, _ in summary.failures}
-    summary.restored = sum(job in writer.done and job.source not in failed for job in jobs)
-    return summary
+            for job in plan.jobs:
+                if job.is_video:
+                    self._restore_film(job, writer)
+                    bar.update()
+        failed = {source for source, _ in self.summary.failures}
+        self.summary.restored = sum(job in writer.done and job.source not in failed for job in plan.jobs)
+        return self.summary
+
+    def _restore_photo(self, job: Job, photo: Photo, writer: _Writer, bar: tqdm) -> None:
+        height, width = photo.pixels.shape[:2]
+        try:
+            with _shown_within(self._restore, bar if height * width >= _LARGE else None):
+                pixels = self._restore(photo.pixels)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                error = f'out of memory, even in tiles ({width}x{height} pixels)'
+            self._fail(job.source, str(error))
+            return
+        if job.comparison:
+            compared = Photo(_compared(photo.pixels, pixels))
+            writer.put(replace(job, target=job.comparison), compared)
+        writer.put(job, replace(photo, pixels=pixels))
+
+    def _restore_film(self, job: Job, writer: _Writer) -> None:
+        from .video import restore_video
+
+        options = self._options
+        try:
+            film = restore_video(
+                self._restore, job.source, job.target, progress=options.progress, crf=options.crf,
+                encoder=options.encoder)
+            if job.comparison:
+                write_photo(Photo(_compared(*film.sample)), job.comparison)
+            self._record.add(job.source, job.target)
+        except (OSError, ValueError, RuntimeError) as error:
+            self._fail(job.source, str(error))
+        else:
+            writer.done.add(job)
+            self.summary.notes += [(job.source, note) for note in film.notes]
+
+    def _write(self, job: Job, photo: Photo) -> None:
+        dropped = write_photo(photo, job.target, self._options.quality)
+        if job.target == job.comparison:
+            return
+        self._record.add(job.source, job.target)
+        notes = list(photo.notes)
+        if dropped:
+            notes.append(f'{job.target.suffix.lstrip(".").upper()} does not hold: {", ".join(dropped)}')
+        self.summary.notes += [(job.source, note) for note in notes]
+
+    def _fail(self, source: Path, reason: str) -> None:
+        self.summary.failures.append((source, reason))
+        self._log.error('%s', reason if str(source) in reason else f'{source}: {reason}')
 
 
-def _expand(given: str | Path, recursive: bool) -> Iterator[tuple[Path, Path]]:
-    """(file, its path below the input) of everything that an input stands for, in sorted order."""
-    path = Path(given)
-    if path.is_dir():
-        for file in sorted(path.rglob('*') if recursive else path.iterdir()):
-            if _is_ours(file):
-                yield file, file.relative_to(path)
-    elif path.exists():
-        yield path, Path(path.name)  # whatever its name: an error must name it
-    else:
-        for match in sorted(glob.glob(str(given), recursive=recursive)):
-            if _is_ours(Path(match)):
-                yield Path(match), Path(Path(match).name)
+@contextlib.contextmanager
+def _shown_within(restore: Callable, bar: tqdm | None) -> Iterator[None]:
+    """Moves a bar of files while a large picture is in work, where ``restore`` can tell how far it is."""
+    if bar is None or bar.disable or not hasattr(restore, 'on_progress'):
+        yield
+        return
+    start = bar.n
 
+    def moved(share: float) -> None:
+        bar.n = round(start + share, 2)
+        bar.refresh()
 
-def _is_ours(file: Path) -> bool:
-    ours = file.suffix.lower() in (*IMAGE_EXTENSIONS, *VIDEO_EXTENSIONS)
-    return ours and file.is_file() and not file.name.startswith('.')
-
-
-def _result_name(relative: Path, options: Options) -> Path:
-    ending = relative.suffix
-    if ending.lower() not in VIDEO_EXTENSIONS:
-        ending = f'.{options.format.lstrip(".")}' if options.format else ending
-        if ending.lower() not in FORMATS:
-            ending = _DEFAULT_FORMAT
-    return relative.with_name(relative.stem + options.suffix + ending)
-
-
-def _free_name(wanted: Path, source: Path, taken: set[Path]) -> Path:
-    """``wanted``, or a name made of it and the source's ending that is not taken yet; takes it."""
-    ending = source.suffix.lstrip('.').lower()
-    name, number = wanted, 1
-    while name in taken:
-        name = wanted.with_name(f'{wanted.stem}_{ending}{number if number > 1 else ""}{wanted.suffix}')
-        number += 1
-    taken.add(name)
-    return name
+    restore.on_progress = moved
+    try:
+        yield
+    finally:
+        restore.on_progress = None
+        bar.n = start
 
 
 def _compared(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -221,6 +200,7 @@ def _compared(before: np.ndarray, after: np.ndarray) -> np.ndarray:
         if pixels.ndim == 2 or pixels.shape[2] <= 2:
             return np.repeat(pixels.reshape(*pixels.shape[:2], -1)[..., :1], 3, axis=2)
         return pixels[..., :3]
+
     return side_by_side([rgb(before), rgb(after)])
 
 
@@ -229,7 +209,7 @@ def _read_ahead(jobs: Iterable[Job], fail: Callable) -> Iterator[tuple[Job, Phot
     ready: queue.Queue = queue.Queue(_AHEAD)
     stopped = threading.Event()
 
-    def put(item) -> bool:
+    def put(item: object) -> bool:
         while not stopped.is_set():
             try:
                 ready.put(item, timeout=0.2)
@@ -276,12 +256,13 @@ class _Writer:
                 self._write(job, photo)
                 self.done.add(job)
             except Exception as error:  # the next result may be writable
-                self._fail(job.source, f'{job.target} could not be written: {error}')
+                reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+                self._fail(job.source, f'{job.source}: {job.target} could not be written: {reason}')
 
     def __enter__(self) -> _Writer:
         self._thread.start()
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._pending.put(None)
         self._thread.join()

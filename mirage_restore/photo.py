@@ -1,28 +1,40 @@
-"""Photographs with what belongs to them: pixels at their full depth, transparency, colour profile, EXIF."""
+"""Photographs with what belongs to them: pixels at their full depth, transparency, profile, EXIF, XMP, IPTC, density.
+
+libvips decodes (through pyvips), because it reads every kind of TIFF and PNG at its depth, converts print colours by
+their profile, checks checksums and has no limit on megapixels. Pillow reads the formats and kinds that it does not.
+"""
+
 from __future__ import annotations
 
-import contextlib
-import io
 import os
+import stat
 import struct
-import tempfile
-import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from mirage_data.files.image import ImageError
+from mirage_data.files.errors import ImageError
 
-__all__ = ['FORMATS', 'Photo', 'read_photo', 'write_atomically', 'write_photo']
+from . import containers, exif
+from .formats import RAW_EXTENSIONS
+from .memory import available_in_machine
 
-FORMATS = {'.png': 'PNG', '.jpg': 'JPEG', '.jpeg': 'JPEG', '.webp': 'WEBP', '.tif': 'TIFF', '.tiff': 'TIFF',
-           '.bmp': 'BMP'}
-_QUALITY = {'JPEG': {'quality': 95, 'subsampling': 0}, 'WEBP': {'quality': 95}, 'TIFF': {'compression': 'tiff_lzw'}}
-_WITHOUT_ALPHA = ('JPEG', 'BMP')
-_ORIENTATION = 0x0112
+__all__ = ['Photo', 'read_photo', 'turned']
+
+_FOREIGN = (  # what a file begins with, and what that is
+    (b'v/1\x01', 'an OpenEXR picture'),
+    (b'#?RADIANCE', 'a Radiance HDR picture'),
+    (b'\xff\x0a', 'a JPEG XL picture'),
+    (b'\0\0\0\x0cJXL ', 'a JPEG XL picture'),
+    (b'\0\0\0\x0cjP  ', 'a JPEG 2000 picture'),
+    (b'8BPS', 'a Photoshop document'),
+    (b'%PDF', 'a PDF document'),
+    (b'II\xbc\x01', 'a JPEG XR picture'),
+)
+_HEVC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+_RESTORING_BYTES = 32  # a pixel: its float32 copies besides what the network takes
 
 
 @dataclass(frozen=True)
@@ -30,125 +42,54 @@ class Photo:
     """An image file's content.
 
     Attributes:
-        pixels: (h, w) grey, (h, w, 2) grey and alpha, (h, w, 3) RGB or (h, w, 4) RGB and alpha; uint8 or uint16.
+        pixels: (h, w) grey, (h, w, 2) grey and alpha, (h, w, 3) RGB or (h, w, 4) RGB and alpha; uint8, uint16, or
+            float32 in [0, 1].
         icc_profile: Colour profile, or None.
         exif: EXIF block whose orientation is 1 (already applied to the pixels), or None.
+        xmp: XMP packet, or None.
+        iptc: IPTC records, or None.
+        dpi: Pixels per inch across and down, or None.
+        png_chunks: (kind, body) of a PNG's chunks about colour and text.
+        lossless: Came out of a lossless WebP file.
+        bits: Bits a channel of an AVIF or HEIC file; None for others.
+        notes: What reading changed, for the user.
     """
 
     pixels: np.ndarray
     icc_profile: bytes | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+    iptc: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    png_chunks: tuple[tuple[bytes, bytes], ...] = ()
+    lossless: bool = False
+    bits: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read_photo(path: str | Path) -> Photo:
     """Read an image file for restoration.
 
-    The EXIF orientation is applied; palettes become RGB; CMYK becomes RGB, without its profile.
+    The EXIF orientation is applied; palettes become RGB; CMYK and Lab become sRGB, through the profile where there is
+    one. Of files with several pictures the primary one is read; animations are refused.
 
     Raises:
-        ImageError: Missing, empty, truncated, foreign or animated file, or pixels of an unknown kind.
+        ImageError: Missing, empty, truncated, foreign or animated file, pixels of an unknown kind, too little memory.
     """
     path = Path(path)
+    data = _content(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ImageError(f'{path}: cannot be read: {error.strerror or error}') from error
-    if not data:
-        raise ImageError(f'{path}: is empty')
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            if getattr(image, 'n_frames', 1) > 1:
-                raise ImageError(f'{path}: has {image.n_frames} frames; extract the ones to restore, or give a video')
-            image.load()
-            icc_profile = image.info.get('icc_profile') if image.mode != 'CMYK' else None
-            if _is_deep(image, data):
-                pixels = _turned(_deep_pixels(data), image.getexif().get(_ORIENTATION, 1))
-            else:
-                pixels = _pixels(ImageOps.exif_transpose(image), path)
-            exif = _upright_exif(image)  # last: it changes the image's EXIF
+        photo = _reader(data, path)(data, path)
     except ImageError:
         raise
-    except UnidentifiedImageError:
-        raise ImageError(f'{path}: is not an image that can be read here') from None
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        raise ImageError(f'{path}: damaged or truncated: {error}') from error
-    return Photo(pixels, icc_profile, exif)
+    except MemoryError:
+        raise ImageError(f'{path}: too large for the memory of this machine') from None
+    except Exception as error:  # each library has errors of its own
+        raise ImageError(f'{path}: damaged or truncated ({_one_line(error)}); copy it again from its source') from error
+    return replace(photo, pixels=_checked(photo.pixels, path))
 
 
-def write_photo(photo: Photo, path: str | Path) -> None:
-    """Write an image file at once: a reader sees the whole new file or what was there before.
-
-    16-bit pixels are kept by PNG and TIFF and rounded to 8 bits by other formats; transparency is laid on white
-    for JPEG and BMP.
-
-    Raises:
-        ValueError: Another file ending.
-        OSError: The file cannot be written; nothing is left behind.
-    """
-    path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise ValueError(f'{path}: images are written as {", ".join(FORMATS)}, got {path.suffix!r}')
-    pixels = photo.pixels
-    if pixels.dtype == np.uint16 and kind in ('PNG', 'TIFF'):
-        write_atomically(path, _encode_deep(photo, path.suffix))
-        return
-    if pixels.dtype == np.uint16:
-        pixels = np.rint(pixels / np.float64(257)).astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] in (2, 4) and kind in _WITHOUT_ALPHA:
-        pixels = _flatten(pixels)
-    image = Image.fromarray(pixels)
-    metadata = {key: value for key, value in (('icc_profile', photo.icc_profile), ('exif', photo.exif)) if value}
-    if kind == 'BMP':
-        metadata = {}
-    encoded = io.BytesIO()
-    image.save(encoded, kind, **_QUALITY.get(kind, {}), **metadata)
-    write_atomically(path, encoded.getvalue())
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there; a failure leaves nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix='.', suffix=f'{path.suffix}.part', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _is_deep(image: Image.Image, data: bytes) -> bool:
-    """Whether the file has 16 bits a channel, which Pillow would cut to 8 for colour."""
-    if image.mode.startswith('I;16') or image.mode == 'I':
-        return True
-    if image.format == 'PNG':
-        return data[24] == 16  # bit depth in the header
-    if image.format == 'TIFF':
-        bits = image.tag_v2.get(258, (8,))
-        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
-    return False
-
-
-def _deep_pixels(data: bytes) -> np.ndarray:
-    pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16:
-        raise ValueError('16-bit pixels of a kind that cannot be decoded')
-    if pixels.ndim == 3:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB)
-    return pixels
-
-
-def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     """Apply an EXIF orientation (1 to 8): 5 to 8 transpose, then rows or columns are reversed."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
@@ -159,56 +100,100 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(pixels)
 
 
-def _pixels(image: Image.Image, path: Path) -> np.ndarray:
-    if image.mode in ('L', 'LA', 'RGB', 'RGBA'):
-        return np.array(image)
-    if image.mode == '1':
-        return np.array(image.convert('L'))
-    if image.mode in ('P', 'PA'):
-        return np.array(image.convert('RGBA' if 'transparency' in image.info or image.mode == 'PA' else 'RGB'))
-    if image.mode in ('CMYK', 'YCbCr', 'LAB', 'HSV', 'RGBX', 'RGBa', 'La'):
-        return np.array(image.convert('RGB'))
-    raise ImageError(f'{path}: pixels of kind {image.mode!r}; allowed are 8- and 16-bit grey and colour')
+def _content(path: Path) -> bytes:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ImageError(f'{path}: is not a file (a folder, device or pipe); give an image file')
+        data = path.read_bytes()
+    except OSError as error:
+        raise ImageError(f'{path}: cannot be read: {error.strerror or error}') from error
+    if not data:
+        raise ImageError(f'{path}: is empty; copy it again from its source')
+    return data
 
 
-def _upright_exif(image: Image.Image) -> bytes | None:
-    exif = image.getexif()
-    if not exif:
-        return None
-    if _ORIENTATION in exif:
-        exif[_ORIENTATION] = 1
-    return exif.tobytes()
+def _reader(data: bytes, path: Path) -> Callable[[bytes, Path], Photo]:
+    from . import photo_pillow, photo_vips
+
+    ending = path.suffix.lower()
+    if ending in RAW_EXTENSIONS:
+        return photo_pillow.read_raw
+    if data.startswith(b'\xff\xd8\xff'):
+        return photo_vips.read_jpeg
+    if data.startswith(containers.PNG):
+        return photo_vips.read_png
+    if data[:4] == b'RIFF' and data[8:12] == b'WEBP':
+        return photo_vips.read_webp
+    if data[:6] in (b'GIF87a', b'GIF89a'):
+        return photo_vips.read_gif
+    if data[:4] in (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+'):
+        return photo_vips.read_tiff
+    if data[4:8] == b'ftyp' and data[8:12] in _HEVC_BRANDS and b'av01' not in data[:4096]:
+        return photo_pillow.read_heic
+    if data[4:8] == b'ftyp' and data[8:12] in (*_HEVC_BRANDS, b'avif', b'avis'):
+        return photo_vips.read_avif
+    if data[:2] in (b'P1', b'P2', b'P3', b'P4', b'P5', b'P6'):
+        return photo_pillow.read_pnm
+    if data[:2] == b'BM' or ending == '.tga':
+        return photo_pillow.read_plain
+    for start, what in _FOREIGN:
+        if data.startswith(start):
+            raise ImageError(f'{path}: is {what}, which is not read here; convert it to PNG or TIFF (16 bits) first')
+    raise ImageError(f'{path}: is not an image that can be read here (it begins with {data[:8]!r})')
 
 
-def _flatten(pixels: np.ndarray) -> np.ndarray:
-    alpha = pixels[..., -1:].astype(np.float32) / 255
-    flat = np.rint(pixels[..., :-1] * alpha + 255 * (1 - alpha)).astype(np.uint8)
-    return flat[..., 0] if flat.shape[2] == 1 else flat
+def check_memory(path: Path, width: int, height: int, bands: int, size: int) -> None:
+    """Raises `ImageError` where decoding and restoring would need more memory than there is, before it is taken."""
+    needed = width * height * (2 * bands * size + _RESTORING_BYTES)
+    there = available_in_machine()
+    if needed > there:
+        raise ImageError(
+            f'{path}: {width}x{height} pixels ({width * height / 1e6:.0f} megapixels) need about {needed / 1e9:.1f} GB '
+            f'of memory, and {there / 1e9:.1f} GB are free; use a machine with more memory, or cut the picture'
+        )
 
 
-def _encode_deep(photo: Photo, suffix: str) -> bytes:
-    pixels = photo.pixels
-    if pixels.ndim == 3:
-        if pixels.shape[2] == 2:  # OpenCV writes no grey and alpha
-            pixels = pixels[..., [0, 0, 0, 1]]
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(suffix, pixels)
-    if not done:
-        raise OSError(f'OpenCV could not encode {pixels.shape} {pixels.dtype} as {suffix}')
-    data = encoded.tobytes()
-    return _with_png_metadata(data, photo) if suffix.lower() == '.png' else data
+def _checked(pixels: np.ndarray, path: Path) -> np.ndarray:
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim == 3 and pixels.shape[2] not in (2, 3, 4):
+        raise ImageError(f'{path}: has {pixels.shape[2]} channels; allowed are grey and RGB, with or without alpha')
+    if pixels.dtype in (np.uint8, np.uint16):
+        return np.ascontiguousarray(pixels)
+    if pixels.dtype != np.float32:
+        raise ImageError(
+            f'{path}: pixels are {pixels.dtype}; allowed are 8 and 16 bits without sign and 32-bit floating-point: '
+            'convert it first'
+        )
+    least, most = float(pixels.min()), float(pixels.max())
+    if not (least >= -1e-3 and most <= 1 + 1e-3):  # also where one is NaN
+        raise ImageError(
+            f'{path}: floating-point pixels from {least:g} to {most:g}; allowed are 0 to 1: scale (tone-map) it first'
+        )
+    return np.clip(pixels, 0, 1)
 
 
-def _with_png_metadata(png: bytes, photo: Photo) -> bytes:
-    """Insert colour profile and EXIF behind the header of a PNG file (PNG specification, chunks iCCP and eXIf)."""
-    chunks = b''
-    if photo.icc_profile:
-        chunks += _png_chunk(b'iCCP', b'ICC profile\0\0' + zlib.compress(photo.icc_profile))
-    if photo.exif:
-        chunks += _png_chunk(b'eXIf', photo.exif.removeprefix(b'Exif\0\0'))
-    header_end = 8 + 25
-    return png[:header_end] + chunks + png[header_end:]
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]
 
 
-def _png_chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
+def split_exif(block: bytes | None) -> tuple[bytes | None, int]:
+    """An EXIF block without its name, and the orientation that it states."""
+    block = (block or b'').removeprefix(b'Exif\0\0')
+    try:
+        return block or None, exif.orientation_of(block)
+    except (struct.error, IndexError):
+        return block or None, 1
+
+
+def finish(photo: Photo, orientation: int) -> Photo:
+    """Turn the pixels upright, and make EXIF and XMP say so."""
+    pixels = turned(photo.pixels, orientation)
+    block, xmp = photo.exif, photo.xmp
+    if block:
+        try:
+            block = exif.upright(block, pixels.shape[1], pixels.shape[0])
+        except (struct.error, IndexError):
+            block = None  # damaged: nothing reads it
+    return replace(photo, pixels=pixels, exif=block, xmp=containers.upright_xmp(xmp) if xmp else None)

@@ -1,8 +1,12 @@
 """Restore photographs from Python: arrays of any usual type, single files and whole folders."""
 from __future__ import annotations
 
+import itertools
 import logging
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +16,14 @@ from mirage_arch.checkpoints import load_network
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.fast_forward import prepare_fast
 
+from .borders import Box, restore_visible
+from .bundled import DEFAULT_MODEL, bundled_weights
+from .inputs import from_unit_range, restore_pillow, restore_tensor, to_unit_range
 from .memory import available_bytes
-from .tiling import restore_in_tiles
+from .tiling import restore_in_tiles, tile_starts
 
-__all__ = ['BUNDLED_WEIGHTS', 'PRECISIONS', 'Restorer']
+__all__ = ['PRECISIONS', 'Restorer']
 
-BUNDLED_WEIGHTS = Path(__file__).parent / 'weights' / 'mirage_nano.safetensors'
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
 # Memory of the strip-wise evaluation: full-resolution float32 maps of the first level's width, and the rest. An upper
@@ -32,13 +38,18 @@ class Restorer:
 
     Args:
         weights: Any file that `mirage_arch.checkpoints.load_weights` reads; None for the weights in the package.
-        device: 'auto' (a GPU if there is one), or what `torch.device` takes.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps'.
         precision: 'fp32', 'bf16' or 'fp16'.
         tile: Side in pixels of tiles to restore one by one. None restores whole images, which the network is exact
             for: its statistics are those of the whole image, so tiles change the result. Where the memory does not
             suffice, tiles are used all the same, and a warning says so.
         tile_overlap: Pixels that neighbouring tiles share and are blended over; default an eighth of the tile.
         allow_pickle: Load a weights file that holds other objects; only for files you trust.
+        model: Name of the weights in the package, such as 'nano', where ``weights`` is None.
+        strength: Share of the restored picture in the result, the rest being the input: 0 to 1.
+
+    Attributes:
+        on_progress: Called with the done share, 0 to 1, of the image in work; None by default.
 
     Raises:
         ValueError: An argument out of range, or weights that cannot be used.
@@ -50,52 +61,95 @@ class Restorer:
     """
 
     def __init__(self, weights: str | Path | None = None, device: str | torch.device = 'auto', precision: str = 'fp32',
-                 tile: int | None = None, tile_overlap: int | None = None, allow_pickle: bool = False) -> None:
+                 tile: int | None = None, tile_overlap: int | None = None, allow_pickle: bool = False,
+                 model: str | None = None, strength: float = 1.0) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
         if tile is not None and tile < 16:
             raise ValueError(f'tile must be at least 16 pixels, or None for the whole image, got {tile}')
         if tile_overlap is not None and not 0 <= tile_overlap <= (tile or _SMALLEST_TILE) // 2:
             raise ValueError(f'tile_overlap must be from 0 to half the tile, got {tile_overlap} for tile {tile}')
-        if weights is None and not BUNDLED_WEIGHTS.is_file():
-            raise ValueError('no weights come with this installation: give the path of a weights file')
+        if not 0 <= strength <= 1:  # also where it is NaN
+            raise ValueError(f'strength must be from 0 (the input) to 1 (the restored picture), got {strength}')
+        if weights is not None and model is not None:
+            raise ValueError(f'give weights or the name of a model, not both: got {weights} and {model!r}')
         self.device = _pick_device(device)
-        self.weights = Path(weights) if weights is not None else BUNDLED_WEIGHTS
+        self.weights = Path(weights) if weights is not None else bundled_weights(model or DEFAULT_MODEL)
+        self.strength = strength
+        self.on_progress: Callable[[float], None] | None = None
+        self._share = (0.0, 1.0)  # where the tile in work begins and how much of the image it is
         self.tile, self.tile_overlap = tile, tile_overlap
+        self._settings = (precision, tile, tile_overlap, strength)
         net = load_network(self.weights, allow_pickle=allow_pickle, spd_head=False)
         self.channels = net.patch_embed.proj.in_channels
         if self.channels != 3:
             raise ValueError(f'{self.weights}: is for images of {self.channels} channels; RGB images need 3')
+        _refuse_non_finite(net, self.weights)
         self._width = net.patch_embed.proj.out_channels
         self._network = prepare_fast(net.to(self.device), PRECISIONS[precision])
 
-    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
+    def __call__(self, image: Any, box: Box | None = None) -> Any:
         """Restore one image.
 
+        Constant borders (black bars) and wholly transparent pixels are left out: they come back as they were, and do
+        not decide how the rest is restored.
+
         Args:
-            image: Path of an image file, or an array (h, w), (h, w, 1), (h, w, 2), (h, w, 3) or (h, w, 4): grey,
-                grey and alpha, RGB or RGB and alpha; uint8, uint16, or floating-point in [0, 1].
+            image: Path of an image file; a Pillow image; an array (h, w), (h, w, 1), (h, w, 2), (h, w, 3) or (h, w, 4):
+                grey, grey and alpha, RGB or RGB and alpha; or a tensor (c, h, w) or (b, c, h, w). Arrays and tensors
+                are uint8, uint16, or floating-point in [0, 1].
+            box: Rows and columns of an array to restore; found in each image where None.
 
         Returns:
-            An array of the same shape and type. Alpha is passed through; grey stays grey. For a path: the file's
+            The same kind, shape and type. Alpha is passed through; grey stays grey. For a path: an array of the file's
             pixels, EXIF orientation applied.
 
         Raises:
-            ValueError: Another shape or type, values outside [0, 1], NaN or infinity, or an unreadable file.
+            ValueError: Another shape or type, values outside [0, 1], NaN or infinity, an unreadable file, or weights
+                that give NaN.
         """
-        if not isinstance(image, np.ndarray):
-            from .photo import read_photo  # Pillow is only needed for files
+        if isinstance(image, (str, os.PathLike)):
+            from .photo import read_photo  # needed for files only
+
             return self(read_photo(image).pixels)
-        colour, alpha = _split_alpha(image)
-        values = _to_unit_range(colour)
+        if isinstance(image, Tensor):
+            return restore_tensor(self, image)
+        if not isinstance(image, np.ndarray):
+            if type(image).__module__.partition('.')[0] != 'PIL' and not hasattr(image, 'getbands'):
+                raise ValueError(f'an image must be a path, a Pillow image, an array or a tensor, got {type(image)}')
+            return restore_pillow(self, image)
+        if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
+            raise ValueError(f'an image must be (h, w) or (h, w, 1 to 4) and not empty, got {image.shape}')
+        if np.issubdtype(image.dtype, np.floating):
+            to_unit_range(image)  # alpha, too, and what is hidden
+        elif image.dtype not in (np.uint8, np.uint16):
+            raise ValueError(f'pixels must be uint8, uint16 or floating-point, got {image.dtype}')
+        return restore_visible(self._colour, image, box)
+
+    def _colour(self, colour: np.ndarray) -> np.ndarray:
+        """(h, w), (h, w, 1) or (h, w, 3) -> the same, restored."""
+        values = to_unit_range(colour)
         grey = values.ndim == 2 or values.shape[2] == 1
         rgb = np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2) if grey else values
-        restored = self._restore(torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None])
+        x = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+        restored = self._restore(x)
+        if not torch.isfinite(restored).all():
+            raise ValueError(f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or '
+                             'other weights')
+        if self.strength < 1:
+            restored = torch.lerp(x, restored, self.strength)
         restored = restored[0].permute(1, 2, 0).numpy()
         if grey:
             restored = restored.mean(axis=2).reshape(colour.shape)
-        result = _from_unit_range(restored, image.dtype)
-        return result if alpha is None else np.concatenate([result.reshape(*alpha.shape[:2], -1), alpha], axis=2)
+        return from_unit_range(restored, colour.dtype)
+
+    def within(self, box: Box | None) -> Callable[[np.ndarray], np.ndarray]:
+        """This restorer for images of which one part is restored, such as the frames of a video within its bars."""
+        def restore(image: np.ndarray) -> np.ndarray:
+            return self(image, box)
+
+        restore.identity = f'{self.weights} {self.weights.stat().st_size} {self._settings} {box}'
+        return restore
 
     def restore_folder(self, source: str | Path, target: str | Path, **options) -> int:
         """Restore every image in a folder, with a progress bar; one bad file does not stop the others.
@@ -103,13 +157,17 @@ class Restorer:
         Args:
             source: Folder to read.
             target: Folder to write, made if needed; subfolders are kept.
-            **options: Fields of `mirage_restore.files.Options`.
+            **options: Fields of `mirage_restore.jobs.Options`.
 
         Returns:
-            Number of files that failed; each is named in the log.
+            Number of files that failed; each is named in the log, as is what was changed or left out.
         """
         from .files import Options, restore_files
-        return restore_files(self, [source], target, Options(**{'recursive': True, **options})).failed
+
+        summary = restore_files(self, [source], target, Options(**{'recursive': True, **options}))
+        for file, note in summary.notes:
+            logging.getLogger(__name__).warning('%s: %s', file, note)
+        return summary.failed
 
     def _restore(self, x: Tensor) -> Tensor:
         """(1, 3, h, w) on the CPU -> the same, clipped to [0, 1]; in tiles where asked for or needed."""
@@ -127,12 +185,22 @@ class Restorer:
                     torch.cuda.empty_cache()
 
     def _evaluate(self, x: Tensor, side: int | None) -> Tensor:
+        self._share = (0.0, 1.0)
         if side is None or max(x.shape[-2:]) <= side:
             return self._forward(x)
         overlap = side // 8 if self.tile_overlap is None else min(self.tile_overlap, side // 2)
-        return restore_in_tiles(self._forward, x, side, overlap)
+        tiles = len(tile_starts(x.shape[-2], side, overlap)) * len(tile_starts(x.shape[-1], side, overlap))
+        done = itertools.count()
+
+        def forward(tile: Tensor) -> Tensor:
+            self._share = (next(done) / tiles, 1 / tiles)
+            return self._forward(tile)
+
+        return restore_in_tiles(forward, x, side, overlap)
 
     def _forward(self, x: Tensor) -> Tensor:
+        tell, (start, share) = self.on_progress, self._share
+        self._network.on_progress = None if tell is None else lambda part: tell(start + part * share)
         return self._network(x.to(self.device)).float().cpu()
 
     def _fits(self, x: Tensor) -> bool:
@@ -151,39 +219,21 @@ class Restorer:
 
 
 def _pick_device(device: str | torch.device) -> torch.device:
+    there = ['cpu', *(f'cuda:{i}' for i in range(torch.cuda.device_count()))]
+    there += ['mps'] if torch.backends.mps.is_available() else []
     if device == 'auto':
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         chosen = torch.device(device)
-    except RuntimeError:
-        raise ValueError(f"device must be 'auto', 'cpu' or 'cuda[:N]', got {device!r}") from None
-    if chosen.type == 'cuda' and (chosen.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f'device {device!r} is not there: {torch.cuda.device_count()} CUDA devices are visible')
+    except (RuntimeError, TypeError):
+        chosen = None
+    name = None if chosen is None else f'cuda:{chosen.index or 0}' if chosen.type == 'cuda' else chosen.type
+    if name not in there:
+        raise ValueError(f"device {str(device)!r} is not there; there are 'auto', {', '.join(map(repr, there))}")
     return chosen
 
 
-def _split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (1, 2, 3, 4)) or 0 in image.shape:
-        raise ValueError(f'an image must be (h, w) or (h, w, 1 to 4) and not empty, got {image.shape}')
-    if image.ndim == 3 and image.shape[2] in (2, 4):
-        return image[..., :-1], image[..., -1:]
-    return image, None
-
-
-def _to_unit_range(image: np.ndarray) -> np.ndarray:
-    if image.dtype in (np.uint8, np.uint16):
-        return np.divide(image, np.float32(np.iinfo(image.dtype).max), dtype=np.float32)
-    if not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(f'pixels must be uint8, uint16 or floating-point, got {image.dtype}')
-    if not np.isfinite(image).all():
-        bad = int((~np.isfinite(image)).sum())
-        raise ValueError(f'{bad} of {image.size} pixel values are NaN or infinite')
-    if image.min() < 0 or image.max() > 1:
-        raise ValueError(f'floating-point pixels must be in [0, 1], got {image.min():g} to {image.max():g}')
-    return image.astype(np.float32)
-
-
-def _from_unit_range(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    if np.issubdtype(dtype, np.integer):
-        return np.rint(image * np.float64(np.iinfo(dtype).max)).astype(dtype)
-    return image.astype(dtype)
+def _refuse_non_finite(net: torch.nn.Module, weights: Path) -> None:
+    for name, tensor in net.state_dict().items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise ValueError(f'{weights}: tensor {name} holds NaN or infinity: damaged, or of a training that failed')

@@ -1,100 +1,300 @@
-"""Restore videos frame by frame, through OpenCV; the sound is copied where ffmpeg is there."""
+"""Restore videos frame by frame, through PyAV (FFmpeg): a player shows the result as it shows the source.
+
+Pictures are encoded in segments into a hidden folder beside the result; a command that was killed goes on behind the
+last whole segment. When all are there, they are joined with the sound, the subtitles and the tags of the source.
+"""
+
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import shutil
-import subprocess
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
+from av.video.reformatter import ColorRange, Interpolation
 from tqdm import tqdm
 
-__all__ = ['VIDEO_EXTENSIONS', 'restore_video']
+from .formats import VIDEO_EXTENSIONS
+from .video_streams import Source, common_box, encoder_for, join, open_encoder, picture_stream, probe, turned_upright
 
-VIDEO_EXTENSIONS = ('.mp4', '.avi', '.mov', '.mkv', '.m4v')
-_CODECS = {'.avi': 'MJPG'}
-_CODEC = 'mp4v'
-_DEFAULT_RATE = 25.0  # of files that do not tell
+__all__ = ['VIDEO_EXTENSIONS', 'Film', 'restore_video']
+
+SEGMENT_FRAMES = 240
+_SCALING = (
+    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
+)
 
 
-def restore_video(restore: Callable[[np.ndarray], np.ndarray], source: Path, target: Path, *,
-                  progress: bool = True) -> int:
+@dataclass(frozen=True)
+class Film:
+    """What became of a video.
+
+    Attributes:
+        frames: Number of its pictures.
+        resumed: Number of those that an earlier run had restored.
+        sample: A frame from its middle before and after, (h, w, 3).
+        notes: What was changed or left out.
+    """
+
+    frames: int
+    resumed: int
+    sample: tuple[np.ndarray, np.ndarray]
+    notes: tuple[str, ...]
+
+
+def restore_video(
+    restore: Callable[[np.ndarray], np.ndarray], source: Path, target: Path, *, progress: bool = True,
+    crf: int | None = None, encoder: str | None = None
+) -> Film:
     """Restore a video.
 
-    Args:
-        restore: Takes and returns an RGB uint8 frame (h, w, 3).
-        source: Video to read.
-        target: Video to write, at once when it is whole; .avi as Motion JPEG, others as MPEG-4.
-        progress: Show a progress bar.
+    Interlaced frames are de-interlaced, and turned ones are turned upright. Timestamps, sample aspect, depth, colour
+    tags and the size are those of the source; sound, subtitles and other tracks are copied.
 
-    Returns:
-        Number of frames.
+    Args:
+        restore: Takes and returns an RGB frame (h, w, 3), uint8, or uint16 for videos of more than 8 bits. Of a
+            `Restorer` the part within black bars is restored, the same in all frames.
+        source: Video to read.
+        target: Video to write, at once when it is whole.
+        progress: Show a progress bar.
+        crf: Quality, 0 (lossless) to 51; None for visually lossless.
+        encoder: 'h264', 'h265' or 'ffv1'; None for what suits the ending of ``target``.
 
     Raises:
-        ValueError: The source is not a readable video.
+        ValueError: The source is not a readable video, or was cut short.
         OSError: The target cannot be written.
     """
-    capture = cv2.VideoCapture(str(source))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix='.', suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    silent = Path(aside)
-    try:
-        if not capture.isOpened():
-            raise ValueError(f'{source}: is not a video that OpenCV can read')
-        frames = _restore_frames(restore, capture, silent, str(source), progress)
-        if frames == 0:
-            raise ValueError(f'{source}: has no readable frame')
-        _copy_sound(source, silent)
-        os.chmod(silent, 0o644)
-        os.replace(silent, target)
-    finally:
-        capture.release()
-        with contextlib.suppress(FileNotFoundError):
-            silent.unlink()
-    return frames
+    source, target = Path(source), Path(target)
+    found = probe(source)
+    codec = encoder_for(target.suffix, encoder)
+    within = getattr(restore, 'within', None)
+    if within is not None:
+        restore = within(common_box(found))
+    work = _Work(found, target, codec, crf, restore)
+    with tqdm(total=found.frames, desc=source.name, unit='frame', disable=not progress) as bar:
+        try:
+            work.restore(bar)
+            notes = work.finish()
+        except av.FFmpegError as error:
+            work.clean_up()
+            raise (OSError if isinstance(error, OSError) else ValueError)(f'{source}: {error.strerror}') from error
+        except (OSError, ValueError, RuntimeError):
+            work.clean_up()
+            raise
+    return Film(work.frames, work.resumed, work.sample, (*found.notes, *notes, *work.notes))
 
 
-def _restore_frames(restore: Callable, capture: cv2.VideoCapture, target: Path, name: str, progress: bool) -> int:
-    rate = capture.get(cv2.CAP_PROP_FPS) or _DEFAULT_RATE
-    expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) or None
-    codec = cv2.VideoWriter_fourcc(*_CODECS.get(target.suffix.lower(), _CODEC))
-    writer, count = None, 0
-    bar = tqdm(total=expected, desc=Path(name).name, unit='frame', disable=not progress)
-    try:
+class _Work:
+    """The segments of one video on their way."""
+
+    def __init__(self, source: Source, target: Path, codec: str, crf: int | None, restore: Callable) -> None:
+        self.source, self.target, self.codec, self.crf, self._restore = source, target, codec, crf, restore
+        self.folder = target.parent / f'.{target.name}.part'
+        self.frames = self.resumed = 0
+        self.notes: tuple[str, ...] = ()
+        self.sample: tuple[np.ndarray, np.ndarray] | None = None
+
+    def restore(self, bar: tqdm) -> None:
+        """Restore what is not restored yet, segment by segment."""
+        self._start()
+        self.resumed = self.frames = len(self._whole()) * SEGMENT_FRAMES
+        last = self.folder / 'last'
+        if last.exists():  # only the joining is left
+            self.resumed = self.frames = int(last.read_text())
+        bar.update(min(self.frames, bar.total or self.frames))
+        frames = _frames(self.source)
+        pending = islice(frames, self.frames, None) if not last.exists() else iter(())
+        number = len(self._whole())
         while True:
-            found, frame = capture.read()
-            if not found:
-                return count
-            restored = restore(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-            if writer is None:
-                writer = cv2.VideoWriter(str(target), codec, rate, (frame.shape[1], frame.shape[0]))
-                if not writer.isOpened():
-                    raise OSError(f'{name}: OpenCV cannot write {target.suffix} videos here')
-            writer.write(cv2.cvtColor(restored, cv2.COLOR_RGB2BGR))
-            count += 1
-            bar.update()
-    finally:
-        bar.close()
-        if writer is not None:
-            writer.release()
+            part = islice(pending, SEGMENT_FRAMES)
+            first = next(part, None)
+            if first is None:
+                break
+            count = self._segment(number, first, part, bar)
+            number += 1
+            if count < SEGMENT_FRAMES:
+                break
+        if not self._whole():
+            raise ValueError(f'{self.source.path}: has no picture that can be decoded')
+        if self.frames < 0.98 * self.source.frames - 2:
+            raise ValueError(
+                f'{self.source.path}: is damaged: only {self.frames} of {self.source.frames} frames can be decoded'
+            )
+        last.write_text(str(self.frames))
+        if self.sample is None:
+            self.sample = self._stored_sample()
+
+    def finish(self) -> tuple[str, ...]:
+        """Join the segments and move the result into its place."""
+        aside = self.folder / f'joined{self.target.suffix}'
+        notes = join(self._whole(), self.source, aside)
+        with av.open(str(aside)) as result:
+            packets = sum(1 for p in result.demux(picture_stream(result)) if p.size)
+        if packets != self.frames:
+            raise OSError(f'{self.target}: {packets} of {self.frames} frames were written')
+        os.chmod(aside, 0o644)
+        os.replace(aside, self.target)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return notes
+
+    def clean_up(self) -> None:
+        """After a failure: nothing is left but whole segments, from which the same command goes on."""
+        if not self._whole():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            return
+        for file in self.folder.glob('*'):
+            if file.suffix == '.part' or file.name.startswith('joined'):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+
+    def _start(self) -> None:
+        """Make the folder of the segments; what is in it from another file or other settings is thrown away."""
+        state = os.stat(self.source.path)
+        facts = [str(self.source.path.resolve()), state.st_size, state.st_mtime_ns, self.codec, self.crf,
+                 SEGMENT_FRAMES, _identity(self._restore)]
+        key = hashlib.sha256(json.dumps(facts).encode('utf-8', 'surrogatepass')).hexdigest()
+        stamp = self.folder / 'source'
+        with contextlib.suppress(OSError):
+            if stamp.read_text() == key:
+                return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        stamp.write_text(key)
+
+    def _whole(self) -> list[Path]:
+        return sorted(self.folder.glob('*.nut'))
+
+    def _segment(self, number: int, first: _Frame, rest: Iterator[_Frame], bar: tqdm) -> int:
+        path = self.folder / f'{number:06d}.nut'
+        aside = path.with_suffix('.nut.part')
+        count = 0
+        try:
+            with av.open(str(aside), 'w', format='nut') as output:
+                height, width = first.pixels.shape[:2]
+                stream = open_encoder(output, self.codec, self.source, (width, height), first.aspect, self.crf)
+                for frame in _chain(first, rest):
+                    restored = self._restore(frame.pixels)
+                    if self.sample is None or self.frames == self.source.frames // 2:
+                        self.sample = (frame.pixels, restored)
+                    output.mux(stream.encode(_encodable(restored, frame, stream, self.source)))
+                    count += 1
+                    self.frames += 1
+                    bar.update()
+                output.mux(stream.encode(None))
+            os.replace(aside, path)
+        finally:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+        return count
+
+    def _stored_sample(self) -> tuple[np.ndarray, np.ndarray]:
+        before = next(_frames(self.source)).pixels
+        with av.open(str(self._whole()[0])) as container:
+            after = next(container.decode(video=0))
+            return before, after.to_ndarray(format='rgb48le' if before.dtype == np.uint16 else 'rgb24')
 
 
-def _copy_sound(source: Path, silent: Path) -> None:
-    """Put the sound of ``source`` beside the pictures of ``silent``, unchanged, if ffmpeg can."""
-    ffmpeg = shutil.which('ffmpeg')
-    if ffmpeg is None:
-        return
-    mixed = silent.with_name(f'{silent.stem}_sound{silent.suffix}')
-    command = [ffmpeg, '-y', '-loglevel', 'error', '-i', str(silent), '-i', str(source), '-map', '0:v', '-map', '1:a?',
-               '-c', 'copy', str(mixed)]
-    try:
-        if subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False).returncode == 0:
-            os.replace(mixed, silent)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            mixed.unlink()
+@dataclass(frozen=True)
+class _Frame:
+    """One picture: (h, w, 3), its time in units of the source, its sample aspect as shown."""
+
+    pixels: np.ndarray
+    time: int
+    aspect: Fraction
+
+
+def _frames(source: Source) -> Iterator[_Frame]:
+    """The pictures of a video in the order in which they are shown, whole frames, upright."""
+    form = 'rgb48le' if source.deep else 'rgb24'
+    with av.open(str(source.path)) as container:
+        stream = picture_stream(container)
+        stream.thread_type = 'AUTO'
+        graph, last = None, None
+        for number, frame in enumerate(_decoded(container, stream)):
+            if frame.pts is None:
+                frame.pts = round(number / source.rate / stream.time_base)
+                frame.time_base = stream.time_base
+            if graph is None or (frame.width, frame.height, frame.format.name) != last:
+                last = (frame.width, frame.height, frame.format.name)
+                if graph is not None:
+                    yield from _pulled(graph, source, form, flush=True)
+                graph = _deinterlacing(frame, stream.time_base)
+            graph.vpush(frame)
+            yield from _pulled(graph, source, form)
+        if graph is not None:
+            yield from _pulled(graph, source, form, flush=True)
+
+
+def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames; a packet that cannot be decoded is passed over (too many of them are an error later)."""
+    for packet in container.demux(stream):
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            continue
+
+
+def _deinterlacing(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    start = graph.add_buffer(
+        width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    whole = graph.add('bwdif', 'mode=send_frame:deint=interlaced')  # touches frames that say they are interlaced
+    end = graph.add('buffersink')
+    start.link_to(whole)
+    whole.link_to(end)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: av.filter.Graph, source: Source, form: str, flush: bool = False) -> Iterator[_Frame]:
+    if flush:
+        graph.vpush(None)
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        rgb = frame.reformat(
+            format=form, src_colorspace=_scaler_matrix(source.matrix), dst_color_range=ColorRange.JPEG,
+            src_color_range=_range(source), interpolation=_SCALING)
+        pixels = turned_upright(rgb.to_ndarray(), frame.rotation)
+        aspect = 1 / source.aspect if frame.rotation % 180 else source.aspect
+        yield _Frame(pixels, round(frame.pts * frame.time_base / source.time_base), aspect)
+
+
+def _encodable(pixels: np.ndarray, frame: _Frame, stream: av.VideoStream, source: Source) -> av.VideoFrame:
+    rgb = av.VideoFrame.from_ndarray(pixels, format='rgb48le' if pixels.dtype == np.uint16 else 'rgb24')
+    result = rgb.reformat(
+        format=stream.pix_fmt, dst_colorspace=_scaler_matrix(source.matrix), src_color_range=ColorRange.JPEG,
+        dst_color_range=_range(source), interpolation=_SCALING)
+    result.pts, result.time_base = frame.time, source.time_base
+    result.pict_type = 0
+    return result
+
+
+def _scaler_matrix(matrix: int) -> int:
+    """swscale's number of a matrix: it counts as AVColorSpace does, 601 aside."""
+    return 5 if matrix == 6 else matrix
+
+
+def _range(source: Source) -> ColorRange:
+    full = source.colour[3] == int(ColorRange.JPEG) or source.pixel_format.startswith('yuvj')
+    return ColorRange.JPEG if full else ColorRange.MPEG
+
+
+def _chain(first: _Frame, rest: Iterator[_Frame]) -> Iterator[_Frame]:
+    yield first
+    yield from rest
+
+
+def _identity(restore: Callable) -> str:
+    """What tells one way of restoring from another."""
+    return str(getattr(restore, 'identity', getattr(restore, '__qualname__', type(restore).__name__)))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from mirage_data.files.errors import ImageError
+
 _PNG = b'\x89PNG\r\n\x1a\n'
-
-
-class ImageError(ValueError):
-    """An image that cannot be used; the message begins with its name and ends with the cure."""
 
 
 def refuse_unsuitable(data: bytes, name: str) -> None:

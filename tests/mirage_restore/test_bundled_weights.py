@@ -10,10 +10,11 @@ from mirage_arch.checkpoints import load_network
 from mirage_data.degradations import degrade
 from mirage_ir.metrics import psnr_float
 from mirage_restore import Restorer
+from mirage_restore.bundled import bundled_weights
 from mirage_restore.cli import main
-from mirage_restore.restorer import BUNDLED_WEIGHTS
 
 LARGEST_FILE = 15_000_000
+WEIGHTS = bundled_weights('nano')
 
 
 @pytest.fixture(scope='module')
@@ -28,15 +29,15 @@ def photograph():
 
 def test_file_is_the_measured_one():
     recorded, name = (files('mirage_restore') / 'weights' / 'mirage_nano.sha256').read_text().split()
-    assert name == BUNDLED_WEIGHTS.name
-    assert hashlib.sha256(BUNDLED_WEIGHTS.read_bytes()).hexdigest() == recorded
-    assert BUNDLED_WEIGHTS.stat().st_size < LARGEST_FILE
+    assert name == WEIGHTS.name
+    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == recorded
+    assert WEIGHTS.stat().st_size < LARGEST_FILE
 
 
 def test_card_states_the_file_and_its_size():
     card = (files('mirage_restore') / 'weights' / 'README.md').read_text(encoding='utf-8')
-    parameters = sum(p.numel() for p in load_network(BUNDLED_WEIGHTS).parameters())
-    assert BUNDLED_WEIGHTS.name in card
+    parameters = sum(p.numel() for p in load_network(WEIGHTS).parameters())
+    assert WEIGHTS.name in card
     assert f'{parameters:,}' in card
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirage_data.files.image import ImageError
-from mirage_restore.photo import Photo, read_photo, write_photo
+from mirage_data.files.errors import ImageError
+from mirage_restore.photo import Photo, read_photo
+from mirage_restore.photo_write import write_photo
 
 ICC = b'profile' * 50  # passed through as it is
 
@@ -40,7 +41,8 @@ def test_grey_with_alpha_is_kept(tmp_path):
 def test_profile_and_exif_are_kept(suffix, dtype, tmp_path):
     exif = Image.Exif()
     exif[0x010F] = 'Maker'
-    write_photo(Photo(photograph(8, 8, 3, dtype=dtype), ICC, exif.tobytes()), tmp_path / f'a{suffix}')
+    block = exif.tobytes().removeprefix(b'Exif\0\0')
+    write_photo(Photo(photograph(8, 8, 3, dtype=dtype), ICC, block), tmp_path / f'a{suffix}')
     with Image.open(tmp_path / f'a{suffix}') as image:
         assert image.info['icc_profile'] == ICC
         assert image.getexif()[0x010F] == 'Maker'
@@ -53,7 +55,7 @@ def test_orientation_is_applied_once(orientation, dtype, tmp_path):
     pixels = pixels * np.arange(1, 7, dtype=dtype)[:, None] // 7
     exif = Image.Exif()
     exif[0x0112] = orientation
-    write_photo(Photo(pixels, exif=exif.tobytes()), tmp_path / 'a.png')
+    write_photo(Photo(pixels, exif=exif.tobytes().removeprefix(b'Exif\0\0')), tmp_path / 'a.png')
     photo = read_photo(tmp_path / 'a.png')
     transposed = pixels.swapaxes(0, 1)
     expected = [None, pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1], transposed, transposed[:, ::-1],

@@ -81,7 +81,8 @@ def test_path_gives_pixels(restore, tmp_path):
 
 @pytest.mark.parametrize(('bad', 'message'), [
     (np.full((4, 4, 3), np.nan, np.float32), 'NaN'), (np.full((4, 4, 3), np.inf, np.float32), 'infinite'),
-    (np.full((4, 4, 3), 200.0), r'in \[0, 1\]'), (np.zeros((4, 4, 5), np.uint8), 'shape|must be'),
+    (np.full((4, 4, 3), 200.0), r'in \[0, 1\]'), (np.full((4, 4, 3), 1.5), r'in \[0, 1\]'),
+    (np.zeros((4, 4, 5), np.uint8), 'shape|must be'),
     (np.zeros((0, 4, 3), np.uint8), 'not empty'), (np.zeros((2, 4, 4, 3), np.uint8), 'must be'),
     (np.zeros((4, 4, 3), np.int32), 'int32'), (np.zeros((4, 4, 3), bool), 'bool')])
 def test_bad_arrays_are_refused(restore, bad, message):

@@ -1,0 +1,232 @@
+"""Which files are restored, and where each result goes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .formats import DEFAULT_FORMAT, FORMATS, READ_ONLY, VIDEO_EXTENSIONS, is_known
+from .record import RECORD_NAME, Record
+
+__all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name']
+
+_SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files, too
+
+
+@dataclass(frozen=True)
+class Options:
+    """How files are named and treated.
+
+    Attributes:
+        suffix: Text put behind each name, before its ending.
+        format: Ending of the results, such as 'png'; None keeps each file's own. Videos keep theirs.
+        recursive: Look into subfolders of folders.
+        skip_existing: Leave out files that were restored before and have not changed since.
+        compare: Also write input and result side by side, as ``<name>_compare.png``; of a video, a frame.
+        progress: Show a progress bar.
+        quality: 1 to 100, of JPEG, WebP, AVIF and HEIC; None for 95.
+        crf: Quality of videos, as x264's: 0 (lossless) to 51; None for visually lossless.
+        encoder: Encoder of videos: 'h264', 'h265' or 'ffv1'; None for what suits each file's ending.
+    """
+
+    suffix: str = ''
+    format: str | None = None
+    recursive: bool = False
+    skip_existing: bool = False
+    compare: bool = False
+    progress: bool = True
+    quality: int | None = None
+    crf: int | None = None
+    encoder: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.format is not None and f'.{self.format.lower().lstrip(".")}' not in FORMATS:
+            allowed = ', '.join(ending.lstrip('.') for ending in FORMATS)
+            raise ValueError(f'format must be one of {allowed}, got {self.format!r}')
+        if any(separator in self.suffix for separator in ('/', '\\', '\0')):
+            raise ValueError(f'suffix must not hold a path separator, got {self.suffix!r}')
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise ValueError(f'quality must be from 1 to 100, got {self.quality}')
+        if self.crf is not None and not 0 <= self.crf <= 51:
+            raise ValueError(f'crf must be from 0 (lossless) to 51, got {self.crf}')
+        if self.encoder not in (None, 'h264', 'h265', 'ffv1'):
+            raise ValueError(f"encoder must be 'h264', 'h265' or 'ffv1', got {self.encoder!r}")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file to restore, and where its result and (if asked for) the comparison go."""
+
+    source: Path
+    target: Path
+    comparison: Path | None = None
+
+    @property
+    def is_video(self) -> bool:
+        """Whether the source is restored frame by frame."""
+        return self.source.suffix.lower() in VIDEO_EXTENSIONS
+
+
+@dataclass
+class Plan:
+    """What a command will do.
+
+    Attributes:
+        jobs: Files to restore.
+        done: Files left out because their result is there.
+        useless: (input, reason) for what cannot be restored.
+        unread: Files of input folders that are no photograph or video.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    done: list[Job] = field(default_factory=list)
+    useless: list[tuple[Path, str]] = field(default_factory=list)
+    unread: list[Path] = field(default_factory=list)
+
+
+def is_file_name(target: str | Path) -> bool:
+    """Whether an output names a file, such as ``out.png``, rather than a folder."""
+    return is_known(Path(target).suffix) and not os.path.isdir(target)
+
+
+def find_jobs(
+    inputs: Sequence[str | Path], target: str | Path, options: Options, record: Record | None = None
+) -> Plan:
+    """Turn files, folders and patterns into jobs whose results cannot overwrite one another or an input.
+
+    Args:
+        inputs: Files, folders, or patterns such as ``photos/*.jpg`` (``**`` with `Options.recursive`).
+        target: Folder of the results, where the layout below an input folder is kept; or the name of the one result.
+            It is never looked into for inputs.
+        options: Naming.
+        record: Of the folder, if it has one: with `Options.skip_existing` results keep their names.
+    """
+    plan = Plan()
+    single = is_file_name(target)
+    found: list[tuple[Path, Path]] = []
+    seen: set[str] = set()
+    for given in inputs:
+        some = False
+        try:
+            for source, relative in _expand(given, options.recursive, Path(target), record, plan):
+                some = True
+                real = os.path.realpath(source)
+                if real not in seen:
+                    seen.add(real)
+                    found.append((source, relative))
+        except OSError as error:
+            plan.useless.append((Path(given), f'cannot be looked into: {error.strerror or error}'))
+            continue
+        if not some:
+            what = 'no images or videos in it' if os.path.isdir(given) else 'no such file, folder or match'
+            plan.useless.append((Path(given), what))
+    if single and len(found) > 1:
+        raise ValueError(f'{target} is one file, and {len(found)} are given; name a folder for the results')
+    names = _Names(record if options.skip_existing else None)
+    for source, relative in found:
+        before = record.result_of(source) if record is not None and options.skip_existing else None
+        if record is not None and options.skip_existing and record.is_done(source):
+            names.taken.add(before)
+            plan.done.append(Job(source, before))
+            continue
+        result = Path(target) if single else names.free(Path(target) / _result_name(relative, options), source)
+        compared = None
+        if options.compare:
+            compared = names.free(result.with_name(f'{result.stem}_compare.png'), source)
+        job = Job(source, result, compared)
+        if {os.path.realpath(path) for path in (result, compared) if path} & seen:
+            reason = f'its result {result} would overwrite an input; choose another folder (-o) or a --suffix'
+            plan.useless.append((source, reason))
+        else:
+            plan.jobs.append(job)
+    return plan
+
+
+def describe_unread(files: Sequence[Path], shown: int = 5) -> str:
+    """One line about files that were not read: how many of each ending, and names."""
+    counts: dict[str, int] = {}
+    for file in files:
+        counts[file.suffix.lower() or 'no ending'] = counts.get(file.suffix.lower() or 'no ending', 0) + 1
+    kinds = ', '.join(f'{number} {ending}' for ending, number in sorted(counts.items()))
+    names = ', '.join(os.fspath(file) for file in files[:shown])
+    more = f' and {len(files) - shown} more' if len(files) > shown else ''
+    return f'{len(files)} not read, being no photographs or videos that are known here ({kinds}): {names}{more}'
+
+
+class _Names:
+    """Names of results, each given once."""
+
+    def __init__(self, record: Record | None) -> None:
+        self.taken: set[Path | None] = set()
+        self._record = record
+        self._last: dict[tuple[Path, str], int] = {}
+
+    def free(self, wanted: Path, source: Path) -> Path:
+        """``wanted``, or a name made of it and the source's ending (a.jpg and a.png as PNG) that is not taken yet."""
+        name, ending = wanted, source.suffix.lstrip('.').lower()
+        number = self._last.get((wanted, ending), 0)
+        while name in self.taken or (self._record is not None and self._record.belongs_to_another(name, source)):
+            number += 1
+            name = wanted.with_name(f'{wanted.stem}_{ending}{number if number > 1 else ""}{wanted.suffix}')
+        self._last[wanted, ending] = number
+        self.taken.add(name)
+        return name
+
+
+def _expand(
+    given: str | Path, recursive: bool, target: Path, record: Record | None, plan: Plan
+) -> Iterator[tuple[Path, Path]]:
+    """(file, its path below the input) of everything that an input stands for, in sorted order."""
+    if os.path.isdir(given):
+        files = sorted(_walk(Path(given), recursive, os.path.realpath(target), plan.useless))
+        for file in files:
+            if record is not None and record.is_result(file):
+                continue
+            if is_known(file.suffix):
+                yield file, file.relative_to(given)
+            else:
+                plan.unread.append(file)
+    elif os.path.lexists(given):
+        yield Path(given), Path(Path(given).name)  # whatever its name: an error must name it
+    else:
+        for match in sorted(glob.glob(str(given), recursive=recursive)):
+            file = Path(match)
+            if is_known(file.suffix) and file.is_file() and not file.name.startswith('.'):
+                yield file, Path(file.name)
+
+
+def _walk(folder: Path, recursive: bool, target: str, useless: list[tuple[Path, str]]) -> Iterator[Path]:
+    """Files of a folder; of those below it, too, the folder of the results and links that lead round aside."""
+    pending, seen = [folder], {os.path.realpath(folder)}
+    while pending:
+        below = pending.pop()
+        try:
+            entries = list(os.scandir(below))
+        except OSError as error:
+            if below == folder:
+                raise
+            useless.append((below, f'cannot be looked into: {error.strerror or error}'))
+            continue
+        for entry in entries:
+            if entry.name.startswith('.') or entry.name.lower() in _SYSTEM_FILES or entry.name == RECORD_NAME:
+                continue
+            if entry.is_file():
+                yield Path(entry.path)
+            elif recursive and entry.is_dir():
+                real = os.path.realpath(entry.path)
+                if real not in seen and real != target:
+                    seen.add(real)
+                    pending.append(Path(entry.path))
+
+
+def _result_name(relative: Path, options: Options) -> Path:
+    ending = relative.suffix
+    if ending.lower() not in VIDEO_EXTENSIONS:
+        if options.format:
+            ending = f'.{options.format.lstrip(".")}'
+        elif ending.lower() in READ_ONLY or ending.lower() not in FORMATS:
+            ending = DEFAULT_FORMAT
+    return relative.with_name(relative.stem + options.suffix + ending)

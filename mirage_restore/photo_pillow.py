@@ -1,0 +1,141 @@
+"""Reading what libvips does not: BMP, TGA, PNM, some TIFF, HEIC (extra ``heic``) and camera raw (extra ``raw``)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mirage_data.files.errors import ImageError
+
+from .photo import Photo, check_memory, finish, split_exif
+
+_limit = threading.Lock()
+
+
+@contextlib.contextmanager
+def opened(data: bytes, path: Path | None = None) -> Iterator[Image.Image]:
+    """A picture open in Pillow, without its limit on megapixels; the memory is the limit."""
+    with _limit:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(io.BytesIO(data))
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+    with image:
+        if path is not None:
+            check_memory(path, image.width, image.height, 4, 1)
+        yield image
+
+
+def read_plain(data: bytes, path: Path) -> Photo:
+    """BMP and TGA."""
+    with opened(data, path) as image:
+        pixels, dpi = _pixels(image), image.info.get('dpi')
+    return Photo(pixels, dpi=tuple(float(v) for v in dpi) if dpi and all(dpi) else None)
+
+
+def tiff_pixels(data: bytes, page: int) -> tuple[np.ndarray, bytes | None, bool]:
+    """Pixels of a page of an 8-bit TIFF, its profile, and whether they are Lab (then float32 L, a, b)."""
+    with opened(data) as image:
+        image.seek(page)
+        image.load()
+        if image.mode == 'LAB':
+            values = np.array(image)
+            ab = values[..., 1:].view(np.int8).astype(np.float32)
+            return np.concatenate([values[..., :1] * np.float32(100 / 255), ab], axis=2), None, True
+        return _pixels(image), image.info.get('icc_profile'), False
+
+
+def read_pnm(data: bytes, path: Path) -> Photo:
+    """PBM, PGM and PPM with any largest value; more than 8 bits become 16."""
+    kind, (width, height, most), place = _pnm_header(data, path)
+    bands = 3 if kind in (b'P3', b'P6') else 1
+    check_memory(path, width, height, bands, 2)
+    count = width * height * bands
+    if kind == b'P4':
+        rows = np.frombuffer(data, np.uint8, height * (-(-width // 8)), place).reshape(height, -1)
+        values = 1 - np.unpackbits(rows, axis=1)[:, :width]
+    elif kind in (b'P5', b'P6'):
+        values = np.frombuffer(data, '>u2' if most > 255 else np.uint8, count, place)
+    elif kind == b'P1':
+        digits = np.frombuffer(data, np.uint8, offset=place)
+        values = 1 - (digits[(digits == 48) | (digits == 49)][:count] - 48)
+    else:
+        values = np.array(data[place:].split()[:count], dtype=np.int64)
+    values = values.reshape((height, width, bands) if bands > 1 else (height, width))
+    if most == 65535 or most == 255:
+        return Photo(values.astype(np.uint16 if most > 255 else np.uint8))
+    full, dtype = (65535, np.uint16) if most > 255 else (255, np.uint8)
+    return Photo(np.rint(np.minimum(values, most) * np.float64(full / most)).astype(dtype))
+
+
+def _pnm_header(data: bytes, path: Path) -> tuple[bytes, tuple[int, int, int], int]:
+    kind, numbers, place = data[:2], [], 2
+    wanted = 2 if kind in (b'P1', b'P4') else 3
+    while len(numbers) < wanted and place < len(data):
+        if data[place : place + 1].isspace():
+            place += 1
+        elif data[place : place + 1] == b'#':
+            place = data.find(b'\n', place) + 1 or len(data)
+        else:
+            end = place
+            while end < len(data) and data[end : end + 1].isdigit():
+                end += 1
+            if end == place:
+                break
+            numbers.append(int(data[place : min(end, place + 12)]))
+            place = end
+    if len(numbers) < wanted or min(numbers) < 1 or (wanted == 3 and numbers[2] > 65535):
+        raise ImageError(f'{path}: not a portable bitmap, greymap or pixmap (its header is damaged)')
+    return kind, (numbers[0], numbers[1], numbers[2] if wanted == 3 else 1), place + 1
+
+
+def read_heic(data: bytes, path: Path) -> Photo:
+    """The primary picture of a HEIC, upright; 10 and 12 bits become 16."""
+    heif = _pillow_heif(path)
+    container = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
+    image = container[container.primary_index]
+    check_memory(path, *image.size, 4, 2)
+    pixels = np.asarray(image)
+    if image.mode in ('RGBa', 'RGBa;16'):
+        raise ImageError(f'{path}: has premultiplied transparency, which is not read here; convert it to PNG')
+    block, _ = split_exif(image.info.get('exif'))
+    photo = Photo(pixels, image.info.get('icc_profile'), block, image.info.get('xmp') or None)
+    return finish(replace(photo, bits=image.info.get('bit_depth', 8)), 1)
+
+
+def read_raw(data: bytes, path: Path) -> Photo:
+    """A camera's raw file, developed with its white balance to 16-bit sRGB."""
+    try:
+        import rawpy
+    except ImportError:
+        raise ImageError(f'{path}: camera raw files need one more package: pip install "mirage-ir[raw]"') from None
+    with rawpy.imread(io.BytesIO(data)) as raw:
+        check_memory(path, raw.sizes.width, raw.sizes.height, 3, 2)
+        pixels = raw.postprocess(use_camera_wb=True, output_bps=16)
+    return Photo(pixels, notes=('developed to 16-bit sRGB with the white balance of the camera',))
+
+
+def _pillow_heif(path: Path):
+    try:
+        import pillow_heif
+    except ImportError:
+        raise ImageError(f'{path}: HEIC files need one more package: pip install "mirage-ir[heic]"') from None
+    return pillow_heif
+
+
+def _pixels(image: Image.Image) -> np.ndarray:
+    if image.mode in ('L', 'LA', 'RGB', 'RGBA'):
+        return np.array(image)
+    if image.mode == '1':
+        return np.array(image.convert('L'))
+    if image.mode in ('P', 'PA'):
+        return np.array(image.convert('RGBA' if 'transparency' in image.info or image.mode == 'PA' else 'RGB'))
+    return np.array(image.convert('RGB'))

@@ -1,0 +1,260 @@
+"""What a video holds and how its result is encoded: promised frames, colour, pixel format, tracks beside pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+
+from .borders import Box, visible_box
+
+__all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'probe']
+
+_BT709, _BT601, _UNSPECIFIED = 1, 5, 2
+_HD = 720  # lines from which a video that does not say is BT.709
+_SAMPLED = 12  # frames looked at for borders
+_CODECS = {'h264': 'libx264', 'h265': 'libx265', 'ffv1': 'ffv1'}
+_CRF = {'libx264': 12, 'libx265': 12, 'libvpx-vp9': 12}
+_DEFAULT_RATE = Fraction(25)  # of files that do not tell
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video as its header and its packets tell.
+
+    Attributes:
+        path: The file.
+        frames: Number of pictures in it.
+        rate: Frames a second, on average.
+        time_base: Unit of its timestamps in seconds.
+        deep: More than 8 bits a channel.
+        size: Width and height as stored.
+        aspect: Sample aspect ratio.
+        colour: (primaries, transfer, matrix, range) as stated, 2 (range: 0) where they are not.
+        notes: What cannot be kept.
+    """
+
+    path: Path
+    frames: int
+    rate: Fraction
+    time_base: Fraction
+    deep: bool
+    size: tuple[int, int]
+    aspect: Fraction
+    pixel_format: str
+    colour: tuple[int, int, int, int]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> int:
+        """Matrix of the colours: what is stated, else what is usual at this size."""
+        stated = self.colour[2]
+        if stated not in (0, _UNSPECIFIED):
+            return stated
+        return _BT709 if self.size[1] >= _HD else _BT601
+
+
+def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
+    """The first track of pictures that is not a cover.
+
+    Raises:
+        ValueError: There is none.
+    """
+    covers = av.stream.Disposition.attached_pic
+    for stream in container.streams.video:
+        if not stream.disposition & covers:
+            return stream
+    raise ValueError('holds no pictures')
+
+
+def probe(path: Path) -> Source:
+    """Read a video's header and count its packets.
+
+    Raises:
+        ValueError: Not a video, or one that was cut short.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = picture_stream(container)
+            frames, end, start = 0, 0.0, None
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    frames += 1
+                    if packet.pts is not None:
+                        seconds = float(packet.pts * stream.time_base)
+                        start = seconds if start is None else min(start, seconds)
+                        end = max(end, seconds + float((packet.duration or 0) * stream.time_base))
+            promised = stream.frames
+            length = float(stream.duration * stream.time_base) if stream.duration else 0.0
+            if not length and container.duration and len(container.streams) == 1:
+                length = container.duration / av.time_base
+            context = stream.codec_context
+            if not frames:
+                raise ValueError('has no pictures')
+            depth = max((c.bits for c in context.format.components), default=8) if context.format else 8
+            notes = ('its transparency was left out',) if context.format and _has_alpha(context.format) else ()
+            found = Source(
+                path, frames, stream.average_rate or stream.guessed_rate or _DEFAULT_RATE, stream.time_base, depth > 8,
+                (context.width, context.height), stream.sample_aspect_ratio or Fraction(1),
+                context.format.name if context.format else 'yuv420p',
+                (context.color_primaries, context.color_trc, context.colorspace, context.color_range), notes)
+    except (av.FFmpegError, ValueError) as error:
+        reason = str(error) if type(error) is ValueError else 'is not a video that can be read, or a damaged one'
+        raise ValueError(f'{path}: {reason}') from error
+    if promised and frames < 0.98 * promised - 1:
+        raise ValueError(
+            f'{path}: is cut short: {frames} of {promised} frames are there; copy it again from its source'
+        )
+    if length and start is not None and end - start < 0.95 * length - 1:
+        raise ValueError(
+            f'{path}: is cut short: {end - start:.1f} of {length:.1f} seconds are there; copy it again from its source'
+        )
+    return found
+
+
+def common_box(source: Source) -> Box | None:
+    """The part of the frames within black bars that all of a few frames over the video have; None for all of it."""
+    boxes = []
+    with av.open(str(source.path)) as container:
+        stream = picture_stream(container)
+        length = int(container.duration or 0)
+        for i in range(_SAMPLED):
+            try:
+                if i and length:
+                    container.seek(length * i // _SAMPLED + (container.start_time or 0))
+                frame = next(container.decode(stream))
+            except (av.FFmpegError, StopIteration):
+                break
+            boxes.append(visible_box(turned_upright(frame.to_ndarray(format='rgb24'), frame.rotation)))
+            if not length:
+                break
+    if not boxes:
+        return None
+    return tuple(slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(2))
+
+
+def turned_upright(pixels: np.ndarray, rotation: int) -> np.ndarray:
+    """Pixels (h, w, c) as a player shows a frame whose display matrix says ``rotation`` degrees."""
+    return np.ascontiguousarray(np.rot90(pixels, rotation // 90)) if rotation % 360 else pixels
+
+
+def encoder_for(ending: str, wanted: str | None) -> str:
+    """FFmpeg's name of the encoder for a file ending such as '.mp4'."""
+    return _CODECS[wanted] if wanted else 'libvpx-vp9' if ending.lower() == '.webm' else 'libx264'
+
+
+def open_encoder(
+    container: av.container.OutputContainer, codec: str, source: Source, size: tuple[int, int], aspect: Fraction,
+    crf: int | None
+) -> av.VideoStream:
+    """A track of pictures that keeps timestamps, depth, colour tags and aspect of the source."""
+    stream = container.add_stream(codec, rate=source.rate)
+    stream.width, stream.height = size
+    stream.pix_fmt = _pixel_format(codec, source, size)
+    stream.time_base = source.time_base
+    context = stream.codec_context
+    context.time_base = source.time_base
+    context.sample_aspect_ratio = aspect
+    context.color_primaries, context.color_trc, context.colorspace, context.color_range = source.colour
+    if stream.pix_fmt.startswith('gbr'):
+        context.colorspace = 0
+    elif context.colorspace == 0:  # RGB's, in a source that was
+        context.colorspace = source.matrix
+    quality = str(_CRF[codec] if crf is None else crf) if codec in _CRF else ''
+    options = {'crf': quality} if quality else {}
+    if codec == 'libx264':
+        options |= {'bf': '0', 'preset': 'medium'}  # segments are joined: no frame may refer beyond its own
+    elif codec == 'libx265':
+        options |= {'x265-params': 'bframes=0:log-level=none', 'preset': 'medium'}
+    elif codec == 'libvpx-vp9':
+        options |= {'b': '0', 'auto-alt-ref': '0', 'lag-in-frames': '0', 'deadline': 'good', 'cpu-used': '4'}
+    elif codec == 'ffv1':
+        options |= {'level': '3', 'slicecrc': '1'}
+    context.options = options
+    return stream
+
+
+def _pixel_format(codec: str, source: Source, size: tuple[int, int]) -> str:
+    """The encoder's format that is nearest to the source's: at least its depth, its chroma, and odd sizes whole."""
+    here = av.VideoFormat(source.pixel_format)
+    depth = 10 if source.deep else 8
+    rgb = here.is_rgb
+    grey = len(here.components) == 1
+    wide, high = (1, 1) if rgb or grey else (here.chroma_width(16), here.chroma_height(16))
+    chroma = '444' if rgb or grey or (size[0] % 2 or size[1] % 2) or wide == 16 else '420' if high == 8 else '422'
+    deep = {8: '', 10: '10le'}[depth]
+    names = [f'yuv{chroma}p{deep}', f'yuv444p{deep}', f'yuv420p{deep}', 'yuv444p', 'yuv420p']
+    if grey:
+        names.insert(0, f'gray{deep or ""}')
+    if rgb and codec == 'ffv1':
+        names.insert(0, 'bgr0' if depth == 8 else 'gbrp10le')
+    there = {f.name for f in av.Codec(codec, 'w').video_formats or ()}
+    return next(name for name in names if name in there)
+
+
+def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
+    """Put the pictures of the segments and all else of the source into one file, nothing encoded again.
+
+    Returns:
+        What could not be kept.
+    """
+    notes = []
+    options = {'movflags': '+faststart+use_metadata_tags'} if target.suffix.lower() in ('.mp4', '.m4v', '.mov') else {}
+    with av.open(str(target), 'w', options=options) as output, av.open(str(source.path)) as given:
+        output.metadata.update(given.metadata)
+        pictures = picture_stream(given)
+        with av.open(str(segments[0])) as first:
+            own = output.add_stream_from_template(first.streams.video[0])
+        own.time_base = source.time_base
+        own.metadata.update(pictures.metadata)
+        tracks = {}
+        for stream in given.streams:
+            if stream.index == pictures.index:
+                continue
+            try:
+                copied = output.add_stream_from_template(stream)
+                copied.metadata.update(stream.metadata)
+                copied.disposition = stream.disposition
+                tracks[stream.index] = copied
+            except (av.FFmpegError, ValueError, NotImplementedError, AttributeError):
+                notes.append(f'track {stream.index} ({stream.type}) cannot be kept in {target.suffix}')
+        chapters = given.chapters()
+        if chapters:
+            output.set_chapters(chapters)
+        others = _packets(given, tracks)
+        other = next(others, None)
+        for packet in _pictures(segments):
+            seconds = packet.dts * packet.time_base
+            while other is not None and other.dts * other.time_base <= seconds:
+                output.mux(other)
+                other = next(others, None)
+            packet.stream = own
+            output.mux(packet)
+        while other is not None:
+            output.mux(other)
+            other = next(others, None)
+    return tuple(notes)
+
+
+def _pictures(segments: list[Path]):
+    for segment in segments:
+        with av.open(str(segment)) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.dts is not None:
+                    yield packet
+
+
+def _packets(container: av.container.InputContainer, tracks: dict):
+    if not tracks:
+        return
+    for packet in container.demux([container.streams[index] for index in tracks]):
+        if packet.dts is not None:
+            packet.stream = tracks[packet.stream.index]
+            yield packet
+
+
+def _has_alpha(form: av.VideoFormat) -> bool:
+    return any(component.is_alpha for component in form.components)
