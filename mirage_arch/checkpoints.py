@@ -73,7 +73,7 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
     """
     if 'ratio_logits' in state_dict:
         raise CheckpointError('weights of a RatioSearchArch: cut the network of its ratios out of them with '
-                              'python scripts/report_ratios.py FILE --export')
+                              'python research/ratios/report.py FILE --export')
     shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     levels = ('encoder_level1', 'encoder_level2', 'encoder_level3', 'latent')
     try:

@@ -65,21 +65,21 @@ def _add_option_file(command: argparse.ArgumentParser, nargs: str | None) -> Non
 
 
 def _train(arguments: argparse.Namespace, words: list[str]) -> int:
-    from .runner import train
+    from mirage_ir.training.runner import train
 
     train(os.getcwd(), words)
     return 0
 
 
 def _test(arguments: argparse.Namespace, words: list[str]) -> int:
-    from .runner import test
+    from mirage_ir.training.runner import test
 
     test(os.getcwd(), words)
     return 0
 
 
 def _check(arguments: argparse.Namespace, words: list[str]) -> int:
-    from .preflight import check_option_file, report
+    from mirage_ir.options.check import check_option_file, report
 
     found = {path: check_option_file(path, force_yml=arguments.force_yml) for path in arguments.opt}
     if arguments.json:

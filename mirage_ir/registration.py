@@ -17,8 +17,8 @@ _PROVIDED = (
     (LOSS_REGISTRY, 'mirage_losses', ('FourierLoss', 'SPDContrastiveLoss')),
     (DATASET_REGISTRY, 'mirage_data', ('MixedDegradationDataset', 'PairedTaskDataset', 'GaussianDenoiseDataset',
                                        'CompositeDegradationDataset', 'SyntheticDegradationDataset')),
-    (MODEL_REGISTRY, 'mirage_ir.mirage_model', ('MIRAGEModel',)),
-    (METRIC_REGISTRY, 'mirage_ir.metrics', ('psnr_float', 'ssim_float', 'lpips')),
+    (MODEL_REGISTRY, 'mirage_ir.training.model', ('MIRAGEModel',)),
+    (METRIC_REGISTRY, 'mirage_ir.measuring.metrics', ('psnr_float', 'ssim_float', 'lpips')),
 )
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mirage_ir  # noqa: F401  registers the networks
-from mirage_ir import complexity, published
+from mirage_ir.measuring import cost as complexity
+from mirage_ir.measuring import published
 
 HEADS = ('network', 'parameters', 'multiply-adds (G)', 'convolutions and products alone (G)', 'memory, training (MiB)',
          'memory, restoring (MiB)', 'time (s)')  # fmt: skip

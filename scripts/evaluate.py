@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_ir import evaluation, validation_report
+from mirage_ir.measuring import folders as evaluation
+from mirage_ir.measuring import report as validation_report
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_ir import plotting, training_curves
+from mirage_ir.measuring import curves as training_curves
+from mirage_ir.measuring import plotting
 
 
 def main(argv: list[str] | None = None) -> int:

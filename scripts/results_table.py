@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mirage_ir import published, results, table_text
+from mirage_ir.measuring import published, results, table_text
 
 
 def main(argv: list[str] | None = None) -> int:

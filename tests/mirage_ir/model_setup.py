@@ -7,7 +7,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import mirage_ir  # noqa: F401  registers everything
-from mirage_ir.mirage_model import MIRAGEModel
+from mirage_ir.training.model import MIRAGEModel
 
 NETWORK = {
     'type': 'MIRAGEArch', 'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1, 'heads': [1, 1, 2, 4],

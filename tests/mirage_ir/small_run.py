@@ -178,7 +178,8 @@ def fork(
         fault: Function of a module, called with `root` in the new process before the run.
     """
     context = multiprocessing.get_context('forkserver')
-    context.set_forkserver_preload(['mirage_ir.runner', 'mirage_ir.metrics', 'basicsr.train', 'small_run'])
+    preloaded = ['mirage_ir.training.runner', 'mirage_ir.measuring.metrics', 'basicsr.train', 'small_run']
+    context.set_forkserver_preload(preloaded)
     os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
     process = context.Process(target=_run_here, args=(root, script, arguments, environment, cwd or root, output, fault))
     (root / output).write_text('')
@@ -215,7 +216,7 @@ def _run_here(
     os.chdir(cwd)
     torch.set_num_threads(1)
     multiprocessing.set_start_method('fork', force=True)  # as in a process that a user starts
-    from mirage_ir import runner
+    from mirage_ir.training import runner
 
     if fault:
         fault(root)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mirage_ir import runner
 from mirage_ir.cli import main
+from mirage_ir.training import runner
 
 BAD = 'name: x\nmodel_type: SRModle\nnum_gpu: 0\ndatasets: {}\npath: {}\ntrain: {total_iter: 1e3}\n'
 

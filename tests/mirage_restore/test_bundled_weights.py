@@ -8,7 +8,7 @@ from skimage import data
 
 from mirage_arch.checkpoints import load_network
 from mirage_data.degradations import degrade
-from mirage_ir.metrics import psnr_float
+from mirage_ir.measuring.metrics import psnr_float
 from mirage_restore import Restorer
 from mirage_restore.bundled import bundled_weights
 from mirage_restore.cli import main

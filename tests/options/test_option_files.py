@@ -15,10 +15,10 @@ from made_up_data import make_all
 
 import mirage_ir  # noqa: F401  repairs BasicSR and registers everything
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_ir import published
-from mirage_ir.metrics import MetricUnavailableError, require_available
-from mirage_ir.mirage_model import MIRAGEModel
-from mirage_ir.preflight import check_option_file
+from mirage_ir.measuring import published
+from mirage_ir.measuring.metrics import MetricUnavailableError, require_available
+from mirage_ir.options.check import check_option_file
+from mirage_ir.training.model import MIRAGEModel
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = 'train_mirage_3deg.yml'
@@ -26,7 +26,7 @@ SHRUNKEN = {'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1}
 
 
 def _generator():
-    spec = importlib.util.spec_from_file_location('make_options', ROOT / 'scripts' / 'make_options.py')
+    spec = importlib.util.spec_from_file_location('make_options', ROOT / 'research' / 'paper' / 'make_options.py')
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -105,7 +105,7 @@ def test_files_are_what_the_generator_describes():
     assert set(GENERATED) <= found
     assert {path for path in found if path.startswith(('test_', 'ablation/'))} <= set(GENERATED)
     for path, text in GENERATED.items():
-        assert (folder / path).read_text(encoding='utf-8') == text, f'{path}: run python scripts/make_options.py'
+        assert (folder / path).read_text(encoding='utf-8') == text, f'{path}: run python research/paper/make_options.py'
 
 
 @pytest.mark.parametrize('path', GENERATED)

@@ -11,7 +11,7 @@ from made_up_data import make_all
 
 import mirage_ir  # noqa: F401
 from mirage_arch import MIRAGEArch, mirage_nano
-from mirage_ir.preflight import check_option_file
+from mirage_ir.options.check import check_option_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST, SMALL = 'train_denoise_bsd400_nano.yml', 'denoise_bsd400_nano_test.yml', 'small_scale/base.yml'

@@ -1,0 +1,1 @@
+"""Metrics, costs, and the tables and curves that are made of them."""

@@ -1,0 +1,116 @@
+"""Checking a whole option file before a run creates, loads or downloads anything.
+
+BasicSR meets a mistake in its options one at a time, some of them after hours, and a misspelt key never. This looks at
+everything that can be known in advance and lists all of it at once, with the line and the cure. Files written for
+other models and data sets of BasicSR are checked for what would certainly fail there, and for nothing else.
+"""
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
+
+from . import rules as schema
+from .check_data import check_datasets
+from .check_network import check_networks
+from .check_training import check_logger, check_machine, check_train, check_val
+from .file import OptionFile, Problem, nearest_hint
+from .names import check_rules, check_unknown, is_ours, registered, spelled
+
+__all__ = ['Problem', 'check_option_file', 'require_ok']
+
+_EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
+_TEXT_KEYS = ('name', 'suffix', 'project', 'resume_id')
+
+
+def check_option_file(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
+                      force_yml: Sequence[str] | None = None, launcher: str = 'none',
+                      resuming: bool = False) -> list[Problem]:
+    """Everything wrong with an option file, in the order of its lines.
+
+    Args:
+        path: The YAML file.
+        is_train: Whether it is for training; None decides by its ``train`` section.
+        root: Folder that will hold ``experiments`` and ``results``; the current directory if not given.
+        force_yml: Values from the command line, each ``section:key=value``.
+        launcher: BasicSR's ``--launcher``: 'none', 'pytorch' or 'slurm'.
+        resuming: Whether the run goes on from a saved state, which makes ``pretrain_network_g`` irrelevant.
+
+    Returns:
+        The problems; an empty list if the run can start.
+    """
+    options = OptionFile(path, force_yml, root)
+    if options.data:
+        _check_all(options, is_train, launcher, resuming)
+    first = {}  # a value that breaks two rules is one problem: the first rule says it best
+    for problem in options.problems:
+        first.setdefault((problem.file, problem.line, problem.key), problem)
+    return sorted(first.values(), key=lambda p: (p.file != options.path, p.line))
+
+
+def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
+               force_yml: Sequence[str] | None = None, launcher: str = 'none', resuming: bool = False,
+               quiet: bool = False) -> None:
+    """Ends the program with exit code 2 if the option file has problems, after listing them on stderr.
+
+    Args:
+        path: See `check_option_file`, as all others.
+        is_train: Training or testing.
+        root: Project folder.
+        force_yml: Values of the command line.
+        launcher: BasicSR's launcher.
+        resuming: Whether the run is resumed.
+        quiet: Print nothing; for all processes but the first of a distributed run.
+    """
+    problems = check_option_file(path, is_train=is_train, root=root, force_yml=force_yml, launcher=launcher,
+                                 resuming=resuming)
+    if not problems:
+        return
+    if not quiet:
+        print(report(problems), file=sys.stderr, flush=True)
+    raise SystemExit(2)
+
+
+def report(problems: Sequence[Problem]) -> str:
+    """The list that a user sees."""
+    count = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
+    lines = [f'{count} in the options; nothing was started or created.', '', *map(str, problems)]
+    if any(problem.message.startswith(('no such folder', 'no image')) for problem in problems):
+        lines += ['', 'To see training and testing work without any data set of your own: bash scripts/quickstart.sh']
+    return '\n'.join(lines)
+
+
+def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resuming: bool) -> None:
+    data = options.data
+    if is_train is None:
+        is_train = 'train' in data or 'train' in options.section('datasets')
+    _check_exponents(options)
+    check_rules(options, (), schema.TOP)
+    model = registered(MODEL_REGISTRY, data.get('model_type'))
+    if model is None and isinstance(data.get('model_type'), str):
+        known = sorted(name for name, _ in MODEL_REGISTRY)
+        options.add(('model_type',), f'no model is called {data["model_type"]!r}',
+                    nearest_hint(data['model_type'], known) or f'registered are: {", ".join(known)}')
+    elif model is not None:
+        networks = {name for name in data if str(name).startswith('network_')}
+        check_unknown(options, (), {*schema.TOP, *networks}, [model], strict=is_ours(model))
+        check_rules(options, ('path',), schema.PATH)
+        check_unknown(options, ('path',), schema.PATH, [model], strict=is_ours(model))
+    check_datasets(options, DATASET_REGISTRY, is_train)
+    networks = check_networks(options, model, is_train, resuming, launcher)
+    if is_train:
+        check_train(options, model)
+        check_logger(options, networks)
+    check_val(options, model, is_train)
+    check_machine(options, launcher)
+
+
+def _check_exponents(options: OptionFile) -> None:
+    """``1e-4`` without a point is text for YAML; BasicSR then fails far from here, or compares texts."""
+    for key, text in options.unquoted.items():
+        if _EXPONENT.fullmatch(text) and key[-1] not in _TEXT_KEYS:
+            options.add(key, f'{text} is read as a text, not as a number',
+                        f'write {spelled(float(text))} or !!float {text}')

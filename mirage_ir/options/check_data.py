@@ -1,0 +1,224 @@
+"""Pre-flight of data sets: do their folders exist, is something in them, and is it enough for one batch."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from copy import deepcopy
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mirage_data.datasets.base import logger
+from mirage_data.degradations import parse_recipe
+from mirage_data.files.image import IMAGE_EXTENSIONS
+from mirage_data.files.pairing import match_pairs
+from mirage_data.sets.table import describe_folder
+from mirage_ir.training.paths import resolve_all
+
+from . import rules as schema
+from .check_sizes import different_sizes
+from .file import KeyPath, OptionFile, nearest_hint
+from .names import check_rules, check_type, check_unknown, cure, is_ours, registered
+
+_COUNTED = 4096  # a data set is not counted further: no batch is as large
+
+
+def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_train: bool) -> None:
+    """Checks every data set that the run will build.
+
+    Args:
+        options: The option file.
+        registry: BasicSR's registry of data sets.
+        is_train: Training or testing.
+    """
+    phases = options.section('datasets')
+    if not is_train and not phases:
+        options.add(('datasets',), 'no data set to test on', 'add `test_1:` with name, type and folders')
+    if is_train and 'train' not in phases:
+        options.add(('datasets', 'train'), 'missing', 'add `train:` with a data set to train on')
+    for phase in phases:
+        kind = str(phase).split('_')[0]
+        allowed = ('train', 'val') if is_train else ('val', 'test')
+        if is_train and kind == 'test':
+            options.add(('datasets', phase), f'a training run does not know the phase {phase!r}',
+                        'call it val, or val_1, val_2 and so on')
+        elif kind not in ('train', 'val', 'test') or (is_train and kind == 'train' and phase != 'train'):
+            options.add(('datasets', phase), f'{phase!r} is no phase of BasicSR', nearest_hint(phase, allowed) or
+                        f'phases begin with {" or ".join(allowed)}')
+        elif not options.section('datasets', phase):
+            options.add(('datasets', phase), 'empty', 'give it name, type and folders')
+        else:
+            _check_dataset(options, ('datasets', phase), registry, kind)
+
+
+def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
+    before = len(options.problems)
+    reader = check_type(options, key, registry, 'data set')
+    ours = is_ours(reader)
+    rules = {**schema.DATASET, **schema.MIRAGE_DATASET} if ours else schema.DATASET
+    check_rules(options, key, rules)
+    if reader is not None:
+        check_unknown(options, key, rules, [reader], strict=ours)
+        needed = schema.DATASET_REQUIRED.get(options.section(*key)['type'], {})
+        _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if kind == 'train' else ())))
+    if kind == 'train':
+        _require(options, key, schema.TRAIN_LOADER)
+    count = _check_source(options, key, ours)
+    sources = options.section(*key).get('sources')
+    if ours and isinstance(sources, list):
+        count = sum(_check_mixed_source(options, (*key, 'sources', position), registry)
+                    for position, source in enumerate(sources) if isinstance(source, dict))
+    if ours and count < _COUNTED and len(options.problems) == before:
+        count = _build(options, key, reader, kind)
+    if kind == 'train' and count:
+        _check_batch(options, key, count)
+
+
+def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
+    """Lets a data set of ours judge its options and files itself; small ones only, for the time it takes."""
+    opt = {**deepcopy(options.section(*key)), 'phase': phase}
+    resolve_all(opt, str(options.root))
+    was_disabled, logger.disabled = logger.disabled, True  # it will say its warnings when the run builds it
+    try:
+        dataset = reader(opt)
+        if phase != 'train':
+            for pair in different_sizes(dataset):
+                options.add(key, pair, 'a pair must have one size: check dataroot_gt and pairing, or remove it')
+        return len(dataset)
+    except ValueError as error:
+        culprit = next((name for name in opt if f'{name}:' in str(error)), None)
+        options.add((*key, culprit) if culprit else key, str(error), 'correct this data set')
+    except Exception as error:  # what stops the check now would stop the run later
+        options.add(key, f'{type(error).__name__} while building it: {error}', 'correct the values of this data set')
+    finally:
+        logger.disabled = was_disabled
+    return 0
+
+
+def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -> float:
+    source = options.section(*key)
+    known = {**schema.DATASET, **schema.MIRAGE_DATASET}
+    for name, value in source.items():
+        fault = known[name].fault(value) if name in known else None
+        if fault:
+            options.add((*key, name), fault, cure(value, known[name]))
+    if 'type' in source and registered(registry, source['type']) is None:
+        names = [name for name, _ in registry]
+        options.add((*key, 'type'), f'no data set is called {source["type"]!r}', nearest_hint(source['type'], names) or
+                    f'registered are: {", ".join(names)}')
+    reader = registered(registry, 'MixedDegradationDataset')
+    check_unknown(options, key, known, [reader], strict=True)
+    if 'repeat' in source and 'share' in source:
+        options.add((*key, 'share'), 'given beside `repeat`', 'keep one of the two')
+    repeat = source.get('repeat', 1)
+    return _check_source(options, key, True) * (repeat if isinstance(repeat, (int, float)) else 1)
+
+
+def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
+    """Checks the folders of one data set or source; returns a lower bound of its images, 0 where unknown."""
+    source = options.section(*key)
+    if ours and 'pairing' in source:
+        try:
+            match_pairs([], [], source['pairing'])  # without files it checks the rule alone
+        except (TypeError, ValueError) as error:
+            options.add((*key, 'pairing'), str(error).removeprefix('pairing: '), 'choose one of these rules')
+    backend = source.get('io_backend')
+    backend = backend.get('type', 'disk') if isinstance(backend, dict) else 'disk'
+    if isinstance(backend, str) and backend not in schema.IO_BACKENDS:
+        options.add((*key, 'io_backend', 'type'), f'found {backend!r}',
+                    nearest_hint(backend, schema.IO_BACKENDS) or f'allowed are {", ".join(schema.IO_BACKENDS)}')
+    if ours and source.get('recipe') is not None:
+        try:
+            parse_recipe(source['recipe'])
+        except ValueError as error:
+            options.add((*key, 'recipe'), str(error), 'see docs/degradations.md')
+    counts = {}
+    for name, value in source.items():
+        values = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
+        if str(name).startswith('dataroot'):
+            counts[name] = sum(_check_folder(options, (*key, name), folder, backend, ours) for folder in values)
+        elif name in ('meta_info_file', 'meta_info') and values:
+            counts['list'] = sum(_check_list(options, (*key, name), file) for file in values)
+    return next((counts[name] for name in ('list', 'dataroot_lq', 'dataroot_gt', 'dataroot') if counts.get(name)), 0)
+
+
+def _check_list(options: OptionFile, key: KeyPath, file: str) -> int:
+    path = options.locate(file)
+    if not path.is_file():
+        options.add(key, f'no such file: {file}', 'give a list of file names, one a line')
+        return 0
+    return _count_lines(path)
+
+
+def _count_lines(path: Path) -> int:
+    with open(path, encoding='utf-8', errors='replace') as lines:
+        return sum(1 for line in islice(lines, _COUNTED) if line.strip())
+
+
+def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, ours: bool) -> int:
+    path = options.locate(folder)
+    if not path.exists():
+        options.add(key, f'no such folder: {folder}', _what_belongs(options, folder))
+    elif backend == 'lmdb' or (ours and path.suffix == '.lmdb'):
+        return _check_lmdb(options, key, folder, path)
+    elif not path.is_dir():
+        options.add(key, f'{folder} is a file, not a folder', 'give the folder that contains the images')
+    else:
+        count = sum(1 for _ in islice(_images(path, IMAGE_EXTENSIONS if ours else None), _COUNTED))
+        if not count:
+            options.add(key, f'no image in the folder: {folder}', _what_belongs(options, folder))
+        return count
+    return 0
+
+
+def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> int:
+    absent = [name for name in ('data.mdb', 'meta_info.txt') if not (path / name).is_file()]
+    if absent:
+        options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
+                    'write it with python scripts/prepare_data.py NAME --lmdb, or set io_backend: type: disk')
+        return 0
+    return _count_lines(path / 'meta_info.txt')
+
+
+def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:
+    """Files with one of these endings (any visible file without them), here and below, found one by one."""
+    for _, _, names in os.walk(folder, followlinks=True):
+        for name in names:
+            if not name.startswith('.') and (endings is None or os.path.splitext(name)[1].lower() in endings):
+                yield name
+
+
+def _what_belongs(options: OptionFile, folder: str) -> str:
+    earlier = next((p for p in options.problems if p.message.endswith(f': {folder}')), None)
+    if earlier:
+        return f'as for line {earlier.line}'
+    return describe_folder(folder) or ('relative paths are looked up in the current directory, then in the project: '
+                                       'correct the path, or put the images there')
+
+
+def _check_batch(options: OptionFile, key: KeyPath, count: float) -> None:
+    section = options.section(*key)
+    batch, ratio = section.get('batch_size_per_gpu'), section.get('dataset_enlarge_ratio', 1)
+    gpus = options.data.get('num_gpu')
+    processes = int(os.environ.get('WORLD_SIZE', 1))
+    if not isinstance(batch, int) or not isinstance(ratio, (int, float)):
+        return
+    # one process feeds all of its GPUs; torchrun starts one process for each
+    whole = batch * (processes if processes > 1 else max(gpus, 1) if isinstance(gpus, int) else 1)
+    if count * ratio < whole and count < _COUNTED:
+        options.add((*key, 'batch_size_per_gpu'),
+                    f'a batch of {whole} does not fit in a data set of {count * ratio:g} samples',
+                    'lower it, or set dataset_enlarge_ratio so that the set is passed through several times')
+    parts = options.section('train').get('accumulate_grad')
+    if isinstance(parts, int) and parts > 0 and batch % parts:
+        options.add(('train', 'accumulate_grad'), f'a batch of {batch} does not divide into {parts} equal parts',
+                    'choose a divisor of datasets:train:batch_size_per_gpu')
+
+
+def _require(options: OptionFile, key: KeyPath, names: Iterable[str]) -> None:
+    section = options.section(*key)
+    for name in names:
+        if name not in section and not (name == 'scale' and 'scale' in options.data):
+            options.add((*key, name), f'missing, and {section.get("type", "BasicSR")} reads it',
+                        f'add `{name}:` to this section')
+

@@ -1,0 +1,207 @@
+"""Pre-flight of what drives a run: optimizer, scheduler, losses, validation, logging, GPUs and disk space."""
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from basicsr.models import lr_scheduler as basicsr_schedulers
+from basicsr.models.base_model import BaseModel
+from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
+from torch import nn
+
+from mirage_ir.measuring.metrics import require_available
+from mirage_ir.training import schedulers as own_schedulers
+
+from . import rules as schema
+from .file import OptionFile, nearest_hint
+from .names import check_arguments, check_rules, check_type, check_unknown, is_ours
+
+_BYTES_PER_VALUE = 4
+_GIB = 2**30
+
+
+def check_train(options: OptionFile, model: Any) -> None:
+    """The ``train`` section: kinds and ranges, optimizers, scheduler, losses."""
+    if not options.section('train'):
+        options.add(('train',), 'missing', 'add a `train:` section with total_iter, optim_g, scheduler and losses')
+        return
+    ours = is_ours(model)
+    rules = {**schema.TRAIN, **schema.MIRAGE_TRAIN} if ours else schema.TRAIN
+    check_rules(options, ('train',), rules)
+    if model is not None:
+        check_unknown(options, ('train',), rules, [model], strict=ours)
+    if not options.section('train').get('optim_g') and model is not None:
+        options.add(('train', 'optim_g'), 'missing', 'add `optim_g:` with type and lr')
+    for name, section in options.section('train').items():
+        if str(name).startswith('optim_') and isinstance(section, Mapping):
+            _check_optimizer(options, ('train', name), model)
+        elif str(name).endswith('_opt') and isinstance(section, Mapping):
+            _check_loss(options, ('train', name))
+    _check_scheduler(options, model)
+    if ours and not any(options.section('train', name) for name in ('pixel_opt', 'fourier_opt', 'perceptual_opt')):
+        options.add(('train',), 'no loss compares the output with the ground truth',
+                    'add `pixel_opt:` with `type: L1Loss`')
+
+
+def _check_optimizer(options: OptionFile, key: tuple, model: Any) -> None:
+    check_rules(options, key, schema.OPTIMIZER)
+    name = options.section(*key).get('type')
+    own_choice = getattr(model, 'get_optimizer', None) is not BaseModel.get_optimizer
+    allowed = ('Adam', 'AdamW') if is_ours(model) else ('Adam',)
+    if isinstance(name, str) and name not in allowed and (is_ours(model) or not own_choice):
+        options.add((*key, 'type'), f'no optimizer {name!r} here', f'allowed are {", ".join(allowed)}')
+    elif isinstance(name, str) and hasattr(torch.optim, name):
+        check_arguments(options, key, getattr(torch.optim, name), given=('params',))
+
+
+def _check_loss(options: OptionFile, key: tuple) -> None:
+    loss = check_type(options, key, LOSS_REGISTRY, 'loss')
+    check_rules(options, key, schema.LOSS)
+    if loss is not None:
+        check_arguments(options, key, loss)
+    if is_ours(loss) and loss.__name__ == 'SPDContrastiveLoss':
+        check_rules(options, key, schema.SPD_LOSS)
+        batch = options.section('datasets', 'train').get('batch_size_per_gpu')
+        parts = options.section('train').get('accumulate_grad') or 1
+        if batch == parts and int(os.environ.get('WORLD_SIZE', 1)) == 1:
+            found = 'the batch has one' if parts == 1 else f'accumulate_grad: {parts} leaves one in each part of it'
+            options.add(key, f'contrasts the samples of a batch with each other, and {found}',
+                        'raise datasets:train:batch_size_per_gpu, or remove this loss')
+
+
+def _check_scheduler(options: OptionFile, model: Any) -> None:
+    key = ('train', 'scheduler')
+    section = options.section(*key)
+    if not section:
+        if model is not None:
+            options.add(key, 'missing', 'add `scheduler:` with `type: MultiStepLR` and milestones, or another type')
+        return
+    check_rules(options, key, schema.SCHEDULER)
+    name = section.get('type')
+    known = {'MultiStepLR': basicsr_schedulers.MultiStepRestartLR,
+             'MultiStepRestartLR': basicsr_schedulers.MultiStepRestartLR,
+             'CosineAnnealingRestartLR': basicsr_schedulers.CosineAnnealingRestartLR}
+    if is_ours(model):
+        known['CosineWithWarmup'] = own_schedulers.CosineWithWarmup
+    overrides = getattr(model, 'setup_schedulers', None) is not BaseModel.setup_schedulers
+    if isinstance(name, str) and name in known:
+        _check_scheduler_arguments(options, key, known[name])
+    elif isinstance(name, str) and (is_ours(model) or not overrides):
+        options.add((*key, 'type'), f'no scheduler {name!r} here', nearest_hint(name, known) or
+                    f'allowed are {", ".join(known)}')
+
+
+def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type) -> None:
+    section = options.section(*key)
+    train = options.section('train')
+    total = train.get('total_iter')
+    total = total if isinstance(total, (int, float)) and not isinstance(total, bool) else None
+    if scheduler is own_schedulers.CosineWithWarmup:  # the model passes the length of the run
+        check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch'), filled=('total_iter',))
+        warmup = section.get('warmup_iter', train.get('warmup_iter', 0))
+        if total is not None and isinstance(warmup, (int, float)) and warmup >= total:
+            where = (*key, 'warmup_iter') if 'warmup_iter' in section else ('train', 'warmup_iter')
+            options.add(where, f'the warm-up of {warmup:g} iterations does not end before the run of {total:g}',
+                        'shorten warmup_iter or raise total_iter')
+        return
+    if not check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch')):
+        return
+    for first, second, default in (('periods', 'restart_weights', (1,)), ('restarts', 'restart_weights', (1,))):
+        values = section.get(first)
+        weights = section.get(second, default)
+        if isinstance(values, list) and isinstance(weights, (list, tuple)) and len(values) != len(weights):
+            options.add((*key, second), f'{len(weights)} values beside {len(values)} {first}',
+                        f'give one value for each of {first}')
+    periods = section.get('periods')
+    if isinstance(periods, list) and total is not None and all(isinstance(p, (int, float)) for p in periods) \
+            and sum(periods) < total - 1:
+        options.add((*key, 'periods'), f'the periods end after {sum(periods):g} iterations and the run after {total:g}',
+                    f'make the periods add up to total_iter, e.g. [{total:g}]')
+
+
+def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
+    """The ``val`` section and its metrics."""
+    val = options.section('val')
+    if not val:
+        if not is_train:
+            options.add(('val',), 'missing', 'add `val:` with save_img, suffix and metrics')
+        return
+    ours = is_ours(model)
+    check_rules(options, ('val',), schema.VAL)
+    if model is not None:
+        check_unknown(options, ('val',), schema.VAL, [model], strict=ours)
+    if is_train and 'val_freq' not in val:
+        options.add(('val', 'val_freq'), 'missing', 'add `val_freq:` with a number of iterations')
+    if not is_train and not ours and val.get('save_img') is True and 'suffix' not in val:
+        options.add(('val', 'suffix'), 'missing, and BasicSR needs it to name the pictures',
+                    'add `suffix: ~` to use the name of the run')
+    for name, section in options.section('val', 'metrics').items():
+        if not isinstance(section, Mapping):
+            options.add(('val', 'metrics', name), f'found {section}', 'write a section with `type: calculate_psnr`')
+            continue
+        key = ('val', 'metrics', name)
+        metric = check_type(options, key, METRIC_REGISTRY, 'metric')
+        check_rules(options, key, schema.METRIC)
+        if metric is not None:
+            check_arguments(options, key, metric, given=('img', 'img2', 'img1'), beside=('type', 'better'))
+            try:
+                require_available(section.get('type'), section.get('net', 'alex'))
+            except ValueError as error:
+                options.add((*key, 'type'), 'cannot be computed here', str(error))
+
+
+def check_logger(options: OptionFile, networks: Mapping[str, nn.Module]) -> None:
+    """The ``logger`` section, and whether its checkpoints fit on the disk."""
+    if not options.section('logger'):
+        options.add(('logger',), 'missing', 'add `logger:` with print_freq and save_checkpoint_freq')
+        return
+    check_rules(options, ('logger',), schema.LOGGER)
+    check_unknown(options, ('logger',), schema.LOGGER, [], strict=False)
+    name = str(options.data.get('name', ''))
+    if options.section('logger', 'wandb').get('project') and 'debug' not in name:
+        if options.section('logger').get('use_tb_logger') is not True:
+            options.add(('logger', 'use_tb_logger'), 'wandb is fed by TensorBoard, which is off',
+                        'set use_tb_logger: true, or wandb:project to ~')
+        if importlib.util.find_spec('wandb') is None:
+            options.add(('logger', 'wandb', 'project'), 'the package wandb is not installed',
+                        'pip install wandb, or set project to ~')
+    _check_disk(options, networks, options.root / 'experiments' / name)
+
+
+def _check_disk(options: OptionFile, networks: Mapping[str, nn.Module], folder: Path) -> None:
+    """Weights, their moving average and two moments of Adam for every checkpoint that is still to come."""
+    total, every = options.section('train').get('total_iter'), options.section('logger').get('save_checkpoint_freq')
+    if not networks or not all(isinstance(n, (int, float)) and n >= 1 for n in (total, every)):
+        return
+    values = sum(p.numel() for net in networks.values() for p in net.parameters())
+    copies = 4 if options.section('train').get('ema_decay') else 3
+    kept = options.section('logger').get('keep_checkpoints')
+    done = len(list((folder / 'training_states').glob('*.state'))) if folder.is_dir() else 0
+    count = max(int(total // every) - done, 0) + 1
+    count = min(count, kept + 1) if isinstance(kept, int) else count
+    needed = values * _BYTES_PER_VALUE * copies * count
+    there = folder
+    while not there.exists():
+        there = there.parent
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        options.add(('logger', 'save_checkpoint_freq'),
+                    f'{count} checkpoints take about {needed / _GIB:.1f} GiB, and {there} has {free / _GIB:.1f} GiB '
+                    f'free', 'save less often, keep only the last ones (logger:keep_checkpoints), or free some space')
+
+
+def check_machine(options: OptionFile, launcher: str) -> None:
+    """GPUs asked for against GPUs present."""
+    wanted, present = options.data.get('num_gpu'), torch.cuda.device_count()
+    if launcher == 'none' and isinstance(wanted, int) and wanted > present:
+        cure = 'set num_gpu: auto, or 0 for the CPU' if not present else f'set num_gpu to at most {present}, or auto'
+        options.add(('num_gpu',), f'asks for {wanted}, and PyTorch sees {present or "no GPU"}', cure)
+    per_node = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
+    if launcher == 'pytorch' and present and per_node > present:
+        options.add((), f'{per_node} processes on this machine share {present} GPUs',
+                    f'start torchrun with --nproc_per_node={present}')

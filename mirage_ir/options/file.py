@@ -1,0 +1,210 @@
+"""Reading an option file so that every complaint can name its line.
+
+BasicSR turns the YAML into dictionaries and forgets where each key stood. Here the file is composed into YAML's
+node tree first, which keeps the positions, and then constructed with the safe constructor: reading a file in order
+to check it must never run code from it.
+"""
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mirage_ir.training.paths import resolve
+
+KeyPath = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing in an option file that would stop or silently spoil a run.
+
+    Args:
+        file: The option file, or ``--force_yml`` for a value given on the command line.
+        line: Line in that file, counted from 1; 0 where the problem has no line.
+        key: The key with its sections, joined by colons as BasicSR's ``--force_yml`` writes them.
+        message: What was found.
+        cure: What to do about it.
+    """
+
+    file: str
+    line: int
+    key: str
+    message: str
+    cure: str
+
+    def __str__(self) -> str:
+        place = f'{self.file}:{self.line}' if self.line else self.file
+        indented_cure = self.cure.replace('\n', '\n      ')
+        return f'{place}: {self.key or "(file)"}: {self.message}\n   -> {indented_cure}'
+
+
+class _TupleTolerant(yaml.constructor.SafeConstructor):
+    """YAML's safe constructor, and tuples, which BasicSR's own loader also reads."""
+
+
+_TupleTolerant.add_constructor(
+    'tag:yaml.org,2002:python/tuple', lambda constructor, node: tuple(constructor.construct_sequence(node, deep=True)))
+
+
+class OptionFile:
+    """The values of one option file, the line of every key, and the problems found so far.
+
+    Args:
+        path: The YAML file.
+        force_yml: Values that replace those of the file, each as ``section:key=value``.
+        root: Folder that will hold ``experiments`` and ``results``; the current directory if not given.
+
+    Attributes:
+        data: The options as nested dictionaries; empty if the file could not be read.
+        problems: List of `Problem`, to which the checks append through `add`.
+        unquoted: Every value that YAML read as text although it stands without quotation marks.
+    """
+
+    def __init__(self, path: str | Path, force_yml: Sequence[str] | None = None,
+                 root: str | Path | None = None) -> None:
+        self.path = str(path)
+        self.root = Path(root or Path.cwd())
+        self.problems: list[Problem] = []
+        self.data: dict = {}
+        self._lines: dict[KeyPath, int] = {}
+        self._forced: set[KeyPath] = set()
+        self.unquoted: dict[KeyPath, str] = {}
+        root = self._compose()
+        if root is None:
+            return
+        if self._walk(root, (), set()):
+            self.data = _TupleTolerant().construct_document(root)
+            for entry in force_yml or ():
+                self._force(entry)
+
+    def line(self, key: KeyPath) -> int:
+        """Line of a key, or of the innermost section around it that the file contains."""
+        while key and key not in self._lines:
+            key = key[:-1]
+        return self._lines.get(key, 0)
+
+    def add(self, key: KeyPath, message: str, cure: str) -> None:
+        """Records a problem at ``key``, a tuple of section names and list positions."""
+        forced = any(key[:n] in self._forced for n in range(1, len(key) + 1))
+        file, line = ('--force_yml', 0) if forced else (self.path, self.line(key))
+        self.problems.append(Problem(file, line, ':'.join(str(part) for part in key), message, cure))
+
+    def section(self, *key: Any) -> dict:
+        """The mapping at ``key``, or an empty one where it is absent or something else."""
+        found: Any = self.data
+        for part in key:
+            inside = isinstance(found, dict) and part in found or isinstance(found, list) and isinstance(part, int)
+            found = found[part] if inside else None
+        return found if isinstance(found, dict) else {}
+
+    def locate(self, value: str) -> Path:
+        """The file or folder that a path in the options stands for."""
+        return Path(resolve(value, str(self.root)))
+
+    def _compose(self) -> yaml.MappingNode | None:
+        path = Path(self.path)
+        if not path.is_file():
+            siblings = [str(p) for p in path.parent.glob('*.y*ml')] if path.parent.is_dir() else []
+            found = 'is a folder' if path.is_dir() else 'does not exist'
+            self.add((), f'the option file {found}', nearest_hint(str(path), siblings) or
+                     'give the path of a YAML file, relative to the current directory or absolute')
+            return None
+        try:
+            node = yaml.compose(path.read_text(encoding='utf-8'), Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            mark = getattr(error, 'problem_mark', None)
+            reason = getattr(error, 'problem', None) or str(error)
+            cure = 'indent with spaces, never with tabs' if "'\\t'" in reason else 'correct the YAML at this line'
+            line = mark.line + 1 if mark else 0
+            self.problems.append(Problem(self.path, line, '', f'not valid YAML: {reason}', cure))
+            return None
+        except UnicodeDecodeError as error:
+            self.add((), f'not a UTF-8 text file ({error.reason})', 'save it as UTF-8')
+            return None
+        if not isinstance(node, yaml.MappingNode):
+            self.add((), 'no options in it' if node is None else 'the top level is not a list of `key: value` lines',
+                     'start from one of the files in options/')
+            return None
+        return node
+
+    def _walk(self, node: yaml.Node, key: KeyPath, around: set[int]) -> bool:
+        """Notes the line of every key below ``node``; ``around`` holds the nodes that contain it.
+
+        Returns:
+            Whether plain values can be made of it.
+        """
+        if ':python/' in node.tag and not node.tag.endswith('python/tuple'):
+            self.add(key, f'the tag {node.tag} makes Python code run while the file is read', 'write a plain value')
+            return False
+        if id(node) in around:
+            self.add(key, 'a section that contains itself', 'write the section out')
+            return False
+        around = around | {id(node)}
+        if isinstance(node, yaml.SequenceNode):
+            good = True
+            for position, item in enumerate(node.value):
+                self._lines[(*key, position)] = item.start_mark.line + 1
+                good &= self._walk(item, (*key, position), around)
+            return good
+        if isinstance(node, yaml.MappingNode):
+            return self._walk_mapping(node, key, around)
+        if node.tag.endswith(':str') and not node.style:
+            self.unquoted[key] = node.value
+        return True
+
+    def _walk_mapping(self, node: yaml.MappingNode, key: KeyPath, around: set[int]) -> bool:
+        first: dict[str, yaml.Node] = {}
+        good = True
+        for name_node, value in node.value:
+            if not isinstance(name_node, yaml.ScalarNode):
+                self.add(key, 'a list or mapping stands where a key belongs', 'write `key: value`')
+                return False
+            merge = name_node.tag.endswith(':merge')
+            name = '<<' if merge else _TupleTolerant().construct_object(name_node)
+            here = (*key, name)
+            line = name_node.start_mark.line + 1
+            if merge:
+                self._lines[here] = line
+                self.add(here, "BasicSR's reader does not merge sections with `<<`", 'write the keys out')
+                continue
+            if name in first and yaml.serialize(first[name]) != yaml.serialize(value):
+                self.add(here, f'given again in line {line} with another value; only the last would count',
+                         f'delete line {self._lines[here]} or line {line}')
+            first[name] = value
+            self._lines[here] = line
+            good &= self._walk(value, here, around)
+        return good
+
+    def _force(self, entry: str) -> None:
+        """Puts one ``section:key=value`` of the command line in place, as BasicSR's parser will."""
+        from basicsr.utils.options import _postprocess_yml_value
+
+        name, equals, value = entry.partition('=')
+        key = tuple(part.strip() for part in name.strip().split(':'))
+        section = self.section(*key[:-1])
+        if not equals or (len(key) > 1 and not section):
+            self.problems.append(Problem('--force_yml', 0, name, 'no such section in the option file' if equals else
+                                         'no `=value`', 'write section:key=value, e.g. train:total_iter=1000'))
+            return
+        section[key[-1]] = _postprocess_yml_value(value.strip())
+        self._forced.add(key)
+        for known in [k for k in self.unquoted if k[:len(key)] == key]:
+            del self.unquoted[known]
+
+
+def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:
+    """The known name most like ``name`` (case ignored), or None if none is like it."""
+    by_lower = {str(k).lower(): str(k) for k in known}
+    match = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1, cutoff=cutoff)
+    return by_lower[match[0]] if match else None
+
+
+def nearest_hint(name: Any, known: Iterable[str]) -> str:
+    """'did you mean ...?', or an empty string."""
+    found = nearest(name, known)
+    return f'did you mean `{found}`?' if found else ''

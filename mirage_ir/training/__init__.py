@@ -1,0 +1,1 @@
+"""The model, and what a training run adds to BasicSR's loop."""

@@ -1,0 +1,153 @@
+"""Training and testing by BasicSR's own pipelines, with this project's parts put in where BasicSR's fall short.
+
+`train_pipeline` and `test_pipeline` run unchanged: for the time of one run, some names of ``basicsr.train`` and
+``basicsr.test`` stand for methods of `TrainingRun` and functions of this module.
+"""
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import torch.distributed as dist
+from basicsr.utils import logger as basicsr_logger
+
+from mirage_ir.options.check import require_ok
+
+from .interrupt import StopSignal
+from .nonfinite import NonFiniteError
+from .paths import resolve, resolve_all
+from .ranks import RunError, is_distributed
+from .run import TrainingRun
+
+
+def train(root_path: str, arguments: Sequence[str] | None = None) -> None:
+    """Train as ``python basicsr/train.py`` does; reads the command line.
+
+    Args:
+        root_path: Folder that receives ``experiments`` and ``tb_logger``, and from which relative paths are tried.
+        arguments: The command line without the program's name; by default that of this process.
+
+    Raises:
+        SystemExit: With 1 for a run that cannot start or go on, 2 for faulty options, 128 plus its number for a signal.
+    """
+    pipeline = importlib.import_module('basicsr.train')
+    with _command_line(root_path, arguments, is_train=True) as fresh, StopSignal() as stop:
+        run = TrainingRun(pipeline, str(root_path), stop, fresh=fresh)
+        with _replaced(pipeline, **run.replacements()), _reported_errors(run):
+            pipeline.train_pipeline(str(root_path))
+            run.report_skipped()
+
+
+def test(root_path: str, arguments: Sequence[str] | None = None) -> None:
+    """Test as ``python basicsr/test.py`` does; arguments and errors as for `train`, output goes to ``results``."""
+    pipeline = importlib.import_module('basicsr.test')
+
+    def parse_options(root: str, is_train: bool) -> tuple[dict, Any]:
+        opt, args = original(root, is_train=is_train)
+        resolve_all(opt, root)
+        return opt, args
+
+    original = pipeline.parse_options
+    with (
+        _command_line(root_path, arguments, is_train=False),
+        _replaced(pipeline, parse_options=parse_options),
+        _reported_errors(),
+    ):
+        pipeline.test_pipeline(str(root_path))
+
+
+@contextmanager
+def _replaced(module: ModuleType, **names: Any) -> Iterator[None]:
+    """Let names of a module stand for something else inside the block."""
+    before = {name: getattr(module, name) for name in names}
+    vars(module).update(names)
+    try:
+        yield
+    finally:
+        vars(module).update(before)
+
+
+@contextmanager
+def _command_line(root: str, arguments: Sequence[str] | None, *, is_train: bool) -> Iterator[bool]:
+    """Check the options and let BasicSR read the command line without our own flag ``--fresh``.
+
+    Yields:
+        Whether ``--fresh`` was given.
+    """
+    before = sys.argv
+    words = list(before[1:] if arguments is None else arguments)
+    fresh = '--fresh' in words
+    if fresh:
+        words = [word for word in words if word not in ('--fresh', '--auto_resume')]
+    if '-opt' in words[:-1]:
+        place = words.index('-opt') + 1
+        words[place] = resolve(words[place], root)
+        launcher = words[words.index('--launcher') + 1] if '--launcher' in words[:-1] else 'none'
+        require_ok(
+            words[place], is_train=is_train, root=root, force_yml=_forced(words), launcher=launcher,
+            resuming='--auto_resume' in words, quiet=os.environ.get('RANK', '0') != '0',
+        )  # fmt: skip
+    sys.argv = [before[0], *words]
+    _forget_logger()
+    try:
+        yield fresh
+    finally:
+        sys.argv = before
+        _forget_logger()
+
+
+def _forced(words: Sequence[str]) -> list[str] | None:
+    """Return the ``key=value`` entries behind --force_yml, as argparse would."""
+    if '--force_yml' not in words:
+        return None
+    entries = []
+    for word in words[words.index('--force_yml') + 1 :]:
+        if word.startswith('-'):
+            break
+        entries.append(word)
+    return entries
+
+
+def _forget_logger() -> None:
+    """Let the next pipeline of this process open its own log file."""
+    if basicsr_logger.initialized_logger.pop('basicsr', None):
+        logger = logging.getLogger('basicsr')
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+
+
+@contextmanager
+def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
+    """Print an expected failure as one message, and say after any failure how to go on."""
+    try:
+        yield
+        if is_distributed():
+            dist.destroy_process_group()
+    except RunError as error:
+        # Whoever met the non-finite number, a step or the saving behind it, knew nothing of the run.
+        hint = f'\n{run.hint()}' if run and isinstance(error, NonFiniteError) else ''
+        print(f'\n{error}{hint}', file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        print(f'\nStopped at once. {run.hint() if run else ""}', file=sys.stderr, flush=True)
+        raise SystemExit(130) from None
+    except Exception as error:
+        if is_distributed():
+            print(
+                f'\nRank {dist.get_rank()} stopped: {error}\nIf it lost its connection, another rank was killed or '
+                'failed; that one, or torchrun, says why.',
+                file=sys.stderr,
+                flush=True,
+            )
+        if run and run.hint():
+            print(f'\n{run.hint()}', file=sys.stderr, flush=True)
+        raise
+    finally:
+        if run:
+            run.close()

@@ -1,0 +1,1 @@
+"""Not installed: how the figures and weights of this project were made. See README.md."""

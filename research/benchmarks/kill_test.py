@@ -1,0 +1,88 @@
+"""Kill a small training run at random instants, resume it each time, and compare the end with an undisturbed run.
+
+    python research/benchmarks/kill_test.py --kills 30 --workers 2 --backend lmdb
+
+Prints one line per kill and the hashes of both runs; ends with exit code 1 if anything differs.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'mirage_ir')]
+
+from kill_trial import MOMENTS, collect, prepare, run_and_kill, run_to_end  # noqa: E402
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kills', type=int, default=30, help='number of kills')
+    parser.add_argument('--workers', type=int, default=0, help='DataLoader workers')
+    parser.add_argument('--backend', choices=('disk', 'lmdb'), default='disk', help='where the images are kept')
+    parser.add_argument('--iterations', type=int, default=120, help='length of the run')
+    parser.add_argument('--every', type=int, default=4, help='iterations between checkpoints, and validations')
+    parser.add_argument('--span', type=int, default=9, help='most iterations between a start and a kill')
+    parser.add_argument('--startup', type=float, default=6, help='longest time to a kill while starting, seconds')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the instants')
+    parser.add_argument('--json', type=Path, help='also write the log to this file')
+    args = parser.parse_args()
+
+    changes = {
+        'datasets': {'train': {'num_worker_per_gpu': args.workers, 'io_backend': {'type': args.backend}}},
+        'train': {'total_iter': args.iterations},
+        'logger': {'save_checkpoint_freq': args.every, 'keep_checkpoints': 3},
+        'val': {'val_freq': args.every},
+    }
+    rng = np.random.default_rng(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        undisturbed = Path(folder) / 'undisturbed'
+        prepare(undisturbed, **changes)
+        begin = time.monotonic()
+        run_to_end(undisturbed)
+        expected = collect(undisturbed)
+        print(f'undisturbed run: {args.iterations} iterations, {time.monotonic() - begin:.1f} s with start-up\n')
+        print(f'{"kill":>4}  {"instant":9} {"after":>7}  {"iteration":>9}  states on disk, files left half written')
+        trials, count = [], 0
+        while count < args.kills:
+            root = Path(folder) / f'killed_{len(trials)}'
+            prepare(root, **changes)
+            kills = []
+            while count < args.kills:
+                moment = MOMENTS[count % len(MOMENTS)]
+                kill = run_and_kill(root, moment, rng, span=args.span, startup=args.startup)
+                if kill is None:
+                    break
+                count += 1
+                kills.append(kill)
+                line = f'{count:4d}  {kill.moment:9} {kill.seconds:6.2f}s  {kill.iteration:9d}  {kill.states}'
+                print(line, *kill.half_written, flush=True)
+            run_to_end(root, '--auto_resume')
+            result = collect(root)
+            result.kills = kills
+            trials.append(result)
+            print(f'      finished after {len(kills)} kills')
+
+    print(f'\n{"":22} {"undisturbed":18} killed')
+    for key, value in expected.hashes.items():
+        print(f'{key:22} {value:18} {" ".join(trial.hashes[key] for trial in trials)}')
+    differences = [name for trial in trials for name in expected.differences(trial)]
+    print(f'logged losses: {len(expected.losses)} iterations; differences: {", ".join(differences) or "none"}')
+    if args.json:
+        content = {
+            'kills': [vars(kill) for trial in trials for kill in trial.kills],
+            'undisturbed': expected.hashes,
+            'killed': [trial.hashes for trial in trials],
+            'differences': differences,
+        }
+        args.json.write_text(json.dumps(content, indent=1) + '\n')
+    return 1 if differences else 0
+
+
+if __name__ == '__main__':
+    raise SystemExit(main())

@@ -1,0 +1,1 @@
+"""What channel ratios searches came to."""

@@ -1,0 +1,1 @@
+"""Measuring restoration against classical methods, and the weights in the package."""

@@ -1,0 +1,243 @@
+"""Benchmark sets from a list: real pairs, clean pictures, and the same pictures between bars, in tiles, in other sizes.
+
+The list is a YAML file; each item is a mapping under the set's name::
+
+    LOL: {lq: LOL-v1/eval15/low, gt: LOL-v1/eval15/high, task: low_light, group: real pairs}
+    clean: {gt: photographs}
+    noise_25: {gt: photographs, sigma: 25}
+    noise_25 between bars: {gt: photographs, sigma: 25, bars: {share: 0.25}, against: noise_25}
+    night: {gt: photographs, recipe: [dark_scene, raw_noise]}
+
+With `lq` it is a set of pairs; with `sigma` or `recipe` (names of degradations, or the mapping of one item of a recipe)
+the pictures of `gt` are degraded; else they are clean, and restoring should change nothing. `KEYS` lists the rest.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from torch.utils.data import Dataset
+
+from mirage_data.datasets.denoise import GaussianDenoiseDataset
+from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.datasets.sample import make_sample
+from mirage_data.datasets.synthetic import SyntheticDegradationDataset
+from mirage_data.degradations.compose import Recipe, degrade_pair, parse_recipe
+from mirage_data.degradations.noise import to_uint8
+from mirage_data.files.image import to_float
+from research.restoration.benchmark_sets import CLEAN, BenchmarkSet
+
+KEYS = {
+    'lq': 'folder of degraded pictures',
+    'gt': 'folder of clean pictures',
+    'pairing': 'rule of the pairs (same_name)',
+    'only': 'names of the pictures or scenes to measure: a list, or a file with one a line',
+    'sigma': "the paper's noise",
+    'recipe': 'degradations',
+    'megapixels': 'size to which the clean pictures are brought first',
+    'largest': 'larger pictures are cropped to this side around the centre, after they were degraded',
+    'limit': 'at most so many pictures, evenly spread',
+    'bars': '{share, sides: letterbox | pillars | frame | left, colour: 0 to 255 or [r, g, b]} around the picture',
+    'tile': 'side of the tiles in which the network sees it',
+    'against': 'set with the same pictures to compare with',
+    'task': "key of the classical method (the recipe's first name, denoise_SIGMA)",
+    'group': 'heading in the report',
+    'published': "number of the paper's table and its column",
+}
+SIDES = ('letterbox', 'pillars', 'frame', 'left')
+
+
+class ResizedScenes(Dataset):
+    """Clean pictures brought to one size in megapixels and then degraded; the same in every run.
+
+    Args:
+        folder: of the clean pictures.
+        megapixels: width times height in millions; the shape is kept, smaller by averaging, larger by cubic splines.
+        recipe: one entry of it.
+    """
+
+    def __init__(self, folder: str | Path, megapixels: float, recipe: Recipe) -> None:
+        self.photographs = SyntheticDegradationDataset(
+            {'phase': 'val', 'dataroot_gt': str(folder), 'recipe': [{'degradation': CLEAN}], 'crop_multiple': 1}
+        )
+        self.megapixels, self.entry = megapixels, recipe.entries[0]
+
+    def __len__(self) -> int:
+        return len(self.photographs)
+
+    def __getitem__(self, position: int) -> dict:
+        sample = self.photographs[position]
+        image = sample['gt'].numpy().transpose(1, 2, 0)
+        factor = np.sqrt(self.megapixels * 1e6 / (image.shape[0] * image.shape[1]))
+        height, width = (max(16, round(side * factor) // 16 * 16) for side in image.shape[:2])
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+        scene = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
+        scene = to_float(to_uint8(scene))
+        rng = np.random.default_rng([0, zlib.crc32(Path(sample['gt_path']).stem.encode('utf-8', 'surrogateescape'))])
+        lq, clean, _ = degrade_pair(scene, self.entry, rng)
+        return make_sample(to_uint8(lq), to_uint8(clean), sample['gt_path'], sample['gt_path'], self.entry.task)
+
+
+def listed_sets(file: str | Path, roots: Sequence[str | Path]) -> tuple[list[BenchmarkSet], list[str]]:
+    """The sets of a list.
+
+    Args:
+        file: of the list.
+        roots: folders in which the folders of the list are looked for, in this order.
+
+    Returns:
+        the sets whose folders are there, and a line for each whose folder is not.
+
+    Raises:
+        ValueError: a list that is none, an unknown key or a value that cannot work; set and key are named.
+    """
+    content = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
+    if not isinstance(content, Mapping) or not all(isinstance(row, Mapping) for row in content.values()):
+        raise ValueError(f'{file}: must hold a mapping of options under the name of each set')
+    sets, absent = [], []
+    for name, options in content.items():
+        for key in options:
+            if key not in KEYS:
+                raise ValueError(f'{file}: {name}: unknown key {key!r}; allowed are {", ".join(KEYS)}')
+        if 'gt' not in options:
+            raise ValueError(f'{file}: {name}: gt is missing: the folder of the clean pictures')
+        against = options.get('against')
+        if against is not None and against not in content:
+            raise ValueError(f'{file}: {name}: against: there is no set {against!r}')
+        folders = {key: _found(options[key], roots) for key in ('lq', 'gt') if key in options}
+        lost = [str(options[key]) for key, folder in folders.items() if folder is None]
+        if lost:
+            absent.append(f'{name}: {", ".join(lost)} is in none of {", ".join(map(str, roots))}')
+            continue
+        try:
+            sets.append(_set(str(name), {**options, **folders}, roots))
+        except ValueError as error:
+            raise ValueError(f'{file}: {name}: {error}') from error
+    return sets, absent
+
+
+def _found(folder: Any, roots: Sequence[str | Path]) -> str | None:
+    places = [Path(root, str(folder)) for root in roots]
+    return next((str(place) for place in places if place.is_dir()), None)
+
+
+def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> BenchmarkSet:
+    for key, fits in (
+        ('megapixels', lambda v: 0 < v <= 200),
+        ('limit', lambda v: isinstance(v, int) and v > 0),
+        ('tile', lambda v: isinstance(v, int) and v >= 16),
+        ('largest', lambda v: isinstance(v, int) and v >= 16),
+    ):
+        value = options.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value)):
+            raise ValueError(f'{key}: {value!r}; {KEYS[key]}')
+    dataset, task = _dataset(options)
+    positions = list(range(len(dataset)))
+    if options.get('only') is not None:
+        positions = _chosen(dataset, options['only'], roots)
+    if options.get('limit') and len(positions) > options['limit']:
+        spread = np.linspace(0, len(positions) - 1, options['limit'])
+        positions = [positions[round(place)] for place in spread]
+    published = options.get('published')
+    if published is not None and not (isinstance(published, (list, tuple)) and len(published) == 2):
+        raise ValueError(f'published: {published!r}; {KEYS["published"]}')
+    return BenchmarkSet(
+        name,
+        str(options.get('task', task)),
+        dataset,
+        str(options.get('group', 'listed sets')),
+        tuple(map(str, published)) if published else None,
+        options.get('largest'),
+        positions=tuple(positions),
+        bars=_bars(options.get('bars')),
+        tile=options.get('tile'),
+        against=options.get('against'),
+    )
+
+
+def _dataset(options: Mapping[str, Any]) -> tuple[Dataset, str]:
+    """The pictures, and the key of their classical method."""
+    if 'lq' in options:
+        for key in ('sigma', 'recipe', 'megapixels'):
+            if options.get(key) is not None:
+                raise ValueError(f'{key}: pairs are as they are; leave lq out to degrade the pictures of gt')
+        pairs = {'phase': 'val', 'task': 'restore', 'pairing': options.get('pairing', 'same_name')}
+        return PairedTaskDataset({**pairs, 'dataroot_lq': options['lq'], 'dataroot_gt': options['gt']}), 'restore'
+    if 'sigma' in options and 'recipe' in options:
+        raise ValueError('sigma and recipe: give one of them')
+    sigma, recipe = options.get('sigma'), options.get('recipe')
+    if sigma is not None and options.get('megapixels') is None:
+        noisy = GaussianDenoiseDataset({'phase': 'val', 'dataroot_gt': options['gt'], 'sigma': sigma})
+        return noisy, f'denoise_{sigma:g}'
+    if sigma is not None:
+        recipe = {'degradation': 'gaussian_noise', 'sigma': sigma}
+    if isinstance(recipe, (str, list)):
+        recipe = {'degradation': recipe}
+    parsed = parse_recipe(recipe if recipe is not None else {'degradation': CLEAN})
+    if len(parsed.entries) != 1:
+        raise ValueError(f'recipe: {recipe!r} is {len(parsed.entries)} sets; give each its own name')
+    faults = [member.name for member in parsed.entries[0].members]
+    task = f'denoise_{sigma:g}' if sigma is not None else faults[-1]
+    if options.get('megapixels') is not None:
+        return ResizedScenes(options['gt'], float(options['megapixels']), parsed), task
+    made = {'phase': 'val', 'manual_seed': 0, 'dataroot_gt': options['gt'], 'recipe': parsed}
+    return SyntheticDegradationDataset(made), task
+
+
+def _chosen(dataset: Dataset, only: Any, roots: Sequence[str | Path]) -> list[int]:
+    """Positions of the pictures whose degraded or clean file is named.
+
+    Raises:
+        ValueError: no list, or a name that no picture has.
+    """
+    if isinstance(only, str):
+        file = next((path for path in (Path(root, only) for root in roots) if path.is_file()), None)
+        if file is None:
+            raise ValueError(f'only: no file {only} in {", ".join(map(str, roots))}')
+        only = file.read_text(encoding='utf-8').split('\n')
+    if not isinstance(only, Sequence):
+        raise ValueError(f'only: {only!r}; {KEYS["only"]}')
+    wanted = {Path(str(name).strip()).stem for name in only if str(name).strip()}
+    stems = _stems(dataset)
+    unknown = sorted(wanted - {stem for names in stems for stem in names})
+    if unknown or not wanted:
+        raise ValueError(f'only: no picture is called {", ".join(unknown[:5]) or "so (the list is empty)"}')
+    return [position for position, names in enumerate(stems) if names & wanted]
+
+
+def _stems(dataset: Dataset) -> list[set[str]]:
+    """What each picture is called: its files without folder and ending."""
+    if isinstance(dataset, ResizedScenes):
+        dataset = dataset.photographs
+    if isinstance(dataset, PairedTaskDataset):
+        names = [(dataset.lq.names[int(lq)], dataset.gt.names[int(gt)]) for lq, gt in dataset.pairs]
+    elif isinstance(dataset, GaussianDenoiseDataset):
+        names = [(dataset.gt.names[int(file)],) for file in dataset.files]
+    else:
+        names = [(dataset.stores[number].names[place],) for number, place in dataset.places.tolist()]
+    return [{Path(name).stem for name in each} for each in names]
+
+
+def _bars(value: Any) -> dict[str, Any] | None:
+    if value is None:
+        return None
+    given = value if isinstance(value, Mapping) else {'share': value}
+    unknown = set(given) - {'share', 'sides', 'colour'}
+    share, sides, colour = given.get('share', 0.25), given.get('sides', 'letterbox'), given.get('colour', 0)
+    colour = [colour] * 3 if isinstance(colour, int) else colour
+    fits = isinstance(share, (int, float)) and 0 < share < 0.9 and sides in SIDES and not unknown
+    if not fits or len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
+        raise ValueError(f'bars: {value!r}; needed is {KEYS["bars"]}, with a share above 0 and below 0.9')
+    return {'share': float(share), 'sides': sides, 'colour': tuple(colour)}
+
+
+def every_nth(benchmark: BenchmarkSet, step: int) -> BenchmarkSet:
+    """The set with every `step`-th of its pictures, the first included."""
+    return replace(benchmark, positions=tuple(benchmark.place(i) for i in range(0, len(benchmark), step)))

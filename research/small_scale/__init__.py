@@ -1,0 +1,1 @@
+"""Ablations at a size that a CPU trains in minutes."""

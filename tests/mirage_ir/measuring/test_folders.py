@@ -1,0 +1,102 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mirage_ir.measuring import folders as evaluation
+from mirage_ir.measuring import metrics
+
+SCRIPTS = Path(__file__).parents[3] / 'scripts'
+
+
+def _script(name):
+    spec = importlib.util.spec_from_file_location(f'script_{name}', SCRIPTS / f'{name}.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _folders(tmp_path, size=(37, 51), cropped=False, suffix=''):
+    rng = np.random.default_rng(0)
+    images = {}
+    for side in ('restored', 'gt'):
+        (tmp_path / side).mkdir()
+    for name in ('a', 'b.c'):
+        gt = rng.integers(0, 256, (*size, 3), np.uint8)
+        restored = np.clip(gt + rng.normal(0, 9, gt.shape), 0, 255).astype(np.uint8)
+        images[name] = (restored / 255, gt / 255)
+        shown = restored[2:34, 1:49] if cropped else restored
+        cv2.imwrite(str(tmp_path / 'restored' / f'{name}{suffix}.png'), shown[..., ::-1])
+        cv2.imwrite(str(tmp_path / 'gt' / f'{name}.png'), gt[..., ::-1])
+    return tmp_path / 'restored', tmp_path / 'gt', images
+
+
+@pytest.mark.parametrize('cropped', [False, True])
+def test_figures_are_those_of_the_metrics(tmp_path, cropped):
+    restored, gt, images = _folders(tmp_path, cropped=cropped, suffix='_done')
+    result = evaluation.evaluate_folders(restored, gt, ('psnr', 'ssim'), suffix='_done')
+    assert list(result.images) == ['a_done.png', 'b.c_done.png']
+    for (a, b), values in zip(images.values(), result.images.values(), strict=True):
+        a, b = (x[2:34, 1:49].astype(np.float32) for x in (a, b))
+        assert values == pytest.approx({'psnr': metrics.psnr(a, b), 'ssim': metrics.ssim(a, b)}, abs=1e-5)
+    assert result.mean['psnr'] == pytest.approx(np.mean([v['psnr'] for v in result.images.values()]))
+    whole = evaluation.evaluate_folders(gt, gt, ['psnr'], crop_multiple=1)
+    assert whole.mean['psnr'] == float('inf')
+
+
+def test_files_without_a_partner_are_named(tmp_path):
+    restored, gt, _ = _folders(tmp_path)
+    (gt / 'a.png').unlink()
+    assert evaluation.evaluate_folders(restored, gt).unpaired == ('a.png',)
+
+
+def test_without_ground_truth_naturalness_only(tmp_path):
+    restored, gt, images = _folders(tmp_path, size=(100, 200))
+    result = evaluation.evaluate_folders(restored, None, ['niqe'], crop_multiple=1)
+    assert result.images['a.png']['niqe'] == pytest.approx(metrics.naturalness(images['a'][0]))
+    with pytest.raises(ValueError, match='psnr need a ground truth'):
+        evaluation.evaluate_folders(restored, None, ['niqe', 'psnr'])
+
+
+def test_bad_input(tmp_path):
+    restored, gt, _ = _folders(tmp_path)
+    with pytest.raises(ValueError, match='metrics psmr: allowed are psnr'):
+        evaluation.evaluate_folders(restored, gt, ['psmr'])
+    with pytest.raises(ValueError, match="ends? in '_x'"):
+        evaluation.evaluate_folders(restored, gt, suffix='_x')
+    with pytest.raises(ValueError, match='crop_multiple is 0'):
+        evaluation.evaluate_folders(restored, gt, crop_multiple=0)
+    cv2.imwrite(str(gt / 'a.png'), np.zeros((40, 60, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'a\.png has 51x37 pixels, its ground truth .*60x40'):
+        evaluation.evaluate_folders(restored, gt)
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(ValueError, match='no pictures'):
+        evaluation.evaluate_folders(tmp_path / 'empty', gt)
+    with pytest.raises(ValueError, match='has a ground truth'):
+        evaluation.evaluate_folders(restored, tmp_path / 'empty')
+
+
+def test_the_scripts_from_another_directory(tmp_path, monkeypatch):
+    """Pictures to results.json to table, through the two commands."""
+    restored, gt, _ = _folders(tmp_path)
+    out = tmp_path / 'my results'
+    monkeypatch.chdir(tmp_path)
+    evaluate, results_table = _script('evaluate'), _script('results_table')
+    assert evaluate.main(['--restored', restored.name, '--gt', gt.name, '--name', 'UIEB', '--json', str(out)]) == 0
+    assert json.loads((out / 'results.json').read_text())['rows'][0]['images'] == 2
+    assert results_table.main([str(out), '--out', 't.md']) == 0
+    text = (tmp_path / 't.md').read_text()
+    assert '**my results**' in text and 'MoCE-IR' in text and 'UIEB 2' in text
+
+
+def test_the_scripts_explain_what_is_wrong(tmp_path, capsys):
+    assert _script('evaluate').main(['--restored', str(tmp_path), '--gt', str(tmp_path)]) == 2
+    assert _script('results_table').main([str(tmp_path)]) == 2
+    assert _script('results_table').main([]) == 2
+    assert _script('results_table').main(['--table', '1', '--metric', 'psnr']) == 2
+    errors = capsys.readouterr().err
+    assert 'no pictures' in errors and 'results.json: not found' in errors
+    assert 'name at least one result' in errors and 'COLUMN=KEY' in errors

@@ -1,0 +1,16 @@
+from mirage_ir.measuring.pictures import PictureNames
+
+
+def test_names_tell_folders_and_endings_apart(tmp_path):
+    for name in ('a/1.png', 'b/1.png', 'b/2.png', 'b/2.jpg'):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    names = PictureNames({'dataroot_lq': str(tmp_path)})
+    paths = ['a/1.png', 'b/1.png', 'b/2.png', 'b/2.jpg']
+    assert [names(str(tmp_path / p), i) for i, p in enumerate(paths)] == ['a/1', 'b/1', 'b/2_png', 'b/2_jpg']
+
+
+def test_a_file_outside_the_folders_is_named_by_its_number():
+    names = PictureNames({'dataroot_gt': '/data/set.lmdb'})
+    assert [names('key.v1', 0), names('/elsewhere/key.png', 12)] == ['00000_key', '00012_key']

@@ -1,0 +1,39 @@
+import math
+
+import pytest
+
+from mirage_ir.measuring.report import ImageScore, Row, mean_values, rows_of, table, update_csv
+
+ROWS = [Row('Rain100L', 'derain', 100, {'psnr': 38.25, 'ssim': 0.983}), Row('SOTS', 'dehaze', 500, {'psnr': 31.35})]
+
+
+def test_scores_are_averaged_by_task_in_the_order_of_the_images():
+    scores = [ImageScore(2, 'c', 'rain', {'psnr': 30.0}), ImageScore(0, 'a', 'haze', {'psnr': 20.0}),
+              ImageScore(1, 'b', 'rain', {'psnr': 31.0})]
+    assert rows_of('set', scores) == [Row('set', 'haze', 1, {'psnr': 20.0}), Row('set', 'rain', 2, {'psnr': 30.5})]
+
+
+def test_means_skip_what_is_missing_and_keep_infinity():
+    assert mean_values([{'psnr': 1.0, 'ssim': 0.5}, {'psnr': 2.0}]) == {'psnr': 1.5, 'ssim': 0.5}
+    assert mean_values([{'psnr': math.inf}, {'psnr': 2.0}])['psnr'] == math.inf
+
+
+def test_table_shows_every_row_the_average_and_the_best():
+    best = {'SOTS': {'psnr': {'better': 'higher', 'val': 31.4, 'iter': 900}, 'ssim': {'val': -math.inf, 'iter': -1}}}
+    lines = table(ROWS, best).splitlines()
+    assert [line.split() for line in lines[:4]] == [
+        ['data', 'set', 'task', 'images', 'psnr', 'ssim'], ['Rain100L', 'derain', '100', '38.2500', '0.9830'],
+        ['SOTS', 'dehaze', '500', '31.3500', '-'], ['average', '600', '34.8000', '0.9830']]
+    assert lines[4:] == ['best of SOTS: psnr 31.4000 @ 900']
+    assert len({len(line) for line in lines[:4]}) == 1
+
+
+def test_csv_keeps_exact_values_and_names_a_foreign_file(tmp_path):
+    path = tmp_path / 'validation.csv'
+    value = 0.1 + 0.2
+    update_csv(str(path), 5, [Row('a', 't', 1, {'psnr': value})])
+    update_csv(str(path), 5, [Row('b', 't', 1, {'psnr': 1.0})])
+    assert path.read_text() == f'iter,dataset,task,metric,value\n5,a,t,psnr,{value!r}\n5,b,t,psnr,1.0\n'
+    path.write_text('something else\nentirely\n')
+    with pytest.raises(ValueError, match=r'validation.csv: line 2'):
+        update_csv(str(path), 10, ROWS)
