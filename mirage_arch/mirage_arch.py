@@ -26,6 +26,10 @@ from torch.utils.checkpoint import checkpoint
 
 if not hasattr(torch, 'autocast'):
     raise ImportError(f'the MIRAGE network needs PyTorch 1.10 or later, and this is {torch.__version__}')
+try:
+    from . import dynamic_depthwise
+except ImportError:  # this file alone: PyTorch's own operations
+    dynamic_depthwise = None
 
 # Where BasicSR is in use, it is loaded by now, and this file registers itself; nobody else should wait for it.
 ARCH_REGISTRY = getattr(sys.modules.get('basicsr.utils.registry'), 'ARCH_REGISTRY', None)
@@ -133,6 +137,8 @@ class GatedConvolution(nn.Module):
             return self.static_conv(x)
         b, c, h, w = x.shape
         kernel = self.kernel_generator(x).reshape(-1, 1, _DYNAMIC_KERNEL, _DYNAMIC_KERNEL)
+        if dynamic_depthwise is not None and dynamic_depthwise.applies(x):
+            return dynamic_depthwise.dynamic_depthwise(x, kernel.reshape(-1, c, _DYNAMIC_KERNEL, _DYNAMIC_KERNEL))
         groups = int(b) * int(c)  # one kernel per sample and channel: the batch becomes channels
         out = F.conv2d(x.reshape(1, groups, h, w), kernel.to(x.dtype), padding=_DYNAMIC_KERNEL // 2, groups=groups)
         return out.reshape(b, c, h, w)
