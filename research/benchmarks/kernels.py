@@ -1,13 +1,13 @@
 """The Triton kernels of the dynamic 7x7 convolution against PyTorch's grouped convolution: right, then fast.
 
     python research/benchmarks/kernels.py --out report
-    TRITON_INTERPRET=1 python research/benchmarks/kernels.py --device cpu --quick --out report    a dry run without a GPU
+    TRITON_INTERPRET=1 python research/benchmarks/kernels.py --device cpu --quick --out report    (no GPU)
 
 Writes ``kernels.json`` and prints the same as tables. First every type and size against float64 (output and both
 gradients), the gated convolution under torch.compile, autocast and checkpointing against the plain path; then medians
 over the maps of the networks in training, the cache of the GPU emptied before every run. ``plain ...`` is PyTorch's,
 ``default`` what the network runs, the others are settings worth a trial. A check that fails is
-reported, the rest still runs, and the exit status is 1. Measuring stops after ``--seconds``.
+reported, the rest still runs, and the exit status is 1. Measuring (not building) stops after ``--seconds``.
 """
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ _INTERPRETER = 2  # times as much in Triton's interpreter, which cuts digits off
 CHECKED = ((2, 3, 5, 9), (1, 1, 1, 1), (3, 10, 37, 53), (2, 40, 16, 16), (1, 5, 1, 30), (2, 4, 130, 3),
            (2, 16, 128, 128), (70000, 1, 1, 2))
 TIMED = {  # (batch, channels, height, width) of the dynamic convolution in training, and of one 1080p image
-    'nano level 1': (32, 4, 128, 128), 'nano level 2': (32, 8, 64, 64), 'nano level 3': (32, 16, 32, 32),
-    'nano latent': (32, 32, 16, 16), 'T level 1': (32, 8, 128, 128), 'T refinement': (32, 16, 128, 128),
-    'T level 2': (32, 16, 64, 64), 'T level 3': (32, 32, 32, 32), 'T latent': (32, 64, 16, 16),
+    'T level 1': (32, 8, 128, 128), 'T refinement': (32, 16, 128, 128), 'T level 2': (32, 16, 64, 64),
+    'T level 3': (32, 32, 32, 32), 'T latent': (32, 64, 16, 16), 'nano level 1': (32, 4, 128, 128),
+    'nano level 2': (32, 8, 64, 64), 'nano level 3': (32, 16, 32, 32), 'nano latent': (32, 32, 16, 16),
     'S level 1': (32, 10, 128, 128), 'S refinement': (32, 20, 128, 128), 'T 1080p': (1, 16, 1080, 1920)}
 SETTINGS = {  # of the convolution, and of the gradient of its kernels
     'convolve': ({'warps': 1}, {'warps': 4}, {'px': 2}, {'rows': 16}, {'rows': 32}, {'rows': 64}),
-    'weight_gradient': ({'px': 2}, {'warps': 4}, {'block': 8}, {'rows': 16}, {'rows': 32}, {'rows': 64})}
+    'weight_gradient': ({'warps': 4}, {'block': 8}, {'rows': 16}, {'rows': 32}, {'rows': 64})}
 
 
 def slice_of_wide(b: int, c: int, h: int, w: int, dtype: torch.dtype, device: str) -> Tensor:
@@ -68,6 +68,8 @@ def check_values(shapes, device: str) -> list[dict]:
     rows = []
     for shape in shapes:
         for name, dtype in TYPES.items():
+            if name == 'float16' and shape not in CHECKED[:3]:
+                continue
             b, c = shape[:2]
             inputs = (slice_of_wide(*shape, dtype, device), torch.randn(b, c, 7, 7, device=device, dtype=dtype),
                       slice_of_wide(*shape, dtype, device))
@@ -155,10 +157,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', type=Path, required=True, help='folder of kernels.json')
     parser.add_argument('--device', default='cuda')
-    parser.add_argument('--seconds', type=float, default=40, help='no new measurement starts after so long')
+    parser.add_argument('--seconds', type=float, default=30, help='no new measurement starts after so long')
     parser.add_argument('--quick', action='store_true', help='tiny sizes, as a dry run')
     args = parser.parse_args(arguments)
-    begun = time.perf_counter()
     device = torch.cuda.get_device_name() if args.device == 'cuda' else 'cpu'
     report: dict = {'torch': torch.__version__, 'device': device, 'errors': []}
     try:
@@ -182,6 +183,11 @@ def main(arguments: list[str] | None = None) -> int:
     section('values', check_values, CHECKED[:2] if args.quick else CHECKED, args.device)
     for row in report.get('values', ()):
         print('ok  ' if row['passed'] else 'FAIL', row['shape'], row['dtype'], *(f'{e:.1e}' for e in row['errors']))
+    section('module', check_module, args.device, 4 if args.quick else 64, 'eager' if args.quick else 'inductor')
+    for row in report.get('module', ()):
+        print('ok  ' if row['passed'] else 'FAIL', row['what'], row['dtype'], f'{row["error"]:.1e}',
+              f'{row["seconds"]:.1f} s')
+    begun = time.perf_counter()
     shapes = {'tiny': (1, 2, 8, 8)} if args.quick else TIMED
     for name in ('bfloat16', 'float32'):
         for label, shape in shapes.items():
@@ -193,10 +199,6 @@ def main(arguments: list[str] | None = None) -> int:
                         f'{key} {value:.4f}' for key, value in found.items() if isinstance(value, float)))
                 for kernel in SETTINGS:
                     print('  ', kernel, *(f'{key}: {ms:.4f}' for key, ms in found.get(kernel, {}).items()), 'ms')
-    section('module', check_module, args.device, 4 if args.quick else 64, 'eager' if args.quick else 'inductor')
-    for row in report.get('module', ()):
-        print('ok  ' if row['passed'] else 'FAIL', row['what'], row['dtype'], f'{row["error"]:.1e}',
-              f'{row["seconds"]:.1f} s')
     checks = report.get('values', []) + report.get('module', [])
     return int(bool(report['errors']) or depthwise._failed or not all(row['passed'] for row in checks))
 
