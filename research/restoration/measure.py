@@ -10,7 +10,8 @@
 (`benchmark_list`); of its sets those are measured whose folders are below a --root, or only the --listed.
 Besides the standard sets that are named, each line of the recipe in --recipe is measured on the photographs of
 --heldout; every CDD11 type is a set of its own. DIR/scores.jsonl keeps every figure by the content of the pictures, the
-method and the weights: a run that was stopped goes on, a run with other weights computes the network alone. The
+method and the weights: a run that was stopped goes on, a run with other weights computes the network alone (after a
+change of the code take another DIR). The
 classical methods have the parameters of research/classical/tuned.yml (research/classical/tune.py). BM3D is slow: with
 --bm3d-every it sees every K-th picture only, and comparisons with it are then over those.
 """
@@ -97,16 +98,18 @@ def measure(arguments: argparse.Namespace) -> None:
     restore = restoring(Restorer(arguments.weights, device=arguments.device)) if arguments.weights else None
     digest = file_digest(arguments.weights) if arguments.weights else ''
     cache = ScoreCache(arguments.out / 'scores.jsonl')
-    scores = list(restoration_scores.measure_sets(
-        sets, cache, selected, restore=restore, weights=digest, bm3d_every=arguments.bm3d_every,
-        sheets=arguments.pictures, sheet_every=arguments.every,
-    ))  # fmt: skip
     about = {'metrics': 'PSNR and SSIM (7x7 window) on float RGB, centre crop to a multiple of 16'}
     if arguments.quick > 1:
         about['pictures'] = f'one in {arguments.quick} of each set'
     if arguments.weights:
         about['network'] = f'{Path(arguments.weights).name}, SHA-256 {digest}'
-    restoration_report.write_report(arguments.out, scores, about)
+    scores = []
+    for each in restoration_scores.measure_sets(
+        sets, cache, selected, restore=restore, weights=digest, bm3d_every=arguments.bm3d_every,
+        sheets=arguments.pictures, sheet_every=arguments.every,
+    ):  # fmt: skip
+        scores.append(each)
+        restoration_report.write_report(arguments.out, scores, about)  # a run that is stopped leaves what it has
     print(restoration_report.markdown(scores, about))
 
 
