@@ -124,7 +124,7 @@ class GaussianDenoiseDataset(TaskDataset):
         sigma, path = self.sigmas[level], self.gt.path(file)
         picture = self.gt.picture(file)
         window = self.window(picture.height, picture.width, rng, path)
-        gt = self.augmented([picture.crop(window)], rng)[0]
+        gt = self.variation.surrounded_scene(self.augmented([picture.crop(window)], rng)[0], rng)
         if gt.dtype != np.uint8:
             gt = to_uint8(to_float(gt))  # the paper's noise is defined on 8-bit values
         if self._authors is not None:

@@ -111,6 +111,7 @@ class SyntheticDegradationDataset(TaskDataset):
         if shrink != 1:
             context, inside = _shrunk(context, inside, self.gt_size)
         context = self.variation.toned([np.ascontiguousarray(context)], rng)[0]
+        context = self.variation.surrounded_scene(context, rng)
         lq, scene, record = degrade_pair(
             to_float(context), entry, rng, _shares(outer, mode, height, width) if placed else WHOLE
         )

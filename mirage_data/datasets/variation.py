@@ -6,7 +6,9 @@ Training options that change both sides of a sample, all off unless asked for:
   made smaller by averaging, so that one photograph is seen as one of fewer pixels.
 - ``tone: {probability: 0.3, gamma: [0.7, 1.4], contrast: [0.8, 1.2], saturation: [0.5, 1.4]}``
 - ``grey: 0.05``: the share of samples made black-and-white.
-- ``surround: {probability: 0.1, cover: [0.05, 0.5]}``: bars, frames, cut-outs and flat areas laid over both sides.
+- ``surround: {probability: 0.1, cover: [0.05, 0.5], under: 0.3}``: bars, frames, cut-outs and flat areas laid over both
+  sides; the share ``under`` (0 unless given) of them lies in the scene already when it is degraded, like the margin of
+  a noisy scan. Pairs are degraded as they come: they know only the other kind.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ class Variation:
         resize: lowest and highest share of the size that is left, None for none.
         tone: probability and the three ranges.
         grey: probability.
-        surround: probability, and lowest and highest share of the crop that is covered.
+        surround: probability, lowest and highest share of the crop that is covered, and the share of those that are
+            degraded with it.
     """
 
     resize: tuple[float, float] | None = None
@@ -57,7 +60,7 @@ class Variation:
             resize=resize,
             tone=_mapping('tone', opt.get('tone'), TONE_RANGES, TONE_LIMITS),
             grey=_probability('grey', opt.get('grey') or 0),
-            surround=_mapping('surround', opt.get('surround'), {'cover': (0.05, 0.5)}, {'cover': (0, 1)}),
+            surround=_mapping('surround', opt.get('surround'), {'cover': (0.05, 0.5)}, {'cover': (0, 1)}, ('under',)),
         )
 
     def source_side(self, side: int, shorter: int, rng: np.random.Generator) -> int:
@@ -85,8 +88,17 @@ class Variation:
 
     def surrounded(self, images: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
         """The images with the same drawn flat areas over all of them, in the same values."""
+        return self._covered(images, rng, 1 - self.surround['under']) if self.surround else list(images)
+
+    def surrounded_scene(self, scene: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The clean side with flat areas that are degraded with it; no number is drawn where there are none."""
+        if not self.surround or not self.surround['under']:
+            return scene
+        return self._covered([scene], rng, self.surround['under'])[0]
+
+    def _covered(self, images: Sequence[np.ndarray], rng: np.random.Generator, share: float) -> list[np.ndarray]:
         images = list(images)
-        if self.surround is None or rng.random() >= self.surround['probability']:
+        if rng.random() >= self.surround['probability'] * share:
             return images
         layers = draw_surround(images[0].shape[:2], rng.uniform(*self.surround['cover']), rng)
         return [_covered(image, layers) for image in images]
@@ -214,14 +226,19 @@ def _pair(name: str, value: Any, least: float, most: float) -> tuple[float, floa
 
 
 def _mapping(
-    name: str, value: Any, defaults: Mapping[str, tuple[float, float]], limits: Mapping[str, tuple[float, float]]
+    name: str,
+    value: Any,
+    defaults: Mapping[str, tuple[float, float]],
+    limits: Mapping[str, tuple[float, float]],
+    shares: tuple[str, ...] = (),
 ) -> dict[str, Any] | None:
     """`{probability, <ranges>}` with the defaults filled in; None where absent or never drawn."""
     if value is None:
         return None
-    keys = ('probability', *defaults)
+    keys = ('probability', *defaults, *shares)
     if not isinstance(value, Mapping) or 'probability' not in value or not set(value) <= set(keys):
         raise ValueError(f'{name}: {value!r}; needed is a mapping with probability, and allowed are {", ".join(keys)}')
     probability = _probability(f'{name}: probability', value['probability'])
     ranges = {key: _pair(f'{name}: {key}', value.get(key, defaults[key]), *limits[key]) for key in defaults}
-    return {'probability': probability, **ranges} if probability else None
+    parts = {key: _probability(f'{name}: {key}', value.get(key, 0)) for key in shares}
+    return {'probability': probability, **ranges, **parts} if probability else None

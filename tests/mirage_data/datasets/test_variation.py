@@ -77,6 +77,17 @@ def test_the_surround_is_the_same_flat_area_on_both_sides(folders, kind):
     assert 0.15 < min(shares) < max(shares) < 0.45 and np.mean(shares) == pytest.approx(0.34, abs=0.06)
 
 
+@pytest.mark.parametrize('kind', (GaussianDenoiseDataset, SyntheticDegradationDataset))
+def test_a_surround_may_be_degraded_with_the_scene(folders, kind):
+    under, plain = made(folders, kind, surround={'probability': 1, 'cover': 0.4, 'under': 1}), made(folders, kind)
+    for epoch in range(8):
+        sample = under[epoch, 0]
+        differs = (sample['lq'] != sample['gt']).any(0)
+        covered = (sample['gt'] != plain[epoch, 0]['gt']).any(0)
+        assert differs[covered].float().mean() > 0.4  # noisy there, too; white or black hides half of it
+        assert 0.2 < covered.float().mean() < 0.5
+
+
 def test_every_shape_covers_what_it_is_told():
     found = {}
     for seed in range(400):
@@ -142,7 +153,7 @@ def test_a_mixture_hands_the_variations_to_its_sources(folders):
         ('grey', 3, 'grey: 3'),
         ('tone', {'gamma': [1, 2]}, 'tone: .* needed is a mapping with probability'),
         ('tone', {'probability': 1, 'gamma': [2, 1]}, 'tone: gamma'),
-        ('surround', {'probability': 1, 'covers': 1}, 'allowed are probability, cover'),
+        ('surround', {'probability': 1, 'covers': 1}, 'allowed are probability, cover, under'),
         ('surround', {'probability': True}, 'surround: probability'),
         ('surround', 0.1, 'surround: 0.1'),
     ],
