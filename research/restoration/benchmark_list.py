@@ -32,7 +32,7 @@ from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.degradations.compose import Recipe, degrade_pair, parse_recipe
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.files.image import to_float
-from research.restoration.benchmark_sets import CLEAN, BenchmarkSet
+from research.restoration.benchmark_sets import CLEAN, BenchmarkSet, between_bars
 
 KEYS = {
     'lq': 'folder of degraded pictures',
@@ -44,7 +44,8 @@ KEYS = {
     'megapixels': 'size to which the clean pictures are brought first',
     'largest': 'larger pictures are cropped to this side around the centre, after they were degraded',
     'limit': 'at most so many pictures, evenly spread',
-    'bars': '{share, sides: letterbox | pillars | frame | left, colour: 0 to 255 or [r, g, b]} around the picture',
+    'bars': '{share, sides: letterbox | pillars | frame | left, colour: 0 to 255 or [r, g, b], degraded: true}; '
+    'around the picture, after or before it is degraded',
     'tile': 'side of the tiles in which the network sees it',
     'against': 'set with the same pictures to compare with',
     'task': "key of the classical method (the recipe's first name, denoise_SIGMA)",
@@ -54,35 +55,47 @@ KEYS = {
 SIDES = ('letterbox', 'pillars', 'frame', 'left')
 
 
-class ResizedScenes(Dataset):
-    """Clean pictures brought to one size in megapixels and then degraded; the same in every run.
+class MadeScenes(Dataset):
+    """Clean pictures brought to one size, or put between bars, and then degraded; the same in every run.
 
     Args:
         folder: of the clean pictures.
-        megapixels: width times height in millions; the shape is kept, smaller by averaging, larger by cubic splines.
         recipe: one entry of it.
+        megapixels: width times height in millions; the shape is kept, smaller by averaging, larger by cubic splines.
+        bars: of `between_bars`, degraded with the picture; the samples then say where that is `inside`.
     """
 
-    def __init__(self, folder: str | Path, megapixels: float, recipe: Recipe) -> None:
+    def __init__(
+        self, folder: str | Path, recipe: Recipe, megapixels: float | None = None, bars: Mapping | None = None
+    ) -> None:
         self.photographs = SyntheticDegradationDataset(
-            {'phase': 'val', 'dataroot_gt': str(folder), 'recipe': [{'degradation': CLEAN}], 'crop_multiple': 1}
+            {'phase': 'val', 'dataroot_gt': str(folder), 'recipe': [{'degradation': CLEAN}]}
         )
-        self.megapixels, self.entry = megapixels, recipe.entries[0]
+        self.entry, self.megapixels, self.bars = recipe.entries[0], megapixels, bars
 
     def __len__(self) -> int:
         return len(self.photographs)
 
     def __getitem__(self, position: int) -> dict:
         sample = self.photographs[position]
-        image = sample['gt'].numpy().transpose(1, 2, 0)
-        factor = np.sqrt(self.megapixels * 1e6 / (image.shape[0] * image.shape[1]))
-        height, width = (max(16, round(side * factor) // 16 * 16) for side in image.shape[:2])
-        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        scene = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
-        scene = to_float(to_uint8(scene))
+        scene, inside = sample['gt'].numpy().transpose(1, 2, 0), None
+        if self.megapixels is not None:
+            scene = to_float(to_uint8(_at_size(scene, self.megapixels)))
+        if self.bars is not None:
+            scene, inside = between_bars(scene, **self.bars)
         rng = np.random.default_rng([0, zlib.crc32(Path(sample['gt_path']).stem.encode('utf-8', 'surrogateescape'))])
-        lq, clean, _ = degrade_pair(scene, self.entry, rng)
-        return make_sample(to_uint8(lq), to_uint8(clean), sample['gt_path'], sample['gt_path'], self.entry.task)
+        lq, clean, _ = degrade_pair(np.ascontiguousarray(scene), self.entry, rng)
+        path = sample['gt_path']
+        made = make_sample(to_uint8(lq), to_uint8(clean), path, path, self.entry.task)
+        return made if inside is None else {**made, 'inside': inside}
+
+
+def _at_size(image: np.ndarray, megapixels: float) -> np.ndarray:
+    """The image with about so many million pixels, in multiples of 16 for each side."""
+    factor = np.sqrt(megapixels * 1e6 / (image.shape[0] * image.shape[1]))
+    height, width = (max(16, round(side * factor) // 16 * 16) for side in image.shape[:2])
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
+    return cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
 
 
 def listed_sets(file: str | Path, roots: Sequence[str | Path]) -> tuple[list[BenchmarkSet], list[str]]:
@@ -138,7 +151,8 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value)):
             raise ValueError(f'{key}: {value!r}; {KEYS[key]}')
-    dataset, task = _dataset(options)
+    bars, degraded = _bars(options.get('bars'))
+    dataset, task = _dataset(options, bars if degraded else None)
     positions = list(range(len(dataset)))
     if options.get('only') is not None:
         positions = _chosen(dataset, options['only'], roots)
@@ -156,15 +170,17 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
         tuple(map(str, published)) if published else None,
         options.get('largest'),
         positions=tuple(positions),
-        bars=_bars(options.get('bars')),
+        bars=None if degraded else bars,
         tile=options.get('tile'),
         against=options.get('against'),
     )
 
 
-def _dataset(options: Mapping[str, Any]) -> tuple[Dataset, str]:
-    """The pictures, and the key of their classical method."""
+def _dataset(options: Mapping[str, Any], bars: Mapping[str, Any] | None) -> tuple[Dataset, str]:
+    """The pictures, with bars that are degraded with them, and the key of their classical method."""
     if 'lq' in options:
+        if bars is not None:
+            raise ValueError('bars: degraded: pairs are as they are; leave lq out, or degraded')
         for key in ('sigma', 'recipe', 'megapixels'):
             if options.get(key) is not None:
                 raise ValueError(f'{key}: pairs are as they are; leave lq out to degrade the pictures of gt')
@@ -173,7 +189,8 @@ def _dataset(options: Mapping[str, Any]) -> tuple[Dataset, str]:
     if 'sigma' in options and 'recipe' in options:
         raise ValueError('sigma and recipe: give one of them')
     sigma, recipe = options.get('sigma'), options.get('recipe')
-    if sigma is not None and options.get('megapixels') is None:
+    megapixels = options.get('megapixels')
+    if sigma is not None and megapixels is None and bars is None:
         noisy = GaussianDenoiseDataset({'phase': 'val', 'dataroot_gt': options['gt'], 'sigma': sigma})
         return noisy, f'denoise_{sigma:g}'
     if sigma is not None:
@@ -185,8 +202,8 @@ def _dataset(options: Mapping[str, Any]) -> tuple[Dataset, str]:
         raise ValueError(f'recipe: {recipe!r} is {len(parsed.entries)} sets; give each its own name')
     faults = [member.name for member in parsed.entries[0].members]
     task = f'denoise_{sigma:g}' if sigma is not None else faults[-1]
-    if options.get('megapixels') is not None:
-        return ResizedScenes(options['gt'], float(options['megapixels']), parsed), task
+    if megapixels is not None or bars is not None:
+        return MadeScenes(options['gt'], parsed, megapixels, bars), task
     made = {'phase': 'val', 'manual_seed': 0, 'dataroot_gt': options['gt'], 'recipe': parsed}
     return SyntheticDegradationDataset(made), task
 
@@ -214,7 +231,7 @@ def _chosen(dataset: Dataset, only: Any, roots: Sequence[str | Path]) -> list[in
 
 def _stems(dataset: Dataset) -> list[set[str]]:
     """What each picture is called: its files without folder and ending."""
-    if isinstance(dataset, ResizedScenes):
+    if isinstance(dataset, MadeScenes):
         dataset = dataset.photographs
     if isinstance(dataset, PairedTaskDataset):
         names = [(dataset.lq.names[int(lq)], dataset.gt.names[int(gt)]) for lq, gt in dataset.pairs]
@@ -225,17 +242,20 @@ def _stems(dataset: Dataset) -> list[set[str]]:
     return [{Path(name).stem for name in each} for each in names]
 
 
-def _bars(value: Any) -> dict[str, Any] | None:
+def _bars(value: Any) -> tuple[dict[str, Any] | None, bool]:
+    """Arguments of `between_bars`, None without bars, and whether these are degraded with the picture."""
     if value is None:
-        return None
+        return None, False
     given = value if isinstance(value, Mapping) else {'share': value}
-    unknown = set(given) - {'share', 'sides', 'colour'}
+    unknown = set(given) - {'share', 'sides', 'colour', 'degraded'}
     share, sides, colour = given.get('share', 0.25), given.get('sides', 'letterbox'), given.get('colour', 0)
     colour = [colour] * 3 if isinstance(colour, int) else colour
+    degraded = given.get('degraded', False)
+    unknown = unknown or not isinstance(degraded, bool)
     fits = isinstance(share, (int, float)) and 0 < share < 0.9 and sides in SIDES and not unknown
     if not fits or len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
         raise ValueError(f'bars: {value!r}; needed is {KEYS["bars"]}, with a share above 0 and below 0.9')
-    return {'share': float(share), 'sides': sides, 'colour': tuple(colour)}
+    return {'share': float(share), 'sides': sides, 'colour': tuple(colour)}, degraded
 
 
 def every_nth(benchmark: BenchmarkSet, step: int) -> BenchmarkSet:

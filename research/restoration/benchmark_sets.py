@@ -89,7 +89,7 @@ class BenchmarkSet:
         if self.largest is not None:
             window = _centre(*lq.shape[:2], self.largest)
             lq, gt = window.of(lq), window.of(gt)
-        known, inside = self.known(position) if self.known else {}, None
+        known, inside = self.known(position) if self.known else {}, sample.get('inside')
         if self.bars is not None:
             (lq, inside), (gt, _) = (between_bars(image, **self.bars) for image in (lq, gt))
         return Picture(Path(sample['lq_path']).stem, np.ascontiguousarray(lq), np.ascontiguousarray(gt), known, inside)

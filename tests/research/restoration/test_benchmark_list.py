@@ -81,6 +81,16 @@ def test_bars_cover_their_share_and_figures_are_those_of_the_picture(root):
     assert barred.against == 'noise'
 
 
+def test_bars_may_be_degraded_with_the_picture(root):
+    (noisy,), _ = listed(root, {'x': {'gt': 'clean', 'sigma': 25, 'bars': {'share': 0.4, 'degraded': True}}})
+    picture = noisy.picture(1)
+    assert picture.lq.shape == (64 + 42, 80, 3) and picture.inside == (21, 0, 64, 80)
+    bars = np.r_[picture.lq[:21], picture.lq[-21:]]
+    assert not picture.gt[:21].any() and 0.01 < bars.mean() < 0.06  # the positive half of the noise
+    with pytest.raises(ValueError, match='x: bars: degraded: pairs are as they are'):
+        listed(root, {'x': {'gt': 'clean', 'lq': 'dark', 'bars': {'degraded': True}}})
+
+
 def test_tiles_reach_the_network_and_the_cache(root):
     sets, _ = listed(root, {'whole': {'gt': 'clean'}, 'tiles': {'gt': 'clean', 'tile': 32, 'against': 'whole'}})
     seen = []
@@ -152,6 +162,7 @@ def test_the_report_says_what_means_hide_and_what_circumstances_cost(tmp_path):
     ({'gt': 'clean', 'against': 'y'}, "x: against: there is no set 'y'"),
     ({'gt': 'clean', 'bars': {'share': 2}}, 'x: bars: '),
     ({'gt': 'clean', 'bars': {'colour': 'red'}}, 'x: bars: '),
+    ({'gt': 'clean', 'bars': {'degraded': 'yes'}}, 'x: bars: '),
     ({'gt': 'clean', 'tile': 3}, 'x: tile: 3'),
     ({'gt': 'clean', 'megapixels': 0}, 'x: megapixels: 0'),
     ({'gt': 'clean', 'only': ['9']}, 'x: only: no picture is called 9'),
