@@ -64,7 +64,9 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs) -> None:
 
     Args:
         launcher: ``'pytorch'`` (torchrun sets the environment) or ``'slurm'`` (srun does).
-        backend: As of `torch.distributed.init_process_group`. By default gloo, and NCCL beside it for GPU tensors.
+        backend: As of `torch.distributed.init_process_group`. By default gloo, and NCCL beside it for GPU tensors;
+            ``'nccl'``, which BasicSR's option files say, means the same, since decisions of all ranks are reduced on
+            the CPU. Without GPUs it is gloo.
         **kwargs: ``port`` for SLURM; the rest goes to `torch.distributed.init_process_group`.
 
     Raises:
@@ -88,7 +90,8 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs) -> None:
         torch.cuda.set_device(int(os.environ.get('LOCAL_RANK', os.environ['RANK'])) % gpus)
     seconds = float(os.environ.get('MIRAGE_DIST_TIMEOUT', DIST_TIMEOUT_SECONDS))
     kwargs.setdefault('timeout', timedelta(seconds=seconds))
-    backend = backend or ('cpu:gloo,cuda:nccl' if gpus else 'gloo')
+    if backend in (None, 'nccl'):
+        backend = 'cpu:gloo,cuda:nccl'
     dist.init_process_group(backend=backend if gpus else 'gloo', **kwargs)
 
 

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'basicsr')
 _GIB = 2**30
+_BF16_SINCE = 8  # major compute capability: Ampere
 OLDEST = (3, 10)
 _HERE = Path(__file__).resolve().parent
 INSTALL = shlex.join([sys.executable, str(_HERE / 'install_basicsr.py')])
@@ -191,8 +192,11 @@ def examine_devices() -> Iterator[Finding]:
         for number in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(number)
             yield Finding('ok', f'GPU {number}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB')
-        if not torch.cuda.is_bf16_supported():
-            yield Finding('note', 'no bfloat16 on this GPU', 'use amp: fp16')
+            # is_bf16_supported() says yes where bfloat16 is emulated, which is slower than float32
+            if torch.version.hip is None and properties.major < _BF16_SINCE:
+                yield Finding('note', f'GPU {number} computes bfloat16 by emulation (compute capability '
+                              f'{properties.major}.{properties.minor}, it is native from {_BF16_SINCE}.0 on)',
+                              'use amp: fp16 there, and precision fp16 for restoring')
     elif torch.version.cuda and any(Path('/dev').glob('nvidia[0-9]*')):
         yield Finding('FAIL', f'a GPU is there, but torch (for CUDA {torch.version.cuda}) cannot use it',
                       'update the driver, or install a torch for the CUDA version that `nvidia-smi` shows')

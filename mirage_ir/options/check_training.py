@@ -16,6 +16,7 @@ from torch import nn
 
 from mirage_ir.measuring.metrics import require_available
 from mirage_ir.training import schedulers as own_schedulers
+from mirage_ir.training.precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN
 
 from . import rules as schema
 from .file import OptionFile, nearest_hint
@@ -201,6 +202,9 @@ def check_machine(options: OptionFile, launcher: str) -> None:
     if launcher == 'none' and isinstance(wanted, int) and wanted > present:
         cure = 'set num_gpu: auto, or 0 for the CPU' if not present else f'set num_gpu to at most {present}, or auto'
         options.add(('num_gpu',), f'asks for {wanted}, and PyTorch sees {present or "no GPU"}', cure)
+    used = present if wanted == 'auto' else wanted if isinstance(wanted, int) else 0
+    if launcher == 'none' and used > 1 and options.section('train').get('compile'):
+        options.add(('train', 'compile'), COMPILE_NEEDS_TORCHRUN, COMPILE_CURE)
     per_node = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if launcher == 'pytorch' and present and per_node > present:
         options.add((), f'{per_node} processes on this machine share {present} GPUs',

@@ -23,7 +23,7 @@ from . import diagnostics
 from .ema import BufferCopy, update_average
 from .network_setup import load_weights_into, network_options, start_training
 from .nonfinite import stop_run
-from .precision import Precision, choose_tf32, prepare_for_training
+from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
 from .step_log import OpenStep, StepLog, non_finite, takes_found_inf
@@ -112,6 +112,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
                 net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
             else:
                 get_root_logger().warning('sync_bn is left out: PyTorch has it for GPUs only')
+        if self.opt['num_gpu'] > 1 and not self.opt['dist'] and train_opt.get('compile'):
+            raise ValueError(f'train: compile: {COMPILE_NEEDS_TORCHRUN}: {COMPILE_CURE}')
         net = prepare_for_training(net, train_opt)
         if self.opt['dist']:
             net._ddp_params_and_buffers_to_ignore = []  # validation is shared out: all need the same statistics

@@ -13,6 +13,12 @@ AMP_DTYPES = {'off': None, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 #: Compiled blocks share their code: every width and resolution of the network is a variant, twice with recomputation;
 #: torch gives up after 8.
 _COMPILED_VARIANTS = 64
+#: DataParallel copies the network to every GPU in each step, and compiled code is bound to the one it was made for.
+COMPILE_NEEDS_TORCHRUN = 'one process cannot train on several GPUs with a compiled network'
+COMPILE_CURE = (
+    'start the run with torchrun --nproc_per_node=N and --launcher pytorch (batch_size_per_gpu stays that of one GPU), '
+    'or set num_gpu: 1, or compile: false'
+)
 #: Below this scale float16 gradients overflow whatever is done: the run is not going to recover.
 _SMALLEST_SCALE = 2.0**-10
 

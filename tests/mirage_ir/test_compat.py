@@ -114,6 +114,22 @@ def test_a_launcher_without_its_environment_is_refused(monkeypatch):
         compat.init_dist('mpi')
 
 
+@pytest.mark.parametrize(('asked', 'gpus', 'backend'), [
+    ('nccl', 4, 'cpu:gloo,cuda:nccl'), (None, 4, 'cpu:gloo,cuda:nccl'), ('gloo', 4, 'gloo'), ('nccl', 0, 'gloo'),
+])
+def test_nccl_has_gloo_beside_it_for_what_is_on_the_cpu(monkeypatch, asked, gpus, backend):
+    for name in ('MASTER_ADDR', 'MASTER_PORT', 'LOCAL_RANK', 'RANK', 'WORLD_SIZE'):
+        monkeypatch.setenv(name, '1')
+    for name, value in {'PROCID': '1', 'NTASKS': '2', 'NODELIST': 'gpu1', 'LOCALID': '1'}.items():
+        monkeypatch.setenv(f'SLURM_{name}', value)
+    started = {}
+    monkeypatch.setattr(compat.dist, 'init_process_group', lambda **options: started.update(options))
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: gpus)
+    monkeypatch.setattr(torch.cuda, 'set_device', lambda number: started.update(gpu=number))
+    compat.init_dist('slurm', backend=asked, port=29511)
+    assert started['backend'] == backend and started.get('gpu') == (1 if gpus else None)
+
+
 def test_slurm_variables_become_those_of_torch(monkeypatch):
     started = {}
     for name in ('MASTER_ADDR', 'MASTER_PORT', 'LOCAL_RANK', 'RANK', 'WORLD_SIZE'):

@@ -1,6 +1,7 @@
 import importlib.util
 import shutil
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,19 @@ def test_a_gpu_that_torch_cannot_use(monkeypatch):
     monkeypatch.setattr(torch.version, 'cuda', '13.0')
     monkeypatch.setattr(doctor.Path, 'glob', lambda self, pattern: iter(['/dev/nvidia0']))
     assert 'driver' in failures(doctor.examine_devices())[0].cure
+
+
+@pytest.mark.parametrize(('capability', 'notes'), [((7, 5), 1), ((8, 0), 0), ((9, 0), 0)])
+def test_emulated_bfloat16_is_no_bfloat16(monkeypatch, capability, notes):
+    import torch
+
+    card = types.SimpleNamespace(name='T4', total_memory=2**34, major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    monkeypatch.setattr(torch.cuda, 'get_device_properties', lambda number: card)
+    monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda including_emulation=True: True)
+    found = [finding for finding in doctor.examine_devices() if finding.level == 'note']
+    assert len(found) == notes and all('amp: fp16' in finding.cure for finding in found)
 
 
 def test_it_answers_where_our_package_cannot_be_imported(monkeypatch, capsys):

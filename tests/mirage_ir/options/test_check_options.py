@@ -375,3 +375,14 @@ def test_lines_are_those_of_the_file(tmp_path):
     options = OptionFile(path)
     assert options.line(('a',)) == 2 and options.line(('a', 1, 'c')) == 4 and options.line(('a', 1, 'd')) == 4
     assert options.unquoted == {('a', 1, 'c'): '2e3'}
+
+
+@pytest.mark.parametrize(('num_gpu', 'launcher', 'refused'), [
+    ('auto', 'none', True), ('2', 'none', True), ('1', 'none', False), ('2', 'pytorch', False), ('0', 'none', False),
+])
+def test_compiling_for_several_gpus_in_one_process_is_refused(project, monkeypatch, num_gpu, launcher, refused):
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    text = MIRAGE.replace('num_gpu: 0', f'num_gpu: {num_gpu}')
+    text = text.replace('  warmup_iter: 10', '  warmup_iter: 10\n  compile: true')
+    problems = [str(problem) for problem in project(text, launcher=launcher) if 'compile' in str(problem)]
+    assert len(problems) == refused and all('torchrun' in problem for problem in problems)

@@ -3,6 +3,7 @@ import pytest
 import torch
 from model_setup import PairSet, batch, build, loader, train, training_options
 
+from mirage_ir.training import model as model_module
 from mirage_ir.training import validation
 from mirage_ir.training.nonfinite import NonFiniteError
 from mirage_ir.training.precision import Precision
@@ -165,3 +166,18 @@ class NotACPU:
 
     def __init__(self, device):
         self.device = device
+
+
+@pytest.mark.parametrize(('gpus', 'compiled', 'distributed'), [(2, True, True), (1, True, False), (2, False, False)])
+def test_compiling_for_several_gpus_needs_a_process_for_each(tmp_path, monkeypatch, gpus, compiled, distributed):
+    model = build(training_options(tmp_path))
+    monkeypatch.setattr(model_module, 'DataParallel', lambda net: net)
+    monkeypatch.setattr(model_module, 'DistributedDataParallel', lambda net, **_: net)
+    monkeypatch.setattr(torch.nn.Module, 'compile', lambda self, **_: None)
+    model.opt.update(num_gpu=gpus, dist=distributed)
+    model.opt['train']['compile'] = compiled
+    model.model_to_device(model.net_g)
+    model.opt.update(num_gpu=2, dist=False)
+    model.opt['train']['compile'] = True
+    with pytest.raises(ValueError, match='compile: .*torchrun --nproc_per_node'):
+        model.model_to_device(model.net_g)
