@@ -9,6 +9,6 @@ sys.path.insert(0, ROOT)
 import mirage_ir  # noqa: E402, F401  at the top, so that spawned DataLoader workers know every class, too
 
 if __name__ == '__main__':
-    from mirage_ir.training.runner import test
+    from mirage_ir.commands.test import main
 
-    test(ROOT)
+    main(root=ROOT)

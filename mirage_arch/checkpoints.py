@@ -72,8 +72,8 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
         CheckpointError: Tensors that such a network needs are absent, or they are of a search for channel ratios.
     """
     if 'ratio_logits' in state_dict:
-        raise CheckpointError('weights of a RatioSearchArch: cut the network of its ratios out of them with '
-                              'python research/ratios/report.py FILE --export')
+        raise CheckpointError('weights of a RatioSearchArch: mirage_arch.ratio_search.export cuts the network of its '
+                              'ratios out of them')
     shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     levels = ('encoder_level1', 'encoder_level2', 'encoder_level3', 'latent')
     try:

@@ -212,12 +212,12 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 LEFT_OUT: dict[str, tuple[tuple[str, str], ...]] = {
     'bsd400': (
         (r'images/val/[^/]+|BSDS500/val/[^/]+', 'validation photographs: CBSD68 is among them'),
-        (r'0\d{4}', "belongs to WED: python scripts/prepare_data.py wed"),
+        (r'0\d{4}', "belongs to WED: mirage-basicsr prepare wed"),
         (r'groundTruth/.*', 'drawn contours'),
     ),
-    'wed': ((r'Train/Denoise/[^/]+', 'belongs to BSD400: python scripts/prepare_data.py bsd400'),),
+    'wed': ((r'Train/Denoise/[^/]+', 'belongs to BSD400: mirage-basicsr prepare bsd400'),),
     'rain100l': ((r'(?:rainstreak|rainregion)[^/]*(?:/[^/]+)?', 'rain alone, not a picture'),),
-    'ots': ((r'SOTS.*', 'test pictures: python scripts/prepare_data.py sots'), (r'depth/[^/]+', 'depth maps')),
+    'ots': ((r'SOTS.*', 'test pictures: mirage-basicsr prepare sots'), (r'depth/[^/]+', 'depth maps')),
     'sots': ((r'indoor/.*|nyuhaze500/.*', 'indoor half'),),
     'gopro': (
         (r'blur_gamma/[^/]+', 'gamma-corrected copies'),

@@ -1,6 +1,6 @@
 """The one table of data sets: where they lie, how their files pair, how many there are, where they come from.
 
-Everything else reads it: the dataset options, `scripts/prepare_data.py`, `scripts/check_data.py`, the check before a
+Everything else reads it: the dataset options, `mirage-basicsr prepare`, `mirage-basicsr check-data`, the check before a
 run, and the documentation. The rows themselves are in `mirage_data/sets/rows.py`; here are their type and the
 questions one can ask of them. All folders are relative to the data root, which is `datasets/` unless said otherwise.
 """
@@ -58,7 +58,7 @@ class DataSet:
     """A published data set.
 
     Attributes:
-        name: what one types after `prepare_data.py`.
+        name: what one types after `mirage-basicsr prepare`.
         title: its usual name.
         task: 'denoise', 'derain', 'dehaze', 'deblur', 'enhance', 'desnow', 'raindrop', 'weather', 'composite',
             'underwater' or 'display'.
@@ -81,7 +81,7 @@ class DataSet:
     @property
     def prepare_command(self) -> str:
         """The command that brings a download of this set into our layout."""
-        return f'python scripts/prepare_data.py {self.name} --source DIR_OR_ARCHIVE'
+        return f'mirage-basicsr prepare {self.name} --source DIR_OR_ARCHIVE'
 
     def parts_of(self, split: str) -> tuple[Part, ...]:
         """The parts of 'train' or 'test'."""

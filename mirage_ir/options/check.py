@@ -78,8 +78,10 @@ def report(problems: Sequence[Problem]) -> str:
     """The list that a user sees."""
     count = f'{len(problems)} problem{"s" if len(problems) > 1 else ""}'
     lines = [f'{count} in the options; nothing was started or created.', '', *map(str, problems)]
-    if any(problem.message.startswith(('no such folder', 'no image')) for problem in problems):
-        lines += ['', 'To see training and testing work without any data set of your own: bash scripts/quickstart.sh']
+    quickstart = Path(__file__).resolve().parents[2] / 'scripts' / 'quickstart.sh'  # there in a checkout only
+    without_data = any(problem.message.startswith(('no such folder', 'no image')) for problem in problems)
+    if without_data and quickstart.is_file():
+        lines += ['', f'To see training and testing work without any data set of your own: bash {quickstart}']
     return '\n'.join(lines)
 
 

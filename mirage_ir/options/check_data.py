@@ -131,7 +131,8 @@ def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
         try:
             parse_recipe(source['recipe'])
         except ValueError as error:
-            options.add((*key, 'recipe'), str(error), 'see docs/degradations.md')
+            shape = '`- {degradation: NAME, PARAMETER: [LOW, HIGH]}`'
+            options.add((*key, 'recipe'), str(error), f'a recipe is a list of {shape}')
     counts = {}
     for name, value in source.items():
         values = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, str)]
@@ -175,7 +176,7 @@ def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> i
     absent = [name for name in ('data.mdb', 'meta_info.txt') if not (path / name).is_file()]
     if absent:
         options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
-                    'write it with python scripts/prepare_data.py NAME --lmdb, or set io_backend: type: disk')
+                    'write it with mirage-basicsr prepare NAME --lmdb, or set io_backend: type: disk')
         return 0
     return _count_lines(path / 'meta_info.txt')
 

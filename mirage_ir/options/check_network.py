@@ -197,7 +197,7 @@ def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> 
     found = content.get(param_key, content.get('params'))
     if not isinstance(found, Mapping):
         return (f'{path} has no entry {param_key!r}; it has {", ".join(map(str, list(content)[:6]))}',
-                "set `param_key_g` to one of its entries, or convert the file: python scripts/convert_checkpoint.py")
+                "set `param_key_g` to one of its entries, or convert the file: mirage-basicsr convert")
     given = {name.removeprefix('module.'): tensor.shape for name, tensor in found.items() if hasattr(tensor, 'shape')}
     own = {name: tensor.shape for name, tensor in net.state_dict().items()}
     fitting = [name for name in own if given.get(name) == own[name]]

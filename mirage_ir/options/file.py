@@ -128,7 +128,7 @@ class OptionFile:
             return None
         if not isinstance(node, yaml.MappingNode):
             self.add((), 'no options in it' if node is None else 'the top level is not a list of `key: value` lines',
-                     'start from one of the files in options/')
+                     'write the sections name, model_type, num_gpu, datasets, network_g, path, train, val and logger')
             return None
         return node
 

@@ -297,7 +297,7 @@ class TrainingRun:
         if counts and sum(counts):
             get_root_logger().warning(
                 f'{sum(counts):,} broken training samples were replaced since this start; each is logged above, or '
-                'in the output of its rank. `python scripts/check_data.py` finds such files.'
+                'in the output of its rank. `mirage-basicsr check-data` finds such files.'
             )
 
     def close(self) -> None:

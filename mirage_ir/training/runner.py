@@ -8,7 +8,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -16,34 +16,35 @@ from typing import Any
 import torch.distributed as dist
 from basicsr.utils import logger as basicsr_logger
 
-from mirage_ir.options.check import require_ok
-
 from .interrupt import StopSignal
 from .nonfinite import NonFiniteError
 from .paths import resolve, resolve_all
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
 
+Check = Callable[..., None]  # as `mirage_ir.options.check.require_ok`
 
-def train(root_path: str, arguments: Sequence[str] | None = None) -> None:
+
+def train(root_path: str, arguments: Sequence[str] | None = None, *, check: Check | None = None) -> None:
     """Train as ``python basicsr/train.py`` does; reads the command line.
 
     Args:
         root_path: Folder that receives ``experiments`` and ``tb_logger``, and from which relative paths are tried.
         arguments: The command line without the program's name; by default that of this process.
+        check: Called with the option file before anything else; ends the program with 2 if something is wrong in it.
 
     Raises:
         SystemExit: With 1 for a run that cannot start or go on, 2 for faulty options, 128 plus its number for a signal.
     """
     pipeline = importlib.import_module('basicsr.train')
-    with _command_line(root_path, arguments, is_train=True) as fresh, StopSignal() as stop:
+    with _command_line(root_path, arguments, check, is_train=True) as fresh, StopSignal() as stop:
         run = TrainingRun(pipeline, str(root_path), stop, fresh=fresh)
         with _replaced(pipeline, **run.replacements()), _reported_errors(run):
             pipeline.train_pipeline(str(root_path))
             run.report_skipped()
 
 
-def test(root_path: str, arguments: Sequence[str] | None = None) -> None:
+def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check | None = None) -> None:
     """Test as ``python basicsr/test.py`` does; arguments and errors as for `train`, output goes to ``results``."""
     pipeline = importlib.import_module('basicsr.test')
 
@@ -54,7 +55,7 @@ def test(root_path: str, arguments: Sequence[str] | None = None) -> None:
 
     original = pipeline.parse_options
     with (
-        _command_line(root_path, arguments, is_train=False),
+        _command_line(root_path, arguments, check, is_train=False),
         _replaced(pipeline, parse_options=parse_options),
         _reported_errors(),
     ):
@@ -73,7 +74,9 @@ def _replaced(module: ModuleType, **names: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _command_line(root: str, arguments: Sequence[str] | None, *, is_train: bool) -> Iterator[bool]:
+def _command_line(
+    root: str, arguments: Sequence[str] | None, check: Check | None, *, is_train: bool
+) -> Iterator[bool]:
     """Check the options and let BasicSR read the command line without our own flag ``--fresh``.
 
     Yields:
@@ -88,10 +91,16 @@ def _command_line(root: str, arguments: Sequence[str] | None, *, is_train: bool)
         place = words.index('-opt') + 1
         words[place] = resolve(words[place], root)
         launcher = words[words.index('--launcher') + 1] if '--launcher' in words[:-1] else 'none'
-        require_ok(
-            words[place], is_train=is_train, root=root, force_yml=_forced(words), launcher=launcher,
-            resuming='--auto_resume' in words, quiet=os.environ.get('RANK', '0') != '0',
-        )  # fmt: skip
+        if check is not None:
+            check(
+                words[place],
+                is_train=is_train,
+                root=root,
+                force_yml=_forced(words),
+                launcher=launcher,
+                resuming='--auto_resume' in words,
+                quiet=os.environ.get('RANK', '0') != '0',
+            )
     sys.argv = [before[0], *words]
     _forget_logger()
     try:

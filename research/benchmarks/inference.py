@@ -2,7 +2,7 @@
 
     python research/benchmarks/inference.py --sizes 224x224 512x512 1920x1080 --memory --json inference.json
     python research/benchmarks/inference.py --sizes 256x256 --batch 8 --methods published plain fast --device cuda
-    python scripts/export_onnx.py weights.pth mirage.onnx
+    mirage-basicsr export weights.pth mirage.onnx
     python research/benchmarks/inference.py --weights weights.pth --onnx mirage.onnx --methods fast ort openvino
 
 Methods: ``published`` costs what the authors' network costs (contiguous layout, layer norm operation by operation),
@@ -85,9 +85,9 @@ def build(method: str, net: nn.Module, precision: str, onnx: str | None) -> Call
 
 
 def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor], Tensor]:
-    """Run an ONNX file, as scripts/export_onnx.py writes it."""
+    """Run an ONNX file, as mirage-basicsr export writes it."""
     if path is None:
-        raise SystemExit(f'--methods {method} needs --onnx FILE (write one with scripts/export_onnx.py)')
+        raise SystemExit(f'--methods {method} needs --onnx FILE (write one with mirage-basicsr export)')
     if method == 'ort':
         import onnxruntime
         options = onnxruntime.SessionOptions()

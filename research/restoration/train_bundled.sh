@@ -31,6 +31,6 @@ for stage in "${later[@]}"; do
     "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
 done
 
-"$python" scripts/convert_checkpoint.py "$(newest "${first}_${later[-1]}")" $weights --no-head
+"$python" -m mirage_ir convert "$(newest "${first}_${later[-1]}")" $weights --no-head
 (cd mirage_restore/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
 "$python" research/restoration/measure.py --weights $weights --out results/bundled

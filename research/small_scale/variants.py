@@ -236,11 +236,11 @@ def _train(option_file: str, root: str, log: str, threads: int | None) -> None:
         multiprocessing.set_start_method('fork', force=True)  # for loading workers, as in a run from the command line
     import torch
 
-    from mirage_ir.training.runner import train
+    from mirage_ir.commands.train import main
 
     if threads:
         torch.set_num_threads(threads)
-    train(root, ['-opt', option_file, '--auto_resume'])
+    main(['-opt', option_file, '--auto_resume'], root=root)
 
 
 def _option_file(run: SmallRun, folder: Path) -> Path:

@@ -147,7 +147,7 @@ def test_objects_need_trust(net, tmp_path):
 
 def test_conversion_script(net, tmp_path):
     torch.save(lightning(net.state_dict()), tmp_path / 'a.ckpt')
-    command = [sys.executable, str(ROOT / 'scripts' / 'convert_checkpoint.py')]
+    command = [sys.executable, '-m', 'mirage_ir', 'convert']
     env = {'PYTHONPATH': str(ROOT)}
     out = tmp_path / 'with space.safetensors'
     subprocess.run([*command, str(tmp_path / 'a.ckpt'), str(out), '--no-head'], check=True, env=env)

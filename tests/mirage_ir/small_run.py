@@ -216,11 +216,11 @@ def _run_here(
     os.chdir(cwd)
     torch.set_num_threads(1)
     multiprocessing.set_start_method('fork', force=True)  # as in a process that a user starts
-    from mirage_ir.training import runner
+    from importlib import import_module
 
     if fault:
         fault(root)
-    getattr(runner, script)(str(root), arguments)
+    import_module(f'mirage_ir.commands.{script}').main(arguments, root=str(root))
 
 
 def link_launchers(root: Path) -> None:

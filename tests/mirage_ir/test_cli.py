@@ -34,7 +34,7 @@ def test_check_as_json(folder, capsys):
 @pytest.mark.parametrize('name', ['train', 'test'])
 def test_runs_get_the_current_folder_and_the_flags_untouched(folder, monkeypatch, name):
     calls = []
-    monkeypatch.setattr(runner, name, lambda root, words: calls.append((root, words)))
+    monkeypatch.setattr(runner, name, lambda root, words, check: calls.append((root, words)))
     words = ['-opt', 'bad file.yml', '--launcher', 'none', '--debug', '--force_yml', 'train:total_iter=3', 'name=y']
     assert main([name, *words]) == 0
     assert calls == [(str(folder), words)]

@@ -1,7 +1,6 @@
 """Every fault is found, named with its files, counted in the table, and gives the right exit code."""
 
 import json
-import runpy
 from pathlib import Path
 
 import cv2
@@ -13,9 +12,7 @@ from mirage_data.sets.check import Checker
 from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.table import data_set
-
-SCRIPT = Path(__file__).resolve().parents[3] / 'scripts' / 'check_data.py'
-main = runpy.run_path(str(SCRIPT), run_name='check_data')['main']
+from mirage_ir.commands.check_data import main
 
 
 def write_pairs(root: Path, lq: str, gt: str, names: list[tuple[str, str]], seed: int = 0) -> None:
@@ -114,7 +111,7 @@ def test_a_quick_check_reads_no_image(lol):
 def test_absent_folders_come_with_the_command(tmp_path):
     found = findings(tmp_path, 'sots')
     assert set(found) == {'absent'} and len(found['absent']) == 2
-    assert all('prepare_data.py sots' in finding.message for finding in found['absent'])
+    assert all('mirage-basicsr prepare sots' in finding.message for finding in found['absent'])
 
 
 def test_pairs_of_other_rules_and_folders_below(tmp_path):

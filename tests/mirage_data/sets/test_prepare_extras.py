@@ -1,6 +1,5 @@
-"""Sub-images, LMDBs beside folders, and the command line of prepare_data.py."""
+"""Sub-images, LMDBs beside folders, and the command line of `mirage-basicsr prepare`."""
 
-import runpy
 from pathlib import Path
 
 import cv2
@@ -12,9 +11,7 @@ from mirage_data.files.image import ImageError, read_rgb
 from mirage_data.files.lmdb import LmdbReader, LmdbWriter
 from mirage_data.sets.pack import lmdb_path, write_lmdb
 from mirage_data.sets.subimages import cut_folder, starts
-
-SCRIPT = Path(__file__).resolve().parents[3] / 'scripts' / 'prepare_data.py'
-main = runpy.run_path(str(SCRIPT), run_name='prepare_data')['main']
+from mirage_ir.commands.prepare import main
 
 
 @pytest.mark.parametrize(
@@ -131,7 +128,7 @@ def test_the_command_prepares_cuts_and_packs(tmp_path, capsys):
     assert main([*options, '--source', str(source)]) == 0
     out = capsys.readouterr().out
     assert 'train: recognised as the layout of publisher' in out and '4 linked' in out
-    assert 'the published set has 2,103' in out and f'check_data.py gopro --root "{root}"' in out
+    assert 'the published set has 2,103' in out and f'mirage-basicsr check-data gopro --root "{root}"' in out in out
     assert len(list((root / 'Train/Deblur/blur_sub').glob('*.png'))) == 4
     reader = LmdbReader(root / 'Train/Deblur/sharp_sub.lmdb')
     assert len(reader) == 4

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -179,15 +180,20 @@ def test_clear_errors(photographs, tmp_path):
 def test_the_script_reads_recipes_and_reports_faults(photographs, tmp_path):
     (tmp_path / 'recipe.yml').write_text('datasets: {train: {recipe: [{degradation: [haze, rain]}]}}')
 
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
+
     def run(*words):
         command = [
             sys.executable,
-            str(ROOT / 'scripts' / 'synthesize_dataset.py'),
+            '-m',
+            'mirage_ir',
+            'synthesize',
             'paired',
             '--source',
             str(photographs),
         ]
-        return subprocess.run([*command, '--jobs', '1', *words], capture_output=True, text=True, cwd=tmp_path)
+        command += ['--jobs', '1', *words]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
 
     good = run('--output', 'made here', '--recipe', 'recipe.yml')
     assert good.returncode == 0 and '3 pairs' in good.stdout, good.stderr

@@ -56,7 +56,7 @@ def test_missing_folders_are_named_with_their_content_and_the_command(tmp_path):
     lines = tasks.describe_missing(root, ['rain100l'], split='train')
     assert len(lines) == 2
     assert str(root / 'Train/Derain/rainy') in lines[0] and '200 degraded' in lines[0]
-    assert f'prepare_data.py rain100l --source DIR_OR_ARCHIVE --root "{root}"' in lines[0]
+    assert f'mirage-basicsr prepare rain100l --source DIR_OR_ARCHIVE --root "{root}"' in lines[0]
     (root / 'Train/Derain/rainy').mkdir(parents=True)
     assert len(tasks.describe_missing(root, ['rain100l'], split='train')) == 2, 'an empty folder is still missing'
     (root / 'Train/Derain/rainy/rain-1.png').touch()
@@ -68,7 +68,7 @@ def test_each_owner_of_a_shared_folder_is_missed_on_its_own(tmp_path):
     folder.mkdir(parents=True)
     (folder / '100075.jpg').touch()
     (line,) = tasks.describe_missing(tmp_path, ['bsd400', 'wed'])
-    assert '4,744' in line and 'prepare_data.py wed' in line
+    assert '4,744' in line and 'mirage-basicsr prepare wed' in line
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_folders_are_recognised_by_the_end_of_their_path(path, names):
     text = tasks.describe_folder(path)
     assert (text is None) == (not names)
     for name in names:
-        assert f'prepare_data.py {name} ' in text
+        assert f'mirage-basicsr prepare {name} ' in text
 
 
 def test_unknown_set_names_the_known_ones():

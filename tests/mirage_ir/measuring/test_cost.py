@@ -1,5 +1,4 @@
 import csv
-import importlib.util
 import io
 from functools import partial
 from pathlib import Path
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 from torch import nn
 
+from mirage_ir.commands.cost import main
 from mirage_ir.measuring import cost as complexity
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,12 +55,9 @@ def test_bad_input(tmp_path):
 
 
 def test_script(capsys):
-    spec = importlib.util.spec_from_file_location('complexity_script', ROOT / 'scripts' / 'complexity.py')
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     option_file = ROOT / 'options' / 'ablation' / 'no_contrast.yml'
-    assert script.main(['--opt', str(option_file), '--count-only', '--format', 'csv']) == 0
+    assert main(['--opt', str(option_file), '--count-only', '--format', 'csv']) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert rows[0]['parameters'] == '6,158,576' and rows[1]['network'] == 'AirNet (published, A100)'
-    assert script.main(['--opt', str(ROOT / 'nothing.yml'), '--count-only']) == 2
+    assert main(['--opt', str(ROOT / 'nothing.yml'), '--count-only']) == 2
     assert 'nothing.yml' in capsys.readouterr().err

@@ -1,16 +1,10 @@
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mirage_ir.commands import curves as plot_training
 from mirage_ir.measuring import curves as training_curves
 from mirage_ir.measuring.curves import Run, draw, load_run, smoothed
-
-ROOT = Path(__file__).resolve().parents[3]
-sys.path.insert(0, str(ROOT / 'scripts'))
-
-import plot_training  # noqa: E402
 
 LINE = ('2026-01-02 03:04:05,678 INFO: [demo..][epoch:  1, iter:{:8,d}, lr:({:.3e},)] [eta: 1 day, 2:03:04, '
         'time (data): 0.051 (0.001)] l_pix: {:.4e} l_spd: nan spd/positive_cosine: -1.5000e-01 \n')

@@ -1,22 +1,12 @@
-import importlib.util
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from mirage_ir.commands import evaluate, table
 from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import metrics
-
-SCRIPTS = Path(__file__).parents[3] / 'scripts'
-
-
-def _script(name):
-    spec = importlib.util.spec_from_file_location(f'script_{name}', SCRIPTS / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _folders(tmp_path, size=(37, 51), cropped=False, suffix=''):
@@ -79,24 +69,23 @@ def test_bad_input(tmp_path):
         evaluation.evaluate_folders(restored, tmp_path / 'empty')
 
 
-def test_the_scripts_from_another_directory(tmp_path, monkeypatch):
+def test_the_commands_from_another_directory(tmp_path, monkeypatch):
     """Pictures to results.json to table, through the two commands."""
     restored, gt, _ = _folders(tmp_path)
     out = tmp_path / 'my results'
     monkeypatch.chdir(tmp_path)
-    evaluate, results_table = _script('evaluate'), _script('results_table')
     assert evaluate.main(['--restored', restored.name, '--gt', gt.name, '--name', 'UIEB', '--json', str(out)]) == 0
     assert json.loads((out / 'results.json').read_text())['rows'][0]['images'] == 2
-    assert results_table.main([str(out), '--out', 't.md']) == 0
+    assert table.main([str(out), '--out', 't.md']) == 0
     text = (tmp_path / 't.md').read_text()
     assert '**my results**' in text and 'MoCE-IR' in text and 'UIEB 2' in text
 
 
-def test_the_scripts_explain_what_is_wrong(tmp_path, capsys):
-    assert _script('evaluate').main(['--restored', str(tmp_path), '--gt', str(tmp_path)]) == 2
-    assert _script('results_table').main([str(tmp_path)]) == 2
-    assert _script('results_table').main([]) == 2
-    assert _script('results_table').main(['--table', '1', '--metric', 'psnr']) == 2
+def test_the_commands_explain_what_is_wrong(tmp_path, capsys):
+    assert evaluate.main(['--restored', str(tmp_path), '--gt', str(tmp_path)]) == 2
+    assert table.main([str(tmp_path)]) == 2
+    assert table.main([]) == 2
+    assert table.main(['--table', '1', '--metric', 'psnr']) == 2
     errors = capsys.readouterr().err
     assert 'no pictures' in errors and 'results.json: not found' in errors
     assert 'name at least one result' in errors and 'COLUMN=KEY' in errors

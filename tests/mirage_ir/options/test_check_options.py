@@ -240,7 +240,7 @@ def test_a_key_given_twice_is_named_with_both_lines(project):
 
 def test_missing_folder_of_a_known_data_set_says_what_belongs_there_and_offers_the_quickstart(project):
     found = project(MIRAGE.replace('rain/lq', 'datasets/Train/Derain/rainy'))
-    assert 'prepare_data.py rain100l' in found[0].cure and '200' in found[0].cure
+    assert 'mirage-basicsr prepare rain100l' in found[0].cure and '200' in found[0].cure
     assert found[1].cure == f'as for line {found[0].line}'
     assert 'scripts/quickstart.sh' in report(found)
 

@@ -6,6 +6,7 @@ import yaml
 from kill_trial import prepare
 from small_run import fingerprint, fork, make_options
 
+from mirage_ir.commands.train import main
 from mirage_ir.training import runner
 
 
@@ -62,7 +63,7 @@ def test_one_process_can_train_twice_and_each_run_has_its_log(tmp_path, monkeypa
     prepare(tmp_path, train={'total_iter': 3})
     monkeypatch.chdir(tmp_path)
     for name in ('first', 'second'):
-        runner.train(str(tmp_path), ['-opt', 'small.yml', '--force_yml', f'name={name}'])
+        main(['-opt', 'small.yml', '--force_yml', f'name={name}'], root=str(tmp_path))
         log, = (tmp_path / 'experiments' / name).glob('train_*.log')
         assert f'name: {name}' in log.read_text() and 'End of training' in log.read_text()
     assert fingerprint(tmp_path / 'experiments' / 'first') == fingerprint(tmp_path / 'experiments' / 'second')

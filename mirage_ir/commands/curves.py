@@ -1,25 +1,24 @@
 """Losses, learning rate and validation per task of one or several experiments.
 
-    python scripts/plot_training.py experiments/train_mirage_5deg
-    python scripts/plot_training.py experiments/a experiments/b --metrics psnr --out figures/a_and_b --formats pdf png
+    mirage-basicsr curves experiments/train_mirage_5deg
+    mirage-basicsr curves experiments/a experiments/b --metrics psnr --out figures/a_and_b --formats pdf png
 
 Beside the picture lies a CSV of all that was read.
 """
 from __future__ import annotations
 
-import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mirage_ir.measuring import curves as training_curves
 from mirage_ir.measuring import plotting
 
+from . import command_parser
+
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('curves', __doc__)
     parser.add_argument('experiments', nargs='+', metavar='[NAME=]DIR', help='folders of training runs')
     parser.add_argument('--out', type=Path, default=Path('results/training_curves'), help='file name without ending')
     parser.add_argument('--source', choices=training_curves.SOURCES, default='auto', help='what losses are read from')
@@ -45,7 +44,3 @@ def load(text: str, source: str) -> training_curves.Run:
     name, sign, folder = text.partition('=')
     run = training_curves.load_run(folder if sign else text, source)
     return replace(run, name=name) if sign else run
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,12 +1,11 @@
 """Export weights to ONNX with free batch, height and width, or to TorchScript, and check the result.
 
     pip install "mirage-ir[export]"
-    python scripts/export_onnx.py weights.safetensors mirage.onnx
-    python scripts/export_onnx.py weights.safetensors mirage.torchscript
+    mirage-basicsr export weights.safetensors mirage.onnx
+    mirage-basicsr export weights.safetensors mirage.torchscript
 
 TorchScript keeps the batch size 1; height and width are free in both.
 """
-import argparse
 import sys
 import warnings
 from pathlib import Path
@@ -16,6 +15,8 @@ from tqdm import tqdm
 
 from mirage_arch.checkpoints import load_network
 from mirage_arch.exportable import export_onnx
+
+from . import command_parser
 
 TOLERANCE = 1e-4  # largest difference allowed, in units of the largest output
 SIZES = ((1, 64, 64), (2, 61, 83), (1, 5, 40), (1, 1, 1))  # batch, height, width
@@ -48,12 +49,12 @@ def largest_difference(net: torch.nn.Module, path: Path) -> float:
     return worst
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = command_parser('export', __doc__)
     parser.add_argument('weights')
     parser.add_argument('output', type=Path, help='file to write: .onnx or .torchscript')
     parser.add_argument('--allow-pickle', action='store_true', help='unpickle objects; only for files you trust')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.output.suffix not in ('.onnx', '.torchscript'):
         parser.error(f'{args.output}: give a name that ends in .onnx or .torchscript')
     try:
@@ -76,7 +77,3 @@ def main() -> int:
         print(f'that is more than {TOLERANCE}: do not use this file', file=sys.stderr)
         return 1
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,25 +1,26 @@
 """Convert a MIRAGE checkpoint (the authors' .ckpt, BasicSR's .pth, .safetensors) to .pth or .safetensors.
 
-    python scripts/convert_checkpoint.py mirage_tiny.ckpt mirage_tiny.safetensors
+    mirage-basicsr convert mirage_tiny.ckpt mirage_tiny.safetensors
 
 Optimizer and loop state are left out.
 """
-import argparse
 import sys
 
 from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 
+from . import command_parser
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+def main(argv: list[str] | None = None) -> int:
+    parser = command_parser('convert', __doc__)
     parser.add_argument('input', help='file to read')
     parser.add_argument('output', help='file to write, .pth or .safetensors')
     parser.add_argument('--key', help='entry of the file (default: params_ema, params, state_dict or the file itself)')
     parser.add_argument('--no-head', action='store_true', help='leave out the SPD heads, which only training needs')
     parser.add_argument('--half', action='store_true', help='store floating-point tensors as float16')
     parser.add_argument('--allow-pickle', action='store_true', help='unpickle objects; only for files you trust')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     try:
         state_dict = load_weights(args.input, key=args.key, allow_pickle=args.allow_pickle)
         arguments = infer_arguments(state_dict)
@@ -36,7 +37,3 @@ def main() -> int:
     parameters = sum(p.numel() for p in net.parameters())
     print(f'{args.output}: {len(tensors)} tensors, {parameters:,} parameters, {arguments}')
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

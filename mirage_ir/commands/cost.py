@@ -1,8 +1,8 @@
 """Parameters, multiply-adds, peak memory and time of a network, beside the published rows of Table 6.
 
-    python scripts/complexity.py
-    python scripts/complexity.py --opt options/train_mirage_5deg_small.yml --size 512 512 --device cuda
-    python scripts/complexity.py --count-only --format csv
+    mirage-basicsr cost
+    mirage-basicsr cost --opt train.yml --size 512 512 --device cuda
+    mirage-basicsr cost --count-only --format csv
 """
 
 from __future__ import annotations
@@ -11,20 +11,18 @@ import argparse
 import csv
 import sys
 from functools import partial
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import mirage_ir  # noqa: F401  registers the networks
 from mirage_ir.measuring import cost as complexity
 from mirage_ir.measuring import published
+
+from . import command_parser
 
 HEADS = ('network', 'parameters', 'multiply-adds (G)', 'convolutions and products alone (G)', 'memory, training (MiB)',
          'memory, restoring (MiB)', 'time (s)')  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('cost', __doc__)
     parser.add_argument('--variant', nargs='+', choices=tuple(complexity.VARIANTS), default=[])
     parser.add_argument('--opt', nargs='+', default=[], help='option files whose network_g is measured')
     parser.add_argument('--size', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'))
@@ -83,7 +81,3 @@ def _published(row: published.TableRow) -> list[str]:
     scores = row.scores['224x224']
     cells = [f'{scores["params_m"]:g} M', f'{scores["flops_g"]:g}', '-', f'{scores["memory_mb"]:,.0f} MB', '-', '-']
     return [f'{row.method} (published, A100)', *cells]
-
-
-if __name__ == '__main__':
-    sys.exit(main())

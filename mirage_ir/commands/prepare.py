@@ -1,12 +1,12 @@
 """Brings a downloaded data set into the layout that the option files read.
 
-    python scripts/prepare_data.py --list
-    python scripts/prepare_data.py rain100l --source ~/Downloads/rain100L.zip
-    python scripts/prepare_data.py gopro --source ~/data/GOPRO_Large --subimages 512 256 --lmdb
-    python scripts/prepare_data.py lol --source ~/data/LOL --lq our485/low --gt our485/high --split train
+    mirage-basicsr prepare --list
+    mirage-basicsr prepare rain100l --source ~/Downloads/rain100L.zip
+    mirage-basicsr prepare gopro --source ~/data/GOPRO_Large --subimages 512 256 --lmdb
+    mirage-basicsr prepare lol --source ~/data/LOL --lq our485/low --gt our485/high --split train
 
 Folders are linked (--copy copies them), archives are unpacked. What is not used is listed with its reason. Running the
-command again does only what is missing. docs/data.md says for every set where to get it.
+command again does only what is missing. --list says where to get each set.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mirage_data.files.image import ImageError
 from mirage_data.files.lmdb import LmdbError
 from mirage_data.sets.pack import write_lmdb
@@ -28,9 +26,11 @@ from mirage_data.sets.source_tree import SourceError, read_source
 from mirage_data.sets.subimages import SUFFIX, cut_folder
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, all_data_sets, data_set
 
+from . import command_parser
+
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('prepare', __doc__)
     parser.add_argument('name', nargs='?', help='data set, one of those of --list')
     parser.add_argument('--list', action='store_true', help='show all data sets and where they are published')
     parser.add_argument('--source', help='downloaded folder or archive; not needed to add --lmdb or --subimages later')
@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
         print('\nstopped; the same command goes on where it was', file=sys.stderr)
         return 130
     if ok:
-        print(f'next: python scripts/check_data.py {row.name}' + root_option(args.root))
+        print(f'next: mirage-basicsr check-data {row.name}' + root_option(args.root))
     return 0 if ok else 1
 
 
@@ -169,7 +169,3 @@ def pack(row: DataSet, args: argparse.Namespace) -> bool:
             print(f'  left out: {problem}', file=sys.stderr)
         ok = ok and not result.problems
     return ok
-
-
-if __name__ == '__main__':
-    sys.exit(main())

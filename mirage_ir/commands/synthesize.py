@@ -1,32 +1,37 @@
 """Make a training or test set of pairs from a folder of clean photographs.
 
-    python scripts/synthesize_dataset.py cdd11 --source photographs --output datasets/CDD-11/train
-    python scripts/synthesize_dataset.py train5 --source photographs --output datasets/Train --copies 2
-    python scripts/synthesize_dataset.py paired --source photographs --output datasets/foggy --recipe recipe.yml
-    python scripts/synthesize_dataset.py paired --source photographs --output datasets/jpeg --degradation jpeg
+    mirage-basicsr synthesize cdd11 --source photographs --output datasets/CDD-11/train
+    mirage-basicsr synthesize train5 --source photographs --output datasets/Train --copies 2
+    mirage-basicsr synthesize paired --source photographs --output datasets/foggy --recipe recipe.yml
+    mirage-basicsr synthesize paired --source photographs --output datasets/jpeg --degradation jpeg
 
-The same seed gives the same files. An interrupted run goes on when started again. docs/degradations.md shows recipes.
+Layouts: cdd11 (the eleven types of CDD11), train5 and test5 (the paper's five tasks), paired (lq and gt by a recipe).
+A recipe is a YAML list, such as
+
+    - {degradation: gaussian_noise, sigma: [5, 55], weight: 2}
+    - {degradation: [haze, rain], rain: {density: [0.1, 0.4]}}
+
+The same seed gives the same files. An interrupted run goes on when started again.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mirage_data.sets.synthesis import synthesize
 from mirage_data.sets.synthesis_layouts import LAYOUTS
 from mirage_data.sets.synthesis_log import RECORDS_FILE
 
+from . import command_parser
+
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, 1 if photographs failed, 2 for settings that cannot work, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('layout', choices=list(LAYOUTS), help='folders to write; see docs/degradations.md')
+    parser = command_parser('synthesize', __doc__)
+    parser.add_argument('layout', choices=list(LAYOUTS), help='folders to write')
     parser.add_argument('--source', nargs='+', required=True, metavar='DIR', help='folders of clean photographs')
     parser.add_argument('--output', required=True, metavar='DIR')
     given = parser.add_mutually_exclusive_group()
@@ -54,10 +59,10 @@ def main(argv: list[str] | None = None) -> int:
             jobs=args.jobs,
         )
     except (ValueError, OSError) as error:
-        print(f'synthesize_dataset: {error}', file=sys.stderr)
+        print(f'mirage-basicsr synthesize: {error}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print('\nsynthesize_dataset: stopped; the same command goes on from here', file=sys.stderr)
+        print('\nmirage-basicsr synthesize: stopped; the same command goes on from here', file=sys.stderr)
         return 130
     print(f'{args.output}: {len(records)} pairs; every drawn parameter is in {Path(args.output, RECORDS_FILE)}')
     for failure in failures:
@@ -82,7 +87,3 @@ def read_recipe(path: Path) -> list:
         if isinstance(holder, dict) and holder.get('recipe'):
             return holder['recipe']
     raise ValueError(f'{path}: holds no recipe; needed is a list of degradations or a key recipe')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

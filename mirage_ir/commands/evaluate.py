@@ -1,31 +1,31 @@
 """Measure pictures made by any program with the paper's metrics.
 
-    python scripts/evaluate.py --restored DIR --gt DIR
-    python scripts/evaluate.py --restored DIR --gt DIR --metrics psnr ssim lpips niqe --channel y --json results/mine
+    mirage-basicsr evaluate --restored DIR --gt DIR
+    mirage-basicsr evaluate --restored DIR --gt DIR --metrics psnr ssim lpips niqe --channel y --json results/mine
 
-With --json FOLDER the figures also become a results.json that scripts/results_table.py reads beside those of test runs.
+With --json FOLDER the figures also become a results.json that mirage-basicsr table reads beside those of test runs.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from mirage_data.files.pairing import RULES
 from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import report as validation_report
 
+from . import command_parser
+
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('evaluate', __doc__)
     parser.add_argument('--restored', required=True, help='folder of restored pictures')
     parser.add_argument('--gt', help='folder of the ground truth; not needed for niqe alone')
     parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
     parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
-    parser.add_argument('--pairing', default='same_name', help='rule that pairs the names (see docs/data.md)')
+    parser.add_argument('--pairing', default='same_name', help=f'rule that pairs the names: {", ".join(RULES)}')
     parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
     parser.add_argument('--json', type=Path, metavar='FOLDER', help='also write results.json and images_*.csv there')
     parser.add_argument('--name', default='', help='name of the data set in the results (default: of the GT folder)')
@@ -56,7 +56,3 @@ def main(argv: list[str] | None = None) -> int:
         validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
         validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
     return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

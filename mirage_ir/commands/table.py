@@ -1,8 +1,8 @@
 """The paper's tables with one's own results in them.
 
-    python scripts/results_table.py results/test_5deg results/test_5deg_small
-    python scripts/results_table.py results/test_weather_small --metric psnr=psnr_y --metric ssim=ssim_y
-    python scripts/results_table.py --table 1 --format latex --out table1.tex
+    mirage-basicsr table results/test_5deg results/test_5deg_small
+    mirage-basicsr table results/test_weather_small --metric psnr=psnr_y --metric ssim=ssim_y
+    mirage-basicsr table --table 1 --format latex --out table1.tex
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mirage_ir.measuring import published, results, table_text
+
+from . import command_parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('table', __doc__)
     parser.add_argument('results', nargs='*', help='results.json, or the folder of a test run')
     parser.add_argument('--table', help='number of the table; by default the one that has the data sets of the results')
     parser.add_argument('--format', choices=tuple(table_text.FORMATS), default='markdown')
@@ -73,7 +73,3 @@ def _split(word: str) -> tuple[str, str]:
 def _default_reference(result: results.Result, table: published.PaperTable) -> str:
     methods = [row.method for row in table.rows]
     return 'MIRAGE-S' if 'MIRAGE-T' not in methods or 'small' in result.name and 'MIRAGE-S' in methods else 'MIRAGE-T'
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,9 +1,9 @@
 """Checks prepared data sets, and any folders of images, before they cost a training run.
 
-    python scripts/check_data.py                            # everything that is prepared
-    python scripts/check_data.py rain100l bsd400 --json report.json
-    python scripts/check_data.py wed --list-file denoise.txt
-    python scripts/check_data.py --train my/photos --test datasets/test/denoise/bsd68 --leak-free lists/
+    mirage-basicsr check-data                            # everything that is prepared
+    mirage-basicsr check-data rain100l bsd400 --json report.json
+    mirage-basicsr check-data wed --list-file denoise.txt
+    mirage-basicsr check-data --train my/photos --test datasets/test/denoise/bsd68 --leak-free lists/
 
 Counted, read and compared are: images against the published number, unreadable and foreign files, pairs without a
 partner or of different size, equal pixels, list files, and photographs of a training set that a test set shows, too,
@@ -20,15 +20,15 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from mirage_data.sets.check import Checker
 from mirage_data.sets.check_report import as_json, as_text
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
 
+from . import command_parser
+
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_parser('check-data', __doc__)
     parser.add_argument('names', nargs='*', metavar='NAME', help='data sets (default: all that are prepared)')
     parser.add_argument('--root', default=DEFAULT_ROOT, help='data root (default: datasets)')
     parser.add_argument('--train', nargs='+', default=[], metavar='DIR', help='further folders, compared as training')
@@ -113,7 +113,3 @@ def write_lists(checker: Checker, folder: Path) -> None:
         file = folder / f'{"_".join(Path(name.replace(" ", "_")).parts[-2:])}_leak_free.txt'
         file.write_text(''.join(f'{sample}\n' for sample in samples), encoding='utf-8')
         print(f'{file}: {len(samples):,} samples, for meta_info_file')
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,0 +1,27 @@
+"""Test weights by an option file, as `python basicsr/test.py` does in a checkout.
+
+    mirage-basicsr test -opt test.yml
+    mirage-basicsr test -opt test.yml --force_yml path:pretrain_network_g=net_g_latest.pth
+
+The options are checked first; with faulty ones nothing is started. results/ lands in the current directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from . import command_parser
+from .train import add_run_options, checked_words
+
+
+def main(argv: Sequence[str] | None = None, root: str | None = None) -> int:
+    """Test by a command line; arguments as for training."""
+    from mirage_ir.options.check import require_ok
+    from mirage_ir.training import runner
+
+    parser = command_parser('test', __doc__)
+    add_run_options(parser)
+    words = checked_words(parser, argv)
+    runner.test(root or os.getcwd(), words, check=require_ok)
+    return 0
