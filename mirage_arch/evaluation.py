@@ -1,6 +1,7 @@
 """Evaluating a network with the memory there is, and in a float32 that is float32."""
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,8 @@ from torch import Tensor, nn
 
 from .fast_forward import FastMIRAGE
 
-__all__ = ['DeviceEvaluator', 'evaluation_kernels', 'is_out_of_memory', 'restore_exactly', 'unless_out_of_memory']
+__all__ = ['DeviceEvaluator', 'evaluation_kernels', 'is_out_of_memory', 'restore_exactly', 'strip_sizes',
+           'unless_out_of_memory']
 
 _Result = TypeVar('_Result')
 
@@ -77,24 +79,32 @@ def _kernel_settings() -> list[tuple[Any, str, Any]]:
         return [(owner, name, getattr(owner, name)) for owner, name in names]
 
 
-def restore_exactly(fast: FastMIRAGE, images: Tensor) -> Tensor | None:
-    """Evaluates in strips and, where memory runs out on a GPU, in smaller ones: the same result.
+def strip_sizes(fast: FastMIRAGE) -> list[int | None]:
+    """The strips to try, as rows, largest first; None are those that the network chooses."""
+    if fast.device.type == 'cpu' or not fast.is_fast:  # there they are small already
+        return [fast.strip_rows]
+    return [fast.strip_rows, *(rows for rows in _STRIP_ROWS if fast.strip_rows is None or rows < fast.strip_rows)]
+
+
+def restore_exactly(fast: FastMIRAGE, images: Tensor, free: float = math.inf) -> Tensor | None:
+    """Evaluates in strips and, where memory runs out on a GPU, in smaller ones: the same result, in IEEE's float32.
 
     Args:
         fast: The prepared network.
         images: (b, c, h, w).
+        free: Bytes that are free; strips that probably need more are not tried, the smallest always.
 
     Returns:
         (b, c, h, w), or None where even the smallest strips do not fit.
     """
-    chosen = fast.strip_rows
-    smaller = [rows for rows in _STRIP_ROWS if chosen is None or rows < chosen]
-    if fast.device.type == 'cpu' or not fast.is_fast:  # there the first strips are small already
-        smaller = []
+    chosen, sizes = fast.strip_rows, strip_sizes(fast)
+    while len(sizes) > 1 and fast.peak_bytes(*images.shape[-2:], sizes[0]) > free:
+        del sizes[0]
     try:
-        for rows in (chosen, *smaller):
+        for rows in sizes:
             fast.strip_rows = rows
-            restored = unless_out_of_memory(lambda: fast(images))
+            with evaluation_kernels():
+                restored = unless_out_of_memory(lambda: fast(images))
             if restored is not None:
                 return restored
     finally:

@@ -23,6 +23,11 @@ from .spd_heads import GeometryHeads
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
 
+# What the strips keep, in maps: where two levels meet (4.6 to 4.8, and what allocators lose), and in the widest blocks
+# beside the map itself (7.1 to 7.5 of a tile's size).
+_MAPS_KEPT = 5.5
+_MAPS_OF_TILE = 8
+_BYTES_BESIDES = 200e6
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _KNOWN = (arch.MIRAGEArch, arch.ChannelNorm, arch.FeedForward, arch.GatedConvolution, arch.PointwiseConv,
           arch.BranchFusion, arch.MixedBranches, arch.MixedDegradationBlock, arch.Resample, GeometryHeads,
@@ -121,6 +126,22 @@ class FastMIRAGE(nn.Module):
         self._convs['patch_embed'] = conv(net.patch_embed.proj)
         for name in ('down1_2', 'down2_3', 'down3_4', 'up4_3', 'up3_2', 'up2_1'):
             self._convs[name] = conv(getattr(net, name).body[0])
+
+    def peak_bytes(self, height: int, width: int, strip_rows: int | None = None) -> float:
+        """About how much memory one image takes on the device, workspaces of its libraries included; rather too much.
+
+        Args:
+            height: Of the image.
+            width: Of the image.
+            strip_rows: Height of the strips; None for what the network would choose.
+        """
+        dim = self._convs['patch_embed'][0].shape[0] if self.is_fast else next(self._plain.parameters()).shape[0]
+        whole = height * width * dim * 4  # a full-resolution map of the first level
+        row_bytes = 2 * dim * width * self.dtype.itemsize  # the last levels work on maps twice as wide
+        rows, columns = tile_shape(height, width, row_bytes, self.device)
+        rows, columns = (rows, columns) if strip_rows is None else (min(strip_rows, height), width)
+        tile = row_bytes * rows * columns / width
+        return max(_MAPS_KEPT * whole, 2.2 * whole + _MAPS_OF_TILE * tile) + _BYTES_BESIDES
 
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Restore photographs from Python: arrays of any usual type, single files and whole folders."""
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import os
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mirage_arch.checkpoints import load_network
-from mirage_arch.evaluation import is_out_of_memory
+from mirage_arch.evaluation import restore_exactly, strip_sizes, unless_out_of_memory
 from mirage_arch.fast_forward import prepare_fast
 
 from .borders import Box, restore_visible
@@ -26,10 +27,6 @@ __all__ = ['PRECISIONS', 'Restorer']
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
-# Memory of the strip-wise evaluation: full-resolution float32 maps of the first level's width, and the rest. An upper
-# bound of the measured peaks (docs/inference.md: 4.8 to 5.7 maps, all told, at dim 24; 5.3 to 7.2 at dim 12).
-_MAPS_KEPT = 5.5
-_BYTES_BESIDES = 200e6
 _SMALLEST_TILE = 256
 
 
@@ -85,7 +82,6 @@ class Restorer:
         if self.channels != 3:
             raise ValueError(f'{self.weights}: is for images of {self.channels} channels; RGB images need 3')
         _refuse_non_finite(net, self.weights)
-        self._width = net.patch_embed.proj.out_channels
         self._network = prepare_fast(net.to(self.device), PRECISIONS[precision])
 
     def __call__(self, image: Any, box: Box | None = None) -> Any:
@@ -172,17 +168,19 @@ class Restorer:
     def _restore(self, x: Tensor) -> Tensor:
         """(1, 3, h, w) on the CPU -> the same, clipped to [0, 1]; in tiles where asked for or needed."""
         side = self.tile
-        if side is None and not self._fits(x):
+        # A GPU says at once when it is full, and gives all back; so there it is tried.
+        if side is None and self.device.type != 'cuda' and not self._fits(x):
             side = self._fallback_tile(x, 'memory is short')
         while True:
-            try:
-                return self._evaluate(x, side).clamp_(0, 1)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error) or (side or max(x.shape[-2:])) <= _SMALLEST_TILE:
-                    raise
-                side = self._fallback_tile(x, 'memory ran out', side)
-                if self.device.type == 'cuda':
-                    torch.cuda.empty_cache()
+            restored = unless_out_of_memory(functools.partial(self._evaluate, x, side))
+            if restored is not None:
+                return restored.clamp_(0, 1)
+            if (side or max(x.shape[-2:])) <= _SMALLEST_TILE:
+                raise RuntimeError(
+                    f'out of memory: an image of {x.shape[-1]}x{x.shape[-2]} does not fit into that of {self.device}, '
+                    f'even in tiles of {_SMALLEST_TILE} pixels; close other programs, or use another device'
+                )
+            side = self._fallback_tile(x, 'memory ran out', side)
 
     def _evaluate(self, x: Tensor, side: int | None) -> Tensor:
         self._share = (0.0, 1.0)
@@ -201,11 +199,14 @@ class Restorer:
     def _forward(self, x: Tensor) -> Tensor:
         tell, (start, share) = self.on_progress, self._share
         self._network.on_progress = None if tell is None else lambda part: tell(start + part * share)
-        return self._network(x.to(self.device)).float().cpu()
+        restored = restore_exactly(self._network, x.to(self.device), 0.9 * available_bytes(self.device))
+        if restored is None:
+            raise MemoryError
+        return restored.float().cpu()
 
     def _fits(self, x: Tensor) -> bool:
-        needed = x.shape[-2] * x.shape[-1] * self._width * 4 * _MAPS_KEPT + _BYTES_BESIDES
-        return needed < 0.9 * available_bytes(self.device)
+        smallest = strip_sizes(self._network)[-1]
+        return self._network.peak_bytes(*x.shape[-2:], smallest) < 0.9 * available_bytes(self.device)
 
     def _fallback_tile(self, x: Tensor, why: str, side: int | None = None) -> int:
         side = (side or max(x.shape[-2:])) // 2

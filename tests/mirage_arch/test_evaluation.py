@@ -3,8 +3,11 @@ import weakref
 
 import pytest
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
-from mirage_arch import mirage_nano
+from mirage_arch import fast_forward, fast_strips, mirage_nano
 from mirage_arch.evaluation import (
     DeviceEvaluator,
     evaluation_kernels,
@@ -13,6 +16,7 @@ from mirage_arch.evaluation import (
     unless_out_of_memory,
 )
 from mirage_arch.fast_forward import prepare_fast
+from mirage_arch.fast_kernels import PlainKernels
 
 GPU = torch.device('cuda')
 FULL = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
@@ -95,6 +99,39 @@ def test_settings_made_by_their_newer_names_come_back():
         cudnn.allow_tf32 = before
 
 
+class LiveBytes(TorchDispatchMode):
+    """Sums up after every operation what the storages that are alive take."""
+
+    def __init__(self):
+        super().__init__()
+        self.alive, self.peak = {}, 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        result = operation(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.alive[storage._cdata] = StorageWeakRef(storage), storage.nbytes()
+        self.alive = {key: entry for key, entry in self.alive.items() if not entry[0].expired()}
+        self.peak = max(self.peak, sum(size for _, size in self.alive.values()))
+        return result
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(('tile_bytes', 'rows'), [(10**9, None), (400_000, None), (10**9, 16)])
+def test_the_memory_that_strips_are_said_to_take_is_what_they_take(monkeypatch, dtype, tile_bytes, rows):
+    monkeypatch.setattr(fast_forward, 'choose_kernels', lambda device, dtype: PlainKernels)
+    monkeypatch.setattr(fast_strips, '_DEVICE_BYTES', tile_bytes)
+    monkeypatch.setattr(fast_forward, '_BYTES_BESIDES', 0)
+    fast = prepare_fast(mirage_nano(spd_head=False).eval(), dtype, rows)
+    shape = fast_forward.tile_shape
+    monkeypatch.setattr(fast_forward, 'tile_shape', lambda h, w, row_bytes, device: shape(h, w, row_bytes, GPU))
+    image, meter = torch.rand(1, 3, 1024, 48), LiveBytes()
+    with meter:
+        fast(image)
+    assert 1 < fast.peak_bytes(1024, 48, rows) / meter.peak < 1.35
+
+
 class Strips:
     """Stands for a prepared network on a GPU with memory for so many rows."""
 
@@ -102,6 +139,9 @@ class Strips:
 
     def __init__(self, rows):
         self.memory, self.tried = rows, []
+
+    def peak_bytes(self, height, width, strip_rows=None):
+        return strip_rows or height
 
     def __call__(self, images):
         self.tried.append(self.strip_rows)
@@ -115,6 +155,13 @@ def test_strips_become_smaller_until_they_fit(rows, tried):
     strips, image = Strips(rows), torch.zeros(1, 1, 2000, 2)
     assert torch.equal(restore_exactly(strips, image), image + 1)
     assert strips.tried == tried and strips.strip_rows is None
+
+
+@pytest.mark.parametrize(('free', 'tried'), [(3000, [None]), (1999, [64]), (40, [16]), (3, [16])])
+def test_strips_that_will_not_fit_are_not_tried(free, tried):
+    strips, image = Strips(4000), torch.zeros(1, 1, 2000, 2)
+    assert torch.equal(restore_exactly(strips, image, free), image + 1)
+    assert strips.tried == tried
 
 
 def test_an_image_is_tried_whole_then_in_strips_and_then_refused():

@@ -5,6 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
+from mirage_arch import evaluation
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.mirage_arch import MIRAGEArch
@@ -165,6 +166,42 @@ def test_running_out_of_memory_falls_back_to_smaller_tiles(weights, monkeypatch,
     with caplog.at_level(logging.WARNING):
         assert net(image(64, 100, 3)).shape == (64, 100, 3)
     assert 'memory ran out' in caplog.text
+
+
+def test_a_gpu_with_little_memory_takes_exact_strips_before_tiles(weights, monkeypatch, caplog):
+    net = Restorer(weights, device='cpu')
+    given = image(70, 90, 3)
+    expected = net(given)
+    network, tried = net._network, []
+
+    def limited(x):
+        tried.append(network.strip_rows)
+        if network.strip_rows != 16:
+            raise RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`')
+        return type(network).forward(network, x)
+
+    monkeypatch.setattr(network, 'forward', limited)
+    monkeypatch.setattr(restorer, 'available_bytes', lambda device: 1e9)
+    monkeypatch.setattr(evaluation, 'strip_sizes', lambda fast: [None, 64, 16])  # as on a GPU
+    with caplog.at_level(logging.WARNING):
+        assert np.abs(net(given) - expected).max() < 1e-5
+    assert tried == [None, 64, 16] and 'tiles' not in caplog.text
+    monkeypatch.setattr(restorer, 'available_bytes', lambda device: 1.0)
+    monkeypatch.setattr(net, '_fits', lambda x: True)
+    assert np.abs(net(given) - expected).max() < 1e-5
+    assert tried[3:] == [16]  # what will not fit is not tried
+
+
+def test_no_memory_at_all_is_an_error_with_a_cure(weights, monkeypatch):
+    net = Restorer(weights, device='cpu')
+    monkeypatch.setattr(restorer, '_SMALLEST_TILE', 32)
+
+    def full(x):
+        raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+    monkeypatch.setattr(net._network, 'forward', full)
+    with pytest.raises(RuntimeError, match='out of memory: an image of 100x64 .* in tiles of 32 pixels') as caught:
+        net(image(64, 100, 3))
+    assert is_out_of_memory(caught.value)
 
 
 def test_other_errors_are_not_taken_for_short_memory(weights, monkeypatch):
