@@ -9,6 +9,7 @@ import numpy as np
 import mirage_data
 from mirage_data.datasets.base import TaskDataset, logger
 from mirage_data.datasets.sample import Index, split_index
+from mirage_data.datasets.variation import OPTIONS
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (
@@ -19,10 +20,7 @@ INHERITED = (
     'augment',
     'crop_multiple',
     'on_error',
-    'resize',
-    'tone',
-    'grey',
-    'surround',
+    *OPTIONS,
     'io_backend',
     'recursive',
 )
