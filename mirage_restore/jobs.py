@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .formats import DEFAULT_FORMAT, FORMATS, READ_ONLY, VIDEO_EXTENSIONS, is_known
+from .formats import DEFAULT_FORMAT, FORMATS, READ_ONLY, VIDEO_EXTENSIONS, is_known, video_ending
 from .record import RECORD_NAME, Record
 
 __all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name']
@@ -224,9 +224,10 @@ def _walk(folder: Path, recursive: bool, target: str, useless: list[tuple[Path, 
 
 def _result_name(relative: Path, options: Options) -> Path:
     ending = relative.suffix
-    if ending.lower() not in VIDEO_EXTENSIONS:
-        if options.format:
-            ending = f'.{options.format.lstrip(".")}'
-        elif ending.lower() in READ_ONLY or ending.lower() not in FORMATS:
-            ending = DEFAULT_FORMAT
+    if ending.lower() in VIDEO_EXTENSIONS:
+        ending = video_ending(ending, options.encoder)
+    elif options.format:
+        ending = f'.{options.format.lstrip(".")}'
+    elif ending.lower() in READ_ONLY or ending.lower() not in FORMATS:
+        ending = DEFAULT_FORMAT
     return relative.with_name(relative.stem + options.suffix + ending)

@@ -204,11 +204,19 @@ class _Work:
 
 @dataclass(frozen=True)
 class _Frame:
-    """One picture: (h, w, 3), its time in units of the source, its sample aspect as shown."""
+    """One picture.
+
+    Attributes:
+        pixels: (h, w, 3) RGB.
+        time: When it is shown, in units of the source.
+        aspect: Its sample aspect ratio as it is shown.
+        decoded: The same as it was decoded; None where ``pixels`` were turned.
+    """
 
     pixels: np.ndarray
     time: int
     aspect: Fraction
+    decoded: av.VideoFrame | None = None
 
 
 def _frames(source: Source) -> Iterator[_Frame]:
@@ -267,17 +275,46 @@ def _pulled(graph: av.filter.Graph, source: Source, form: str, flush: bool = Fal
             src_color_range=_range(source), interpolation=_SCALING)
         pixels = turned_upright(rgb.to_ndarray(), frame.rotation)
         aspect = 1 / source.aspect if frame.rotation % 180 else source.aspect
-        yield _Frame(pixels, round(frame.pts * frame.time_base / source.time_base), aspect)
+        time = round(frame.pts * frame.time_base / source.time_base)
+        yield _Frame(pixels, time, aspect, None if frame.rotation % 360 else frame)
 
 
 def _encodable(pixels: np.ndarray, frame: _Frame, stream: av.VideoStream, source: Source) -> av.VideoFrame:
-    rgb = av.VideoFrame.from_ndarray(pixels, format='rgb48le' if pixels.dtype == np.uint16 else 'rgb24')
-    result = rgb.reformat(
-        format=stream.pix_fmt, dst_colorspace=_scaler_matrix(source.matrix), src_color_range=ColorRange.JPEG,
-        dst_color_range=_range(source), interpolation=_SCALING)
+    """The restored picture in the encoder's format.
+
+    RGB has a full set of colours for each pixel, and most videos one for four: there and back again costs a little.
+    Where both formats are alike, the change of the picture is therefore added to it as it was decoded, so that what is
+    not changed by restoring is not changed at all.
+    """
+
+    def converted(image: np.ndarray) -> av.VideoFrame:
+        rgb = av.VideoFrame.from_ndarray(image, format='rgb48le' if image.dtype == np.uint16 else 'rgb24')
+        return rgb.reformat(
+            format=stream.pix_fmt, dst_colorspace=_scaler_matrix(source.matrix), src_color_range=ColorRange.JPEG,
+            dst_color_range=_range(source), interpolation=_SCALING)
+
+    result, decoded = converted(pixels), frame.decoded
+    if decoded is not None and '' != _unjoined(decoded.format.name) == _unjoined(result.format.name):
+        most = 2 ** max(c.bits for c in result.format.components) - 1
+        for new, old, first in zip(result.planes, converted(frame.pixels).planes, decoded.planes):
+            width, kept = new.width, _values(new, result)
+            change = kept[:, :width].astype(np.int32) - _values(old, result)[:, :width]
+            kept[:, :width] = np.clip(_values(first, decoded)[:, :width] + change, 0, most)
+            new.update(kept)
     result.pts, result.time_base = frame.time, source.time_base
     result.pict_type = 0
     return result
+
+
+def _unjoined(name: str) -> str:
+    """A planar format's name without what tells of its range."""
+    return name.replace('yuvj', 'yuv') if name.startswith(('yuv4', 'yuvj4', 'gray')) else ''
+
+
+def _values(plane: av.VideoPlane, frame: av.VideoFrame) -> np.ndarray:
+    """The rows of a plane, padding included, as a copy."""
+    kind = np.uint16 if frame.format.components[0].bits > 8 else np.uint8
+    return np.frombuffer(plane, kind).reshape(plane.height, -1).copy()
 
 
 def _scaler_matrix(matrix: int) -> int:
@@ -286,7 +323,7 @@ def _scaler_matrix(matrix: int) -> int:
 
 
 def _range(source: Source) -> ColorRange:
-    full = source.colour[3] == int(ColorRange.JPEG) or source.pixel_format.startswith('yuvj')
+    full = source.full_range
     return ColorRange.JPEG if full else ColorRange.MPEG
 
 

@@ -17,7 +17,7 @@ _BT709, _BT601, _UNSPECIFIED = 1, 5, 2
 _HD = 720  # lines from which a video that does not say is BT.709
 _SAMPLED = 12  # frames looked at for borders
 _CODECS = {'h264': 'libx264', 'h265': 'libx265', 'ffv1': 'ffv1'}
-_CRF = {'libx264': 12, 'libx265': 12, 'libvpx-vp9': 12}
+_CRF = {'libx264': 6, 'libx265': 4, 'libvpx-vp9': 6}
 _DEFAULT_RATE = Fraction(25)  # of files that do not tell
 
 
@@ -47,6 +47,11 @@ class Source:
     pixel_format: str
     colour: tuple[int, int, int, int]
     notes: tuple[str, ...] = ()
+
+    @property
+    def full_range(self) -> bool:
+        """Whether its values use all of their range; those of grey do, says FFmpeg."""
+        return self.colour[3] == 2 or self.pixel_format.startswith(('yuvj', 'gray'))
 
     @property
     def matrix(self) -> int:
@@ -159,6 +164,8 @@ def open_encoder(
     context.time_base = source.time_base
     context.sample_aspect_ratio = aspect
     context.color_primaries, context.color_trc, context.colorspace, context.color_range = source.colour
+    if source.full_range and not stream.pix_fmt.startswith('gbr'):
+        context.color_range = 2
     if stream.pix_fmt.startswith('gbr'):
         context.colorspace = 0
     elif context.colorspace == 0:  # RGB's, in a source that was
@@ -166,9 +173,10 @@ def open_encoder(
     quality = str(_CRF[codec] if crf is None else crf) if codec in _CRF else ''
     options = {'crf': quality} if quality else {}
     if codec == 'libx264':
-        options |= {'bf': '0', 'preset': 'medium'}  # segments are joined: no frame may refer beyond its own
+        # Segments are joined, so no frame may refer to later ones, and the last are worth as much as the first.
+        options |= {'bf': '0', 'preset': 'medium', 'mbtree': '0', 'aq-mode': '0'}
     elif codec == 'libx265':
-        options |= {'x265-params': 'bframes=0:log-level=none', 'preset': 'medium'}
+        options |= {'x265-params': 'bframes=0:cutree=0:aq-mode=0:log-level=none', 'preset': 'medium'}
     elif codec == 'libvpx-vp9':
         options |= {'b': '0', 'auto-alt-ref': '0', 'lag-in-frames': '0', 'deadline': 'good', 'cpu-used': '4'}
     elif codec == 'ffv1':
@@ -206,9 +214,7 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
     with av.open(str(target), 'w', options=options) as output, av.open(str(source.path)) as given:
         output.metadata.update(given.metadata)
         pictures = picture_stream(given)
-        with av.open(str(segments[0])) as first:
-            own = output.add_stream_from_template(first.streams.video[0])
-        own.time_base = source.time_base
+        own = _track_of(segments[0], output, source)
         own.metadata.update(pictures.metadata)
         tracks = {}
         for stream in given.streams:
@@ -227,8 +233,8 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
         others = _packets(given, tracks)
         other = next(others, None)
         for packet in _pictures(segments):
-            seconds = packet.dts * packet.time_base
-            while other is not None and other.dts * other.time_base <= seconds:
+            seconds = _when(packet)
+            while other is not None and _when(other) <= seconds:
                 output.mux(other)
                 other = next(others, None)
             packet.stream = own
@@ -239,11 +245,23 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _track_of(segment: Path, output: av.container.OutputContainer, source: Source) -> av.VideoStream:
+    with av.open(str(segment)) as first:
+        encoded = first.streams.video[0]
+        aspect = encoded.sample_aspect_ratio or Fraction(1)
+        if encoded.codec_context.name.startswith('vp9') and aspect != 1:  # only the container of VP9 tells the aspect
+            size = encoded.codec_context.width, encoded.codec_context.height
+            return open_encoder(output, 'libvpx-vp9', source, size, aspect, None)
+        own = output.add_stream_from_template(encoded)
+        own.time_base = source.time_base
+        return own
+
+
 def _pictures(segments: list[Path]):
     for segment in segments:
         with av.open(str(segment)) as container:
             for packet in container.demux(container.streams.video[0]):
-                if packet.dts is not None:
+                if packet.size:
                     yield packet
 
 
@@ -251,9 +269,14 @@ def _packets(container: av.container.InputContainer, tracks: dict):
     if not tracks:
         return
     for packet in container.demux([container.streams[index] for index in tracks]):
-        if packet.dts is not None:
+        if packet.size:
             packet.stream = tracks[packet.stream.index]
             yield packet
+
+
+def _when(packet: av.Packet) -> Fraction:
+    time = packet.dts if packet.dts is not None else packet.pts
+    return Fraction(0) if time is None else time * packet.time_base
 
 
 def _has_alpha(form: av.VideoFormat) -> bool:
