@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import struct
 import zlib
@@ -26,7 +27,7 @@ PNG = b'\x89PNG\r\n\x1a\n'
 #: Chunks that say what colour the values of a PNG are, and those of its text.
 COLOUR_CHUNKS = (b'cHRM', b'gAMA', b'sRGB', b'cICP', b'mDCV', b'cLLI')
 TEXT_CHUNKS = (b'tEXt', b'zTXt', b'iTXt')
-_XMP_KEYWORD = b'XML:com.adobe.xmp'
+_XMP_KEYWORD, _IPTC_KEYWORD = b'XML:com.adobe.xmp', b'Raw profile type iptc'
 _BEHIND_HEADER = 8 + 25
 _PHOTOSHOP = b'Photoshop 3.0\0'
 _IPTC_RESOURCE = 0x0404
@@ -77,7 +78,23 @@ def png_iptc(iptc: bytes) -> tuple[bytes, bytes]:
     """The chunk in which programs look for IPTC in a PNG (ImageMagick's convention)."""
     resource = _resource(iptc)
     text = b'\niptc\n%8d\n' % len(resource) + re.sub(rb'(.{72})', rb'\1\n', resource.hex().encode()) + b'\n'
-    return b'zTXt', b'Raw profile type iptc\0\0' + zlib.compress(text)
+    return b'zTXt', _IPTC_KEYWORD + b'\0\0' + zlib.compress(text)
+
+
+def iptc_of_png(chunks: list[tuple[bytes, bytes]]) -> bytes | None:
+    """The IPTC records that `png_iptc` and other programs put into a PNG, or None."""
+    for kind, body in chunks:
+        if is_iptc(kind, body):
+            with contextlib.suppress(ValueError, zlib.error):  # damaged
+                text = body[len(_IPTC_KEYWORD) + 1 :]
+                text = zlib.decompress(text[1:]) if kind == b'zTXt' else text
+                return iptc_of_photoshop(bytes.fromhex(b''.join(text.split(b'\n')[3:]).decode('ascii')))
+    return None
+
+
+def is_iptc(kind: bytes, body: bytes) -> bool:
+    """Whether a PNG chunk holds IPTC."""
+    return kind in (b'zTXt', b'tEXt') and body.startswith(_IPTC_KEYWORD + b'\0')
 
 
 def with_png_chunks(png: bytes, chunks: list[tuple[bytes, bytes]]) -> bytes:

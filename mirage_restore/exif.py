@@ -10,7 +10,15 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ['Entry', 'append_to_tiff', 'block_of_tiff', 'orientation_of', 'tiff_directories', 'upright']
+__all__ = [
+    'Entry',
+    'append_to_tiff',
+    'block_of_tiff',
+    'orientation_of',
+    'tiff_directories',
+    'upright',
+    'without_orientation',
+]
 
 _ORIENTATION, _SUB_DIRECTORIES = 0x0112, (0x8769, 0x8825, 0xA005)  # EXIF, GPS, interoperability
 _WIDTHS, _HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
@@ -116,6 +124,21 @@ def upright(block: bytes, width: int, height: int) -> bytes:
     return bytes(patched)
 
 
+def without_orientation(block: bytes) -> bytes:
+    """An EXIF block that says nothing of orientation, every value where it was: the entry is taken out of its table."""
+    layout = _layout(block)
+    if layout is None or layout.big:
+        return block
+    (place,) = struct.unpack_from(layout.offset, block, layout.head)
+    (number,) = struct.unpack_from(layout.count, block, place)
+    end = place + 2 + number * 12
+    for at in range(place + 2, end, 12):
+        if struct.unpack_from(layout.order + 'H', block, at)[0] == _ORIENTATION:
+            table = struct.pack(layout.count, number - 1) + block[place + 2 : at] + block[at + 12 : end + 4] + bytes(12)
+            return block[:place] + table + block[end + 4 :]
+    return block
+
+
 def tiff_directories(data: bytes) -> Iterator[tuple[str, list[Entry]]]:
     """(byte order, entries) of each page of a TIFF file; none if it is no TIFF."""
     layout = _layout(data)
@@ -131,7 +154,7 @@ def tiff_directories(data: bytes) -> Iterator[tuple[str, list[Entry]]]:
 
 def block_of_tiff(order: str, entries: list[Entry]) -> bytes | None:
     """An EXIF block of what a TIFF's directory says about the picture; None if it says nothing."""
-    kept = [entry for entry in entries if entry.tag in _DESCRIPTIVE]
+    kept = list({entry.tag: entry for entry in reversed(entries) if entry.tag in _DESCRIPTIVE}.values())[::-1]
     if not kept:
         return None
     layout = _Layout(order, False)

@@ -134,7 +134,7 @@ def _reader(data: bytes, path: Path) -> Callable[[bytes, Path], Photo]:
         return photo_vips.read_avif
     if data[:2] in (b'P1', b'P2', b'P3', b'P4', b'P5', b'P6'):
         return photo_pillow.read_pnm
-    if data[:2] == b'BM' or ending == '.tga':
+    if data[:2] == b'BM' or ending in ('.tga', '.dib'):
         return photo_pillow.read_plain
     for start, what in _FOREIGN:
         if data.startswith(start):

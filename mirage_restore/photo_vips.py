@@ -13,6 +13,7 @@ from mirage_data.files.errors import ImageError
 
 from . import containers, exif
 from .photo import Photo, check_memory, finish, split_exif
+from .photo_tifffile import read_rare_tiff
 
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # what matters in a warning becomes a note or an error here
 
@@ -21,6 +22,7 @@ _SAMPLES, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _EXTRA_SAMPLES = 277, 
 _XMP, _IPTC, _PHOTOSHOP = 700, 33723, 34377
 _JPEG_COMPRESSIONS = (6, 7)
 _COMPRESSIONS = (1, 2, 3, 4, 5, *_JPEG_COMPRESSIONS, 8, 32773, 32946, 50001)  # what libvips reads
+_PLANAR, _TILE_WIDTH = 284, 322
 _SAMPLE_FORMAT, _FORMATS = 339, {2: 'int', 3: 'float', 5: 'complex int', 6: 'complex'}
 _PILLOW_COMPRESSIONS = {34925: 'LZMA', 50000: 'Zstandard'}
 _YCBCR, _LAB = 6, 8
@@ -48,9 +50,10 @@ def read_png(data: bytes, path: Path) -> Photo:
     image, notes = _load(data, path, {'unlimited': True})
     block, orientation = split_exif(next((body for kind, body in chunks if kind == b'eXIf'), None))
     wanted = (*containers.COLOUR_CHUNKS, *containers.TEXT_CHUNKS)
-    kept = tuple(c for c in chunks if c[0] in wanted and not containers.is_xmp(*c))
+    kept = tuple(c for c in chunks if c[0] in wanted and not containers.is_xmp(*c) and not containers.is_iptc(*c))
     photo = _photo(image, path, notes)
-    photo = replace(photo, exif=block, dpi=containers.png_density(chunks), png_chunks=kept)
+    iptc = containers.iptc_of_png(chunks)
+    photo = replace(photo, exif=block, iptc=iptc, dpi=containers.png_density(chunks), png_chunks=kept)
     return finish(photo, orientation)
 
 
@@ -97,9 +100,18 @@ def read_tiff(data: bytes, path: Path) -> Photo:
     photometric = _numbers(entries, order, _PHOTOMETRIC, 1)[0]
     compression = _numbers(entries, order, _COMPRESSION, 1)[0]
     bits = max(_numbers(entries, order, _BITS, 1))
-    _refuse_unknown_kind(path, entries, order, compression, bits)
+    sample = _FORMATS.get(_numbers(entries, order, _SAMPLE_FORMAT, 1)[0], '')
+    if sample not in ('', 'float') or (not sample and bits > 16):
+        raise ImageError(
+            f'{path}: pixels are {sample or "uint"}{bits}; allowed are 8 and 16 bits without sign and floating-point: '
+            'convert it first'
+        )
     raw_ycbcr = photometric == _YCBCR and compression not in _JPEG_COMPRESSIONS
-    if compression in _PILLOW_COMPRESSIONS or raw_ycbcr or (photometric == _LAB and bits == 8):
+    planes_in_tiles = _numbers(entries, order, _PLANAR, 1)[0] == 2 and bool(_numbers(entries, order, _TILE_WIDTH))
+    rare = compression not in (*_COMPRESSIONS, *_PILLOW_COMPRESSIONS) or (sample == 'float' and bits not in (16, 32))
+    if rare or planes_in_tiles or (compression in _PILLOW_COMPRESSIONS and bits > 8):
+        photo = read_rare_tiff(data, path, page, compression)
+    elif compression in _PILLOW_COMPRESSIONS or raw_ycbcr or (photometric == _LAB and bits == 8):
         photo = _tiff_by_pillow(data, path, page, bits, _PILLOW_COMPRESSIONS.get(compression, 'YCbCr pixels'))
     else:
         image, more = _load(data, path, {'page': page})
@@ -119,19 +131,6 @@ def read_tiff(data: bytes, path: Path) -> Photo:
     )
     orientation = _numbers(entries, order, _ORIENTATION, 1)[0]
     return finish(photo, orientation if 1 <= orientation <= 8 else 1)
-
-
-def _refuse_unknown_kind(path: Path, entries: list, order: str, compression: int, bits: int) -> None:
-    if compression not in (*_COMPRESSIONS, *_PILLOW_COMPRESSIONS):
-        raise ImageError(
-            f'{path}: is a TIFF with compression {compression}, which is not read here; save it with LZW or ZIP'
-        )
-    sample = _FORMATS.get(_numbers(entries, order, _SAMPLE_FORMAT, 1)[0], '')
-    if (sample == 'float' and bits not in (16, 32)) or sample not in ('', 'float') or (not sample and bits > 16):
-        raise ImageError(
-            f'{path}: pixels are {sample or "uint"}{bits}; allowed are 8 and 16 bits without sign and 16- or 32-bit '
-            'floating-point: convert it first'
-        )
 
 
 def _load(data: bytes, path: Path, options: dict | None = None) -> tuple[pyvips.Image, tuple[str, ...]]:

@@ -31,7 +31,7 @@ _HOLDS = {  # beside pixels
     'BMP': {'resolution'},
 }
 _DEEP = ('PNG', 'TIFF', 'PNM', 'AVIF', 'HEIC')
-_WITHOUT_ALPHA = ('JPEG', 'PNM')
+_WITHOUT_ALPHA = ('JPEG', 'PNM', 'GIF')  # GIF: none that is not all or nothing
 _LARGEST_SEGMENT = 65533 - 32
 _ICC, _XMP, _IPTC, _X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 34675, 700, 33723, 282, 283, 296
 _BYTES, _UNDEFINED, _SHORT, _RATIONAL = 1, 7, 3, 5
@@ -67,7 +67,7 @@ def encode(photo: Photo, path: str | Path, quality: int | None = None) -> tuple[
         'EXIF': photo.exif,
         'XMP': photo.xmp,
         'IPTC': photo.iptc,
-        'resolution': photo.dpi,
+        'resolution': photo.dpi and not (photo.exif and 'EXIF' in _HOLDS.get(kind, ())),  # EXIF has it, too
         'PNG text': any(name in containers.TEXT_CHUNKS for name, _ in photo.png_chunks),
         'PNG colour': any(name in containers.COLOUR_CHUNKS for name, _ in photo.png_chunks),
     }
@@ -137,7 +137,7 @@ def _png(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[st
         chunks.append((b'pHYs', struct.pack('>IIB', *(round(v / 0.0254) for v in photo.dpi), 1)))
     if photo.xmp:
         chunks.append(containers.png_xmp(photo.xmp))
-    if photo.iptc and not any(body.startswith(b'Raw profile type iptc') for _, body in photo.png_chunks):
+    if photo.iptc:
         chunks.append(containers.png_iptc(photo.iptc))
     if pixels.dtype == np.uint8:
         png = _saved(Image.fromarray(pixels), 'PNG', icc_profile=photo.icc_profile, exif=_exif(photo))
@@ -198,7 +198,9 @@ def _tiff(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[s
 
 def _avif(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[str]]:
     if pixels.dtype == np.uint8:
-        options = {'exif': _exif(photo), 'icc_profile': photo.icc_profile, 'xmp': photo.xmp}
+        # Pillow would decode and encode a block that states the orientation, and lose text that is not ASCII.
+        block = b'Exif\0\0' + exif.without_orientation(photo.exif) if photo.exif else None
+        options = {'exif': block, 'icc_profile': photo.icc_profile, 'xmp': photo.xmp}
         return _saved(Image.fromarray(pixels), 'AVIF', quality=quality, subsampling='4:4:4', **options), []
     import pyvips
 
@@ -269,7 +271,7 @@ def _tga(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[st
 def _gif(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[str]]:
     image = Image.fromarray(pixels)
     if pixels.ndim == 3:
-        image = image.convert('RGBA').quantize() if pixels.shape[2] in (2, 4) else image.quantize()
+        image = image.quantize()
     return _saved(image, 'GIF'), ['more than 256 colours'] if pixels.ndim == 3 else []
 
 
