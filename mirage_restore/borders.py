@@ -17,7 +17,7 @@ Box = tuple[slice, slice]
 _TOLERANCE = 2 / 255  # of a bar that was stored as JPEG or video
 _NEAR_WHITE = 0.9  # white borders do no harm
 _THINNEST = 4  # rows or columns: fewer may be the picture's own
-_STEP = 4 / 255  # mean difference of the lines behind a border
+_BEHIND, _STEP = 3, 12 / 255  # so many lines behind a border, this is the least mean difference from its colour
 _SMALLEST = 16  # rows and columns of a picture that borders leave
 
 
@@ -71,7 +71,8 @@ def restore_visible(
     if not has_alpha and part.shape == image.shape:
         return restored
     result = image.copy()
-    result[rows, columns, ..., : colour.shape[2] if colour.ndim == 3 else None] = restored
+    target = result[rows, columns]
+    target[(..., slice(colour.shape[2])) if colour.ndim == 3 else ...] = restored
     return result
 
 
@@ -137,6 +138,6 @@ def _constant_lines(part: np.ndarray) -> int:
         count += 1
     if not _THINNEST <= count < len(part):
         return 0
-    # A night sky fades; a border ends.
-    step = np.abs(part[count : count + _THINNEST] - colour).mean()
+    # A night sky fades; a border ends, if with a line or two of both where it was compressed.
+    step = np.abs(part[min(count + _BEHIND, len(part) - 1)] - colour).mean()
     return count if step >= _STEP * full else 0

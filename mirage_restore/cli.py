@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .bundled import DEFAULT_MODEL, bundled_models
 from .formats import FORMATS
-from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name
+from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name, named
 from .record import Record
 from .terminal import say
 
@@ -115,7 +115,7 @@ def _show(plan: Plan) -> int:
     for job in plan.done:
         say(f'{job.source}: skipped, restored before as {job.target}')
     for source, reason in plan.useless:
-        say(reason if str(source) in reason else f'{source}: {reason}', sys.stderr)
+        say(named(source, reason), sys.stderr)
     if plan.unread:
         say(describe_unread(plan.unread))
     return 1 if plan.useless else 0

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_data.files.sheet import side_by_side
 
-from .jobs import Job, Options, Plan, find_jobs, is_file_name
+from .jobs import Job, Options, Plan, find_jobs, is_file_name, named
 from .photo import Photo, read_photo
 from .photo_write import write_photo
 from .record import Record
@@ -172,7 +172,7 @@ class _Run:
 
     def _fail(self, source: Path, reason: str) -> None:
         self.summary.failures.append((source, reason))
-        self._log.error('%s', reason if str(source) in reason else f'{source}: {reason}')
+        self._log.error('%s', named(source, reason))
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 from .formats import DEFAULT_FORMAT, FORMATS, READ_ONLY, VIDEO_EXTENSIONS, is_known, video_ending
 from .record import RECORD_NAME, Record
 
-__all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name']
+__all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name', 'named']
 
 _SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files, too
 
@@ -143,6 +143,11 @@ def find_jobs(
         else:
             plan.jobs.append(job)
     return plan
+
+
+def named(source: Path, reason: str) -> str:
+    """A reason that begins with its file."""
+    return reason if reason.startswith(str(source)) else f'{source}: {reason}'
 
 
 def describe_unread(files: Sequence[Path], shown: int = 5) -> str:
