@@ -47,6 +47,8 @@ class FourierLoss(nn.Module):
         reduction: See `fourier_loss`.
     """
 
+    OPTIONS = {'reduction': {'choices': REDUCTIONS}}  # what the signature cannot say
+
     def __init__(self, loss_weight: float = 1.0, reduction: str = 'mean') -> None:
         super().__init__()
         if reduction not in REDUCTIONS:

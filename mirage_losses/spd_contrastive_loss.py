@@ -76,6 +76,13 @@ class SPDContrastiveLoss(nn.Module):
         shrinkage: See `info_nce`.
     """
 
+    COMPARES = 'embeddings'  # of two depths, not images
+    OPTIONS = {  # what the signature cannot say, as arguments of `mirage_data.option.Option`
+        'temperature': {'low': 0, 'open_low': True},
+        'similarity': {'choices': SIMILARITIES},
+        'shrinkage': {'low': 0, 'high': 1, 'open_low': True},
+    }
+
     def __init__(
         self,
         loss_weight: float = 1.0,

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset, get_worker_info
 from mirage_data.datasets.sample import Index, process_rng, sample_rng, split_index
 from mirage_data.datasets.variation import Variation, resized
 from mirage_data.files.crops import (
+    AUGMENTATIONS,
     Window,
     augmentation_from_options,
     centre_window,
@@ -20,6 +21,7 @@ from mirage_data.files.crops import (
     draw_dihedral,
     random_window,
 )
+from mirage_data.option import Option
 
 logger = logging.getLogger('basicsr.mirage_data')  # below BasicSR's logger, so that its log file gets the lines
 
@@ -50,6 +52,25 @@ class TaskDataset(Dataset):
         ValueError: for a value that is not allowed.
     """
 
+    OPTIONS = {
+        'task': Option('text', 'name under which results are listed'),
+        'gt_size': Option('count', 'side of the random crop in pixels', low=1, required='train', none=True),
+        'crop_multiple': Option(
+            'count', 'sides of what is shown are multiples of this', PAPER_MULTIPLE, low=1, none=True
+        ),
+        'use_hflip': Option('flag', 'flip left and right at random', False),
+        'use_rot': Option('flag', 'turn and flip at random', False),
+        'augment': Option('text', 'flips and turns by name, instead of the two', choices=tuple(AUGMENTATIONS)),
+        'resize': Option('any', 'shares of the size that photographs are reduced to, [low, high]'),
+        'tone': Option('section', 'probability, gamma, contrast and saturation of another development'),
+        'grey': Option('number', 'share of samples made black-and-white', 0, low=0, high=1),
+        'surround': Option('section', 'probability and cover of flat areas laid over both sides'),
+        'on_error': Option('text', 'what a broken training sample does', 'raise', choices=('raise', 'skip')),
+        'manual_seed': Option('count', 'seed of the samples; by default that of the run', low=0, none=True),
+        'io_backend': Option('section', 'type: disk or lmdb'),
+        'recursive': Option('flag', 'whether folders below count, too', True),
+        'scale': Option('count', 'always 1 here', 1, low=1, high=1, none=True),
+    }
     samples_by_epoch = True
 
     def __init__(self, opt: dict) -> None:

@@ -9,17 +9,19 @@ import numpy as np
 
 from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.paired import PairedTaskDataset
-from mirage_data.sets.rows import CDD11_TYPES
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
+from mirage_data.option import Option
 
 CLEAR = 'clear'
 _GROUPS = {'single': 1, 'double': 2, 'triple': 3}
 
 
-def chosen_types(types: str | Sequence[str]) -> tuple[str, ...]:
+def chosen_types(types: str | Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
     """The types behind a word of the options.
 
     Args:
         types: 'all', 'single', 'double', 'triple', the name of a type, or a list of such words.
+        others: further types that there are, as folders of a set in this layout.
 
     Raises:
         ValueError: for another word.
@@ -27,8 +29,11 @@ def chosen_types(types: str | Sequence[str]) -> tuple[str, ...]:
     words = [types] if isinstance(types, str) else list(types)
     chosen = []
     for word in words:
-        if word != 'all' and word not in _GROUPS and word not in CDD11_TYPES:
-            raise ValueError(f'types: {word!r}; allowed: all, {", ".join(_GROUPS)}, {", ".join(CDD11_TYPES)}')
+        known = (*CDD11_TYPES, *others)
+        if word != 'all' and word not in _GROUPS and word not in known:
+            raise ValueError(f'types: {word!r}; allowed: all, {", ".join(_GROUPS)}, {", ".join(known)}')
+        if word in others:
+            chosen.append(word)
         for name in CDD11_TYPES:
             if word in ('all', name) or _GROUPS.get(word) == name.count('_') + 1:
                 chosen.append(name)
@@ -43,23 +48,32 @@ class CompositeDegradationDataset(TaskDataset):
     of the next; each sample's `task` is its type, so that results are listed by type. Images are not cropped then.
 
     Args:
-        opt: `dataroot` (the folder with `clear` in it, or one with `train` and `test` below); optional `types` ('all',
-            'single', 'double', 'triple', one type, or a list), `repeat` (1, training only), `io_backend` (with lmdb
-            the folders are `clear.lmdb`, ...), and what `TaskDataset` reads; `crop_multiple` is 1 in validation.
+        opt: `dataroot` (the folder with `clear` in it, or one with `train` and `test` below); optional `types` ('all':
+            the eleven, 'single', 'double', 'triple', one type, any other folder of the set, or a list), `repeat` (1,
+            training only), `io_backend` (with lmdb the folders are `clear.lmdb`, ...), and what `TaskDataset` reads;
+            `crop_multiple` is 1 in validation.
 
     Raises:
         ValueError: if a folder is missing or empty. Files without a partner are left out with a warning.
     """
 
+    OPTIONS = {
+        'dataroot': Option('any', 'folder with clear, low, haze, ... in it', required=True),
+        'types': Option('any', 'all, single, double, triple, a type, or a list of them', 'all'),
+        'repeat': Option('count', 'samples of an epoch for every image and type', 1, low=1),
+    }
+
     def __init__(self, opt: dict) -> None:
         if opt.get('phase', 'train') != 'train':
             opt = {'crop_multiple': 1, **opt}  # the authors' evaluation leaves CDD11 whole
         super().__init__(opt)
-        self.types = chosen_types(opt.get('types', 'all'))
+        root, ending = self._root(opt)
+        there = sorted(entry.name.removesuffix(ending) for entry in os.scandir(root) if entry.is_dir())
+        others = [name for name in there if name not in (CLEAR, *CDD11_TYPES)]
+        self.types = chosen_types(opt.get('types', 'all'), others)
         self.repeat = opt.get('repeat', 1) if self.train else 1
         if not isinstance(self.repeat, int) or self.repeat < 1:
             raise ValueError(f'repeat: {self.repeat!r}; allowed are whole numbers >= 1')
-        root, ending = self._root(opt)
         self.parts = [
             PairedTaskDataset(
                 {

@@ -15,6 +15,7 @@ from mirage_data.files.crops import centre_window
 from mirage_data.files.image import to_float
 from mirage_data.files.lists import places_of_list
 from mirage_data.files.store import open_store
+from mirage_data.option import Option
 
 AUTHORS_STREAM = (15, 25, 50)
 
@@ -87,6 +88,16 @@ class GaussianDenoiseDataset(TaskDataset):
     Raises:
         ValueError: for a missing folder, an empty one, or a value that is not allowed.
     """
+
+    OPTIONS = {
+        'dataroot_gt': Option('any', 'folder or LMDB of clean photographs', required=True),
+        'sigma': Option('number or numbers', 'noise level or levels, of 255', low=0, high=255, required=True),
+        'meta_info_file': Option('any', 'a list of the files to use'),
+        'noise_order': Option(
+            'text', "'authors': one stream of noise over levels and files", 'per_file', choices=('per_file', 'authors')
+        ),
+        'noise_stream': Option('numbers', 'levels of that stream', list(AUTHORS_STREAM), low=0, high=255, none=True),
+    }
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
-import mirage_data
 from mirage_data.datasets.base import TaskDataset, logger
+from mirage_data.datasets.composite import CompositeDegradationDataset
+from mirage_data.datasets.denoise import GaussianDenoiseDataset
+from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.datasets.sample import Index, split_index
-from mirage_data.datasets.variation import OPTIONS
+from mirage_data.datasets.synthetic import SyntheticDegradationDataset
+from mirage_data.datasets.variation import OPTIONS as VARIATIONS
+from mirage_data.option import Option
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (
@@ -20,18 +25,25 @@ INHERITED = (
     'augment',
     'crop_multiple',
     'on_error',
-    *OPTIONS,
+    *VARIATIONS,
     'io_backend',
     'recursive',
 )
-_OWN_KEYS = ('repeat', 'share', 'type')
+SOURCE_OPTIONS = {
+    'type': Option('text', 'class of the source; by default noise with `sigma`, pairs without'),
+    'repeat': Option('count', 'how often its samples come in an epoch', 1, low=1),
+    'share': Option('number', 'its part of an epoch, instead of repeat', low=0, open_low=True),
+}
 
-SOURCE_TYPES = (
-    'PairedTaskDataset',
-    'GaussianDenoiseDataset',
-    'CompositeDegradationDataset',
-    'SyntheticDegradationDataset',
-)
+SOURCE_TYPES: dict[str, type[TaskDataset]] = {
+    kind.__name__: kind
+    for kind in (PairedTaskDataset, GaussianDenoiseDataset, CompositeDegradationDataset, SyntheticDegradationDataset)
+}
+
+
+def source_type(source: Mapping) -> str:
+    """Name of the class that a source is made by."""
+    return source.get('type') or ('GaussianDenoiseDataset' if 'sigma' in source else 'PairedTaskDataset')
 
 
 class MixedDegradationDataset(TaskDataset):
@@ -61,6 +73,11 @@ class MixedDegradationDataset(TaskDataset):
         ValueError: if a source is unusable; the message begins with its number and task.
     """
 
+    OPTIONS = {
+        'sources': Option('sections', 'the data sets that are mixed', required=True),
+        'epoch_length': Option('count', 'samples of an epoch, with shares', low=1),
+    }
+
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         sources = opt.get('sources')
@@ -87,15 +104,15 @@ class MixedDegradationDataset(TaskDataset):
 
     def _build(self, number: int, source: dict) -> TaskDataset:
         opt = {key: self.opt[key] for key in INHERITED if key in self.opt}
-        opt.update({key: value for key, value in source.items() if key not in _OWN_KEYS})
+        opt.update({key: value for key, value in source.items() if key not in SOURCE_OPTIONS})
         # Each source has random numbers of its own, whatever its position in another mixture.
         opt['manual_seed'] = int(np.random.SeedSequence([self.manual_seed, number]).generate_state(1)[0])
-        kind = source.get('type') or ('GaussianDenoiseDataset' if 'sigma' in source else 'PairedTaskDataset')
+        kind = source_type(source)
         where = f'sources[{number}] ({source.get("task", kind)})'
         if kind not in SOURCE_TYPES:
             raise ValueError(f'{where}: type: {kind!r}; allowed: {", ".join(SOURCE_TYPES)}')
         try:
-            return getattr(mirage_data, kind)(opt)  # imported only when a source asks for it
+            return SOURCE_TYPES[kind](opt)
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
 

@@ -8,6 +8,7 @@ from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.sample import make_sample, to_tensor
 from mirage_data.files.lists import pairs_of_list, pairs_of_names, places_of_list
 from mirage_data.files.store import open_store
+from mirage_data.option import Option
 
 
 class PairError(ValueError):
@@ -37,6 +38,13 @@ class PairedTaskDataset(TaskDataset):
         ValueError: for missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
             images of different size. Files without a partner are left out with a warning.
     """
+
+    OPTIONS = {
+        'dataroot_lq': Option('any', 'folder or LMDB of the degraded images', required=True),
+        'dataroot_gt': Option('any', 'folder or LMDB of the clean ones', required='train'),
+        'pairing': Option('any', 'rule that finds the clean image of a name', 'same_name'),
+        'meta_info_file': Option('any', 'a list of the pairs to use'),
+    }
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)

@@ -20,6 +20,7 @@ from mirage_data.files.crops import Window, dihedral, draw_dihedral
 from mirage_data.files.image import to_float
 from mirage_data.files.lists import places_of_list
 from mirage_data.files.store import open_store
+from mirage_data.option import Option
 
 
 class SyntheticDegradationDataset(TaskDataset):
@@ -56,6 +57,14 @@ class SyntheticDegradationDataset(TaskDataset):
     Raises:
         ValueError: an option that cannot work, a folder without photographs, or a recipe with a fault.
     """
+
+    OPTIONS = {
+        'dataroot_gt': Option('any', 'folder, LMDB or list of them, of clean photographs', required=True),
+        'recipe': Option('any', 'list of degradations to draw from', required=True),
+        'meta_info_file': Option('any', 'a list of the photographs to use; for several roots a list of such files'),
+        'quantize': Option('flag', 'round the degraded image to 8 bits', True),
+        'return_record': Option('flag', 'hand every drawn parameter out with the sample', False),
+    }
 
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)

@@ -7,16 +7,22 @@ as published. Without the data set's maps, :func:`synthesise` generates plausibl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from mirage_data.sets.rows import CDD11_TYPES as TYPES
-
 from .depth import WHOLE, generate_depth, guided_filter
 from .rain import streak_mask
 from .snow import snow_mask
+
+TYPES = (
+    'low', 'haze', 'rain', 'snow',
+    'low_haze', 'low_rain', 'low_snow', 'haze_rain', 'haze_snow',
+    'low_haze_rain', 'low_haze_snow',
+)  # fmt: skip
+"""The published types, each named after its parts; other combinations of :data:`PARTS` are made just as well."""
 
 GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey image (ITU-R BT.601)."""
@@ -106,6 +112,67 @@ def add_haze(image: np.ndarray, depth: np.ndarray, *, beta: float, airlight: flo
     return np.clip(hazy, 0, 1, out=hazy)
 
 
+@dataclass(frozen=True)
+class Part:
+    """What one word of a type's name stands for.
+
+    Attributes:
+        needs: name of its map.
+        add: ``add(image, map, values, rng)`` -> image.
+        make: ``make(image, values, rng, window)`` -> its map.
+    """
+
+    needs: str
+    add: Callable[[np.ndarray, np.ndarray, Mapping[str, float], np.random.Generator], np.ndarray]
+    make: Callable[..., np.ndarray]
+
+
+def _own(values: Mapping[str, float], part: str) -> dict[str, float]:
+    """The values that belong to one part: ``rain_density`` -> ``density``."""
+    return {key.removeprefix(f'{part}_'): value for key, value in values.items() if key.startswith(f'{part}_')}
+
+
+PARTS = {
+    'low': Part(
+        'illumination',
+        lambda image, layer, v, rng: add_low_light(image, layer, gamma=v['gamma'], noise=v['noise'], rng=rng),
+        lambda image, v, rng, window: generate_illumination(image, size=15),
+    ),
+    'rain': Part(
+        'rain',
+        lambda image, layer, v, rng: add_rain(image, layer),
+        lambda image, v, rng, window: streak_mask(image.shape[:2], rng=rng, **_own(v, 'rain')),
+    ),
+    'snow': Part(
+        'snow',
+        lambda image, layer, v, rng: add_snow(image, layer),
+        lambda image, v, rng, window: snow_mask(image.shape[:2], rng=rng, **_own(v, 'snow')),
+    ),
+    'haze': Part(
+        'depth',
+        lambda image, layer, v, rng: add_haze(image, layer, beta=v['beta'], airlight=v['airlight']),
+        lambda image, v, rng, window: generate_depth(
+            image, horizon=v['horizon'], relief=v['relief'], rng=rng, window=window
+        ),
+    ),
+}
+"""The parts in the order in which they happen. A new one is a line here, and types with its word can be made."""
+
+
+def parts_of(kind: str) -> list[str]:
+    """The parts of a type, in the order in which they happen.
+
+    Raises:
+        ValueError: a word that is no part, or one that occurs twice.
+    """
+    words = kind.split('_')
+    if set(words) - set(PARTS) or len(set(words)) < len(words):
+        raise ValueError(
+            f'unknown CDD11 type {kind!r}; known are {", ".join(TYPES)}, and any combination of {", ".join(PARTS)}'
+        )
+    return [part for part in PARTS if part in words]
+
+
 def composite(
     image: np.ndarray,
     kind: str,
@@ -121,7 +188,7 @@ def composite(
 
     Args:
         image: ``(h, w, 3)`` RGB in [0, 1], float32 or float64.
-        kind: one of :data:`TYPES`.
+        kind: one of :data:`TYPES`, or another combination of :data:`PARTS`.
         maps: those of ``illumination``, ``rain``, ``snow``, ``depth`` that the type needs; any size.
         rng: source of the noise of low light.
         gamma, noise: see :func:`add_low_light`.
@@ -133,20 +200,12 @@ def composite(
     Raises:
         ValueError: an unknown type or a missing map.
     """
-    if kind not in TYPES:
-        raise ValueError(f'unknown CDD11 type {kind!r}; known are {", ".join(TYPES)}')
-    parts = kind.split('_')
-    steps = (
-        ('low', 'illumination', lambda x, m: add_low_light(x, m, gamma=gamma, noise=noise, rng=rng)),
-        ('rain', 'rain', add_rain),
-        ('snow', 'snow', add_snow),
-        ('haze', 'depth', lambda x, m: add_haze(x, m, beta=beta, airlight=airlight)),
-    )
-    for part, needed, step in steps:
-        if part in parts:
-            if needed not in maps:
-                raise ValueError(f'CDD11 type {kind} needs the map {needed!r}; given are {", ".join(maps) or "none"}')
-            image = step(image, maps[needed])
+    given = {'gamma': gamma, 'noise': noise, 'beta': beta, 'airlight': airlight}
+    for part in parts_of(kind):
+        needed = PARTS[part].needs
+        if needed not in maps:
+            raise ValueError(f'CDD11 type {kind} needs the map {needed!r}; given are {", ".join(maps) or "none"}')
+        image = PARTS[part].add(image, maps[needed], given, rng)
     return image
 
 
@@ -176,7 +235,7 @@ def synthesise(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        kind: one of :data:`TYPES`.
+        kind: one of :data:`TYPES`, or another combination of :data:`PARTS`.
         rng: source of the maps and the noise.
         window: where in the whole photograph the image lies.
         **values: of the type's parts: ``gamma``, ``noise``; ``rain_*`` and ``snow_*``, the arguments of
@@ -185,17 +244,6 @@ def synthesise(
     Returns:
         float32 image; see :func:`composite`.
     """
-    shape, parts = image.shape[:2], kind.split('_')
-    own = {part: {key[5:]: v for key, v in values.items() if key.startswith(f'{part}_')} for part in ('rain', 'snow')}
-    makers = {
-        'low': ('illumination', lambda: generate_illumination(image, size=15)),
-        'rain': ('rain', lambda: streak_mask(shape, rng=rng, **own['rain'])),
-        'snow': ('snow', lambda: snow_mask(shape, rng=rng, **own['snow'])),
-        'haze': (
-            'depth',
-            lambda: generate_depth(image, horizon=values['horizon'], relief=values['relief'], rng=rng, window=window),
-        ),
-    }
-    maps = {name: make() for part, (name, make) in makers.items() if part in parts}
+    maps = {PARTS[part].needs: PARTS[part].make(image, values, rng, window) for part in parts_of(kind)}
     given = {key: values[key] for key in ('gamma', 'noise', 'beta', 'airlight') if key in values}
     return composite(image, kind, maps, rng=rng, **given)

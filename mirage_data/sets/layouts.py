@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from mirage_data.sets.rows import CDD11_TYPES
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 
 OURS = "the authors', PromptIR, AdaIR"
 PUBLISHER = 'publisher'

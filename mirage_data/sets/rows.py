@@ -5,14 +5,8 @@ Counts are those of the publishers and of the paper (its appendix A.1); where th
 
 from __future__ import annotations
 
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.sets.table import DataSet, Part
-
-# The eleven degradations of CDD11, single, double, triple.
-CDD11_TYPES = (
-    'low', 'haze', 'rain', 'snow',
-    'low_haze', 'low_rain', 'low_snow', 'haze_rain', 'haze_snow',
-    'low_haze_rain', 'low_haze_snow',
-)  # fmt: skip
 
 _WEB = 'photographs of others collected from the web or from earlier sets; research use'
 
@@ -50,8 +44,8 @@ DATA_SETS = (
         'Berkeley: non-commercial research and education',
         'Arbelaez et al., Contour detection and hierarchical image segmentation, TPAMI 2011',
         'Shares its folder with WED. 67 of the 400 are clean sides of Rain100L test images: published figures were '
-        'made so; check_data.py shows them and writes a list of the others. CBSD68 comes from the 100 validation '
-        'photographs of BSDS500, which are left out.',
+        'made so; `mirage-basicsr check-data` shows them and writes a list of the others. CBSD68 comes from the 100 '
+        'validation photographs of BSDS500, which are left out.',
     ),
     DataSet(
         'wed',
@@ -233,7 +227,7 @@ DATA_SETS = (
         ('https://github.com/jeya-maria-jose/TransWeather (train data and text files)',),
         'research use; made of Snow100K, RainDrop and Outdoor-Rain',
         'Valanarasu et al., TransWeather, CVPR 2022',
-        'Copies exist in which test images of its three sources leak into training: run check_data.py.',
+        'Copies exist in which test images of its three sources leak into training: run `mirage-basicsr check-data`.',
     ),
     DataSet(
         'snow100k',
@@ -348,7 +342,7 @@ DATA_SETS = (
         ),
         'Berkeley: non-commercial research and education',
         'Martin et al., A database of human segmented natural images, ICCV 2001',
-        'The colour version: grey copies of BSD68 give other figures; check_data.py reports them.',
+        'The colour version: grey copies of BSD68 give other figures; `mirage-basicsr check-data` reports them.',
     ),
     DataSet(
         'urban100',

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.degradations.compose import Recipe, parse_recipe
-from mirage_data.sets.rows import CDD11_TYPES
 
 
 @dataclass(frozen=True)

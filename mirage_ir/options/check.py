@@ -18,7 +18,8 @@ from .check_data import check_datasets
 from .check_network import check_networks
 from .check_training import check_logger, check_machine, check_train, check_val
 from .file import OptionFile, Problem, nearest_hint
-from .names import check_rules, check_unknown, is_ours, registered, spelled
+from .names import check_rules, check_section, check_unknown, is_ours, registered, spelled, words_of_derived
+from .places import declared_for
 
 __all__ = ['Problem', 'check_option_file', 'require_ok']
 
@@ -90,24 +91,36 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
     if is_train is None:
         is_train = 'train' in data or 'train' in options.section('datasets')
     _check_exponents(options)
-    check_rules(options, (), schema.TOP)
     model = registered(MODEL_REGISTRY, data.get('model_type'))
     if model is None and isinstance(data.get('model_type'), str):
         known = sorted(name for name, _ in MODEL_REGISTRY)
         options.add(('model_type',), f'no model is called {data["model_type"]!r}',
                     nearest_hint(data['model_type'], known) or f'registered are: {", ".join(known)}')
-    elif model is not None:
-        networks = {name for name in data if str(name).startswith('network_')}
-        check_unknown(options, (), {*schema.TOP, *networks}, [model], strict=is_ours(model))
+    if is_ours(model):
+        _check_ours(options, model)
+    else:
+        check_rules(options, (), schema.TOP)
         check_rules(options, ('path',), schema.PATH)
-        check_unknown(options, ('path',), schema.PATH, [model], strict=is_ours(model))
+        if model is not None:
+            networks = {name for name in data if str(name).startswith('network_')}
+            check_unknown(options, (), {*schema.TOP, *networks}, [model])
+            check_unknown(options, ('path',), {*schema.PATH, *schema.ADVERSARIAL['path']}, [model])
     check_datasets(options, DATASET_REGISTRY, is_train)
     networks = check_networks(options, model, is_train, resuming, launcher)
     if is_train:
         check_train(options, model)
-        check_logger(options, networks)
+        check_logger(options, model, networks)
     check_val(options, model, is_train)
     check_machine(options, launcher)
+
+
+def _check_ours(options: OptionFile, model: type) -> None:
+    """The sections around the data: of our models all keys are declared."""
+    sections, also = declared_for(model), words_of_derived(model)
+    check_section(options, (), sections[''], 'the top level', also=also)
+    check_section(options, ('path',), sections['path'], '`path:`', also=also)
+    if options.section('logger', 'wandb'):
+        check_section(options, ('logger', 'wandb'), schema.WANDB, '`logger: wandb:`')
 
 
 def _check_exponents(options: OptionFile) -> None:

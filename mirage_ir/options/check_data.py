@@ -4,11 +4,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mirage_data.datasets.base import logger
+from mirage_data.datasets.mixed import SOURCE_OPTIONS, source_type
 from mirage_data.degradations import parse_recipe
 from mirage_data.files.image import IMAGE_EXTENSIONS
 from mirage_data.files.pairing import match_pairs
@@ -18,7 +20,8 @@ from mirage_ir.training.paths import resolve_all
 from . import rules as schema
 from .check_sizes import different_sizes
 from .file import KeyPath, OptionFile, nearest_hint
-from .names import check_rules, check_type, check_unknown, cure, is_ours, registered
+from .names import check_rules, check_section, check_type, check_unknown, cure, is_ours, registered, words_of_derived
+from .places import dataset_options, hint, source_options
 
 _COUNTED = 4096  # a data set is not counted further: no batch is as large
 
@@ -54,15 +57,22 @@ def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_
 def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
     before = len(options.problems)
     reader = check_type(options, key, registry, 'data set')
-    ours = is_ours(reader)
-    rules = {**schema.DATASET, **schema.MIRAGE_DATASET} if ours else schema.DATASET
-    check_rules(options, key, rules)
-    if reader is not None:
-        check_unknown(options, key, rules, [reader], strict=ours)
-        needed = schema.DATASET_REQUIRED.get(options.section(*key)['type'], {})
-        _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if kind == 'train' else ())))
-    if kind == 'train':
-        _require(options, key, schema.TRAIN_LOADER)
+    ours, training = is_ours(reader), kind == 'train'
+    if ours:
+        declared = dataset_options(reader, training)
+        here = f'a data set of `type: {reader.__name__}`'
+        check_section(options, key, declared, here, training=training, also=words_of_derived(reader))
+        check_section(options, (*key, 'io_backend'), schema.IO_BACKEND, '`io_backend:`')
+    else:
+        rules = {**schema.LOADER, **schema.TRAIN_LOADER, **schema.FOREIGN_DATASET}
+        optional = {name: replace(rule, required=False) for name, rule in rules.items() if name in schema.TRAIN_LOADER}
+        check_rules(options, key, {**rules, **optional})
+        if reader is not None:
+            check_unknown(options, key, rules, [reader])
+            needed = schema.DATASET_REQUIRED.get(options.section(*key)['type'], {})
+            _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if training else ())))
+        if training:
+            _require(options, key, [name for name, rule in schema.TRAIN_LOADER.items() if rule.required])
     count = _check_source(options, key, ours)
     sources = options.section(*key).get('sources')
     if ours and isinstance(sources, list):
@@ -97,17 +107,22 @@ def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
 
 def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -> float:
     source = options.section(*key)
-    known = {**schema.DATASET, **schema.MIRAGE_DATASET}
-    for name, value in source.items():
-        fault = known[name].fault(value) if name in known else None
-        if fault:
-            options.add((*key, name), fault, cure(value, known[name]))
-    if 'type' in source and registered(registry, source['type']) is None:
+    kind = registered(registry, source_type(source))
+    if kind is None:
         names = [name for name, _ in registry]
         options.add((*key, 'type'), f'no data set is called {source["type"]!r}', nearest_hint(source['type'], names) or
                     f'registered are: {", ".join(names)}')
-    reader = registered(registry, 'MixedDegradationDataset')
-    check_unknown(options, key, known, [reader], strict=True)
+    else:
+        declared = source_options(kind) if is_ours(kind) else SOURCE_OPTIONS
+        given = {name: declared[name] for name in source if name in declared}  # the mixture may give what is required
+        for name, rule in given.items():
+            if fault := rule.fault(source[name]):
+                options.add((*key, name), fault, cure(source[name], rule))
+        for name in source:
+            if name not in declared and not str(name).startswith(('_', 'x-')):
+                options.add((*key, name), 'nothing reads this key here',
+                            hint(name, 'a source of a MixedDegradationDataset', declared, source) or
+                            f'allowed are {", ".join(sorted(declared))}')
     if 'repeat' in source and 'share' in source:
         options.add((*key, 'share'), 'given beside `repeat`', 'keep one of the two')
     repeat = source.get('repeat', 1)

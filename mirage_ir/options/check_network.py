@@ -43,7 +43,8 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         options.add(('network_g',), 'missing', 'add `network_g:` with `type:` and the arguments of the network')
     for name in sections:
         architecture = check_type(options, (name,), ARCH_REGISTRY, 'network')
-        if architecture is None or not check_arguments(options, (name,), architecture):
+        if architecture is None or not check_arguments(
+                options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'):
             continue
         _check_heads(options, name, architecture, model, launcher)
         _check_switches(options, architecture, model)

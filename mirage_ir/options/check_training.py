@@ -20,10 +20,20 @@ from mirage_ir.training.precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN
 
 from . import rules as schema
 from .file import OptionFile, nearest_hint
-from .names import check_arguments, check_rules, check_type, check_unknown, is_ours
+from .names import (
+    check_arguments,
+    check_rules,
+    check_section,
+    check_type,
+    check_unknown,
+    is_ours,
+    words_of_derived,
+)
+from .places import argument_options, declared_for
 
 _BYTES_PER_VALUE = 4
 _GIB = 2**30
+_COMPARING = ('pixel', 'fourier', 'perceptual')
 
 
 def check_train(options: OptionFile, model: Any) -> None:
@@ -32,10 +42,12 @@ def check_train(options: OptionFile, model: Any) -> None:
         options.add(('train',), 'missing', 'add a `train:` section with total_iter, optim_g, scheduler and losses')
         return
     ours = is_ours(model)
-    rules = {**schema.TRAIN, **schema.MIRAGE_TRAIN} if ours else schema.TRAIN
-    check_rules(options, ('train',), rules)
-    if model is not None:
-        check_unknown(options, ('train',), rules, [model], strict=ours)
+    if ours:
+        check_section(options, ('train',), declared_for(model)['train'], '`train:`', also=words_of_derived(model))
+    else:
+        rules = {**schema.TRAIN, **schema.ADVERSARIAL['train']}
+        check_rules(options, ('train',), rules)
+        check_unknown(options, ('train',), rules, [] if model is None else [model])
     if not options.section('train').get('optim_g') and model is not None:
         options.add(('train', 'optim_g'), 'missing', 'add `optim_g:` with type and lr')
     for name, section in options.section('train').items():
@@ -43,8 +55,12 @@ def check_train(options: OptionFile, model: Any) -> None:
             _check_optimizer(options, ('train', name), model)
         elif str(name).endswith('_opt') and isinstance(section, Mapping):
             _check_loss(options, ('train', name))
+        elif name == 'losses' and ours and isinstance(section, list):
+            for position in range(len(section)):
+                _check_loss(options, ('train', name, position))
     _check_scheduler(options, model)
-    if ours and not any(options.section('train', name) for name in ('pixel_opt', 'fourier_opt', 'perceptual_opt')):
+    listed = options.section('train').get('losses')
+    if ours and not listed and not any(options.section('train', f'{name}_opt') for name in _COMPARING):
         options.add(('train',), 'no loss compares the output with the ground truth',
                     'add `pixel_opt:` with `type: L1Loss`')
 
@@ -57,16 +73,18 @@ def _check_optimizer(options: OptionFile, key: tuple, model: Any) -> None:
     if isinstance(name, str) and name not in allowed and (is_ours(model) or not own_choice):
         options.add((*key, 'type'), f'no optimizer {name!r} here', f'allowed are {", ".join(allowed)}')
     elif isinstance(name, str) and hasattr(torch.optim, name):
-        check_arguments(options, key, getattr(torch.optim, name), given=('params',))
+        check_arguments(options, key, getattr(torch.optim, name), given=('params',), here='`train: optim_g:`')
 
 
 def _check_loss(options: OptionFile, key: tuple) -> None:
     loss = check_type(options, key, LOSS_REGISTRY, 'loss')
     check_rules(options, key, schema.LOSS)
     if loss is not None:
-        check_arguments(options, key, loss)
+        beside = ('type', 'name') if key[1] == 'losses' else ('type',)
+        check_arguments(options, key, loss, beside=beside, here=f'a loss of `type: {loss.__name__}`')
+    if is_ours(loss):
+        check_rules(options, key, {name: argument_options(loss)[name] for name in getattr(loss, 'OPTIONS', {})})
     if is_ours(loss) and loss.__name__ == 'SPDContrastiveLoss':
-        check_rules(options, key, schema.SPD_LOSS)
         batch = options.section('datasets', 'train').get('batch_size_per_gpu')
         parts = options.section('train').get('accumulate_grad') or 1
         if batch == parts and int(os.environ.get('WORLD_SIZE', 1)) == 1:
@@ -103,7 +121,8 @@ def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type)
     total = train.get('total_iter')
     total = total if isinstance(total, (int, float)) and not isinstance(total, bool) else None
     if scheduler is own_schedulers.CosineWithWarmup:  # the model passes the length of the run
-        check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch'), filled=('total_iter',))
+        check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch'), filled=('total_iter',),
+                        here='`train: scheduler:`')
         warmup = section.get('warmup_iter', train.get('warmup_iter', 0))
         if total is not None and isinstance(warmup, (int, float)) and warmup >= total:
             where = (*key, 'warmup_iter') if 'warmup_iter' in section else ('train', 'warmup_iter')
@@ -133,9 +152,11 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
             options.add(('val',), 'missing', 'add `val:` with save_img, suffix and metrics')
         return
     ours = is_ours(model)
-    check_rules(options, ('val',), schema.VAL)
-    if model is not None:
-        check_unknown(options, ('val',), schema.VAL, [model], strict=ours)
+    if ours:
+        check_section(options, ('val',), declared_for(model)['val'], '`val:`', also=words_of_derived(model))
+    else:
+        check_rules(options, ('val',), schema.VAL)
+        check_unknown(options, ('val',), schema.VAL, [] if model is None else [model])
     if is_train and 'val_freq' not in val:
         options.add(('val', 'val_freq'), 'missing', 'add `val_freq:` with a number of iterations')
     if not is_train and not ours and val.get('save_img') is True and 'suffix' not in val:
@@ -149,20 +170,25 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
         metric = check_type(options, key, METRIC_REGISTRY, 'metric')
         check_rules(options, key, schema.METRIC)
         if metric is not None:
-            check_arguments(options, key, metric, given=('img', 'img2', 'img1'), beside=('type', 'better'))
+            check_arguments(options, key, metric, given=('img', 'img2', 'img1'), beside=('type', 'better'),
+                            here='a metric of `val: metrics:`')
             try:
                 require_available(section.get('type'), section.get('net', 'alex'))
             except ValueError as error:
                 options.add((*key, 'type'), 'cannot be computed here', str(error))
 
 
-def check_logger(options: OptionFile, networks: Mapping[str, nn.Module]) -> None:
+def check_logger(options: OptionFile, model: Any, networks: Mapping[str, nn.Module]) -> None:
     """The ``logger`` section, and whether its checkpoints fit on the disk."""
     if not options.section('logger'):
         options.add(('logger',), 'missing', 'add `logger:` with print_freq and save_checkpoint_freq')
         return
-    check_rules(options, ('logger',), schema.LOGGER)
-    check_unknown(options, ('logger',), schema.LOGGER, [], strict=False)
+    logger = declared_for(model if is_ours(model) else None)['logger']
+    if is_ours(model):
+        check_section(options, ('logger',), logger, '`logger:`', also=words_of_derived(model))
+    else:
+        check_rules(options, ('logger',), logger)
+        check_unknown(options, ('logger',), logger, [])
     name = str(options.data.get('name', ''))
     if options.section('logger', 'wandb').get('project') and 'debug' not in name:
         if options.section('logger').get('use_tb_logger') is not True:

@@ -1,7 +1,7 @@
-"""Which names code reads: the registries' classes, their arguments, and the option keys in their source.
+"""Which keys a section may have: strictly what is declared for ours; for foreign classes what their source reads.
 
-A key is misspelt if nobody reads it. What a class reads is found in its own source, so that a new option of
-BasicSR, of a fork or of ours is known here without a second list.
+BasicSR's and other projects' classes declare nothing, so every word in their files counts as read there, and only a
+misspelt one is complained about.
 """
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from mirage_data.option import Option
+
 from .file import KeyPath, OptionFile, nearest, nearest_hint
-from .rules import RETIRED, Rule
+from .places import hint
+from .rules import RETIRED
 
 OWN_PACKAGES = ('mirage_arch', 'mirage_losses', 'mirage_data', 'mirage_ir')
-_CHECKERS = Path(__file__).parent
 
 
 def is_ours(thing: Any) -> bool:
@@ -48,7 +50,7 @@ def check_type(options: OptionFile, key: KeyPath, registry: Iterable[tuple[str, 
 
 
 def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, given: Collection[str] = (),
-                    filled: Collection[str] = (), beside: Collection[str] = ('type',)) -> bool:
+                    filled: Collection[str] = (), beside: Collection[str] = ('type',), here: str = '') -> bool:
     """Compares the keys of a section with the arguments of what it will be passed to.
 
     Args:
@@ -58,6 +60,7 @@ def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, gi
         given: Arguments that the caller always supplies itself.
         filled: Arguments that the caller supplies where the section does not.
         beside: Keys of the section that are not passed on.
+        here: The section in words, as `places.places_of` has it.
 
     Returns:
         Whether a call with these keys is possible.
@@ -74,7 +77,8 @@ def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, gi
             continue
         good = False
         options.add((*key, name), f'{label} has no argument {name!r}',
-                    nearest_hint(name, allowed - set(section)) or f'it takes {", ".join(sorted(allowed)) or "none"}')
+                    hint(name, here, sorted(allowed), section) or
+                    f'it takes {", ".join(sorted(allowed)) or "none"}')
     for name in sorted(allowed - set(section) - set(filled)):
         if parameters[name].default is inspect.Parameter.empty:
             good = False
@@ -82,15 +86,16 @@ def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, gi
     return good
 
 
-def check_rules(options: OptionFile, key: KeyPath, rules: Mapping[str, Rule]) -> bool:
+def check_rules(options: OptionFile, key: KeyPath, rules: Mapping[str, Option], training: bool = True) -> bool:
     """Checks kinds, ranges and required keys of a section; True if all are right."""
     section = options.section(*key)
     good = True
     for name, rule in rules.items():
         if name not in section:
-            if rule.required:
+            needed = rule.required is True or (training and rule.required == 'train')
+            if needed:
                 options.add((*key, name), 'missing', f'add `{name}:` with {rule.allowed()}')
-            good &= not rule.required
+            good &= not needed
             continue
         fault = rule.fault(section[name])
         if fault:
@@ -99,17 +104,37 @@ def check_rules(options: OptionFile, key: KeyPath, rules: Mapping[str, Rule]) ->
     return good
 
 
-def check_unknown(options: OptionFile, key: KeyPath, known: Collection[str], readers: Iterable[Any],
-                  strict: bool) -> None:
-    """Complains about keys that nothing reads.
+def check_section(options: OptionFile, key: KeyPath, declared: Mapping[str, Option], here: str, *,
+                  training: bool = True, also: Collection[str] = ()) -> None:
+    """Checks a section of which all keys are declared: kinds and ranges, and that nothing else stands in it.
+
+    Args:
+        options: The option file.
+        key: The section.
+        declared: Its options.
+        here: The section in words, as `places.places_of` has it.
+        training: Whether what only training requires is required.
+        also: Further allowed keys.
+    """
+    check_rules(options, key, declared, training)
+    section = options.section(*key)
+    for name in section:
+        if name in declared or name in also or str(name).startswith(('_', 'x-')):
+            continue
+        options.add((*key, name), 'nothing reads this key here', hint(name, here, declared, section) or
+                    f'allowed are {", ".join(sorted(map(str, declared)))}')
+
+
+def check_unknown(options: OptionFile, key: KeyPath, known: Collection[str], readers: Iterable[Any]) -> None:
+    """Complains about keys of foreign classes that resemble one that is read.
+
+    Other keys that nothing reads pass: published files of other projects carry keys of older versions along.
 
     Args:
         options: The option file.
         key: The section.
         known: Names from the tables.
         readers: Classes and functions whose source is searched for the rest.
-        strict: Complain about every unread key; otherwise only about one that resembles a key that is read, because
-            published files of other projects carry keys of older versions along.
     """
     section = options.section(*key)
     doubtful = [name for name in section if name not in known and not str(name).startswith(('_', 'x-'))]
@@ -118,26 +143,27 @@ def check_unknown(options: OptionFile, key: KeyPath, known: Collection[str], rea
     read = set().union(*(names_read_by(reader) for reader in readers if reader is not None))
     candidates = (set(known) | read) - set(section)
     for name in doubtful:
-        if name in read or name in RETIRED:
-            continue
-        if strict or _misspells(name, candidates):
+        if name not in read and name not in RETIRED and _misspells(name, candidates):
             options.add((*key, name), 'nothing reads this key', nearest_hint(name, set(known) - set(section)) or
-                        nearest_hint(name, candidates) or f'allowed are {", ".join(sorted(map(str, known)))}')
+                        nearest_hint(name, candidates))
 
 
-def names_read_by(thing: Any) -> frozenset[str]:
-    """Every word that stands as a text in the source of a class and its bases; for ours, in their whole packages."""
+def names_read_by(thing: Any, beside: Collection[str] = ('torch',)) -> frozenset[str]:
+    """Every word that stands as a text in the files of a class and its bases.
+
+    Args:
+        thing: A class or function that declares nothing.
+        beside: Packages that are left out.
+    """
     bases = inspect.getmro(thing) if inspect.isclass(thing) else (thing,)
-    files: set[Path] = set()
-    for module in {base.__module__ for base in bases}:
-        package = module.partition('.')[0]
-        source = getattr(sys.modules.get(module), '__file__', None)
-        if package in OWN_PACKAGES:
-            folder = Path(sys.modules[package].__file__).parent
-            files.update(p for p in folder.rglob('*.py') if _CHECKERS not in p.parents)
-        elif source and package != 'torch':
-            files.add(Path(source))
-    return frozenset().union(*map(_words, files))
+    modules = {base.__module__ for base in bases if base.__module__.partition('.')[0] not in beside}
+    files = {getattr(sys.modules.get(module), '__file__', None) for module in modules}
+    return frozenset().union(*(_words(Path(file)) for file in files if file))
+
+
+def words_of_derived(kind: Any) -> frozenset[str]:
+    """What a class of another project reads that derives from one of ours, beside what ours declares."""
+    return names_read_by(kind, (*OWN_PACKAGES, 'basicsr', 'torch', 'builtins'))
 
 
 @cache
@@ -153,7 +179,7 @@ def _misspells(name: Any, candidates: Collection[str]) -> bool:
     return nearest(name, candidates, cutoff=0.85) is not None
 
 
-def cure(value: Any, rule: Rule) -> str:
+def cure(value: Any, rule: Option) -> str:
     """What to write in place of ``value``."""
     allowed = f'allowed is {rule.allowed()}'
     if rule.kind == 'text' and not rule.choices and isinstance(value, (int, float)):

@@ -19,8 +19,9 @@ from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.datasets.sample import bytes_to_float
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
-from . import diagnostics
+from . import diagnostics, switches
 from .ema import BufferCopy, update_average
+from .losses import ListedLosses, spd_from_list
 from .network_setup import load_weights_into, network_options, start_training
 from .nonfinite import stop_run
 from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
@@ -35,10 +36,9 @@ OPTIMIZERS = {'AdamW': torch.optim.AdamW, 'Adam': torch.optim.Adam}
 class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     """Trains and tests a restoration network under BasicSR's runners.
 
-    Beside the options of `SRModel` it reads, under ``train``: ``fourier_opt``, ``spd_opt`` (losses, each optional like
-    ``pixel_opt`` and ``perceptual_opt``), ``optim_g: type: AdamW | Adam``, ``scheduler: type: CosineWithWarmup``,
-    ``amp: off | bf16 | fp16``, ``channels_last``, ``compile``, ``accumulate_grad``, ``grad_clip``,
-    ``checkpoint_blocks``, ``sync_bn``, ``freeze_bn`` and ``tf32``. Any registered network can be trained; ``spd_opt``
+    Beside the options of `SRModel` it reads those of `switches`; under ``train`` the losses ``fourier_opt`` and
+    ``spd_opt``, each optional like ``pixel_opt`` and ``perceptual_opt``, ``losses``, a list of any others, the
+    optimizers AdamW and Adam, and the schedule CosineWithWarmup. Any registered network can be trained; ``spd_opt``
     needs one whose ``forward`` takes ``return_embeddings``.
 
     ``accumulate_grad: k`` works through the batch in k equal parts within one iteration and takes one step. The pixel
@@ -52,9 +52,12 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         ValueError: Options that name something unknown or do not fit together.
     """
 
+    OPTIONS = {'': switches.TOP, 'train': switches.TRAIN, 'val': switches.VAL, 'logger': switches.LOGGER}
+
     def __init__(self, opt: Mapping) -> None:
         opt = deepcopy(opt)
         check_validation(opt)
+        spd_from_list(opt.get('train') or {})
         opt['network_g'] = network_options(opt)
         super().__init__(opt)
 
@@ -68,8 +71,10 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         for name in ('pix', 'fourier', 'spd', 'perceptual'):
             loss_opt = train_opt.get('pixel_opt' if name == 'pix' else f'{name}_opt')
             setattr(self, f'cri_{name}', build_loss(loss_opt).to(self.device) if loss_opt else None)
-        if not (self.cri_pix or self.cri_fourier or self.cri_perceptual):
-            raise ValueError('train: needs at least one of pixel_opt, fourier_opt and perceptual_opt')
+        listed = train_opt.get('losses')
+        self.cri_listed = ListedLosses(listed).to(self.device) if listed else None
+        if not (self.cri_pix or self.cri_fourier or self.cri_perceptual or self.cri_listed):
+            raise ValueError('train: needs at least one of pixel_opt, fourier_opt, perceptual_opt and losses')
 
         self.precision = Precision(train_opt.get('amp'), self.device)
         self.accumulate_grad = _positive_int(train_opt, 'accumulate_grad', 1)
@@ -287,6 +292,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             losses['l_fourier'] = self.cri_fourier(output, gt)
         if self.cri_spd:
             losses['l_spd'] = self.cri_spd(self.embeddings['shallow'], self.embeddings['latent'])
+        if self.cri_listed:
+            losses.update(self.cri_listed(output, gt))
         if self.cri_perceptual:
             perceptual, style = self.cri_perceptual(output, gt)
             losses.update({k: v for k, v in (('l_percep', perceptual), ('l_style', style)) if v is not None})

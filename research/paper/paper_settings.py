@@ -13,7 +13,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 
 from option_text import Note  # noqa: E402
 
-from mirage_data.sets.rows import CDD11_TYPES  # noqa: E402
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES  # noqa: E402
 from mirage_data.sets.table import SETTINGS, data_set  # noqa: E402
 
 DATA = 'datasets'

@@ -3,8 +3,8 @@ from collections import Counter
 import pytest
 
 from mirage_data.datasets.composite import CompositeDegradationDataset, chosen_types
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.files.lmdb import LmdbWriter
-from mirage_data.sets.rows import CDD11_TYPES
 
 NAMES = ['00001.png', '00002.png']
 
@@ -70,3 +70,14 @@ def test_missing_folders_are_named(cdd):
     (root / 'test' / 'snow').rename(root / 'test' / 'sleet')
     with pytest.raises(ValueError, match='test/snow'):
         CompositeDegradationDataset({'dataroot': str(root), 'phase': 'val'})
+
+
+def test_a_folder_of_ones_own_is_a_type(cdd, image_folder):
+    root, _ = cdd
+    image_folder('CDD-11/train/blur_noise', NAMES, seed=990, size=(40, 50))
+    options = {'dataroot': str(root), 'phase': 'train', 'gt_size': 16}
+    assert CompositeDegradationDataset(options).types == CDD11_TYPES  # 'all' stays the published set
+    dataset = CompositeDegradationDataset({**options, 'types': ['blur_noise', 'single']})
+    assert dataset.types == ('blur_noise', 'low', 'haze', 'rain', 'snow')
+    with pytest.raises(ValueError, match='low_haze_snow, blur_noise'):
+        CompositeDegradationDataset({**options, 'types': 'blur'})

@@ -98,3 +98,15 @@ def test_unknown_type_and_missing_map():
         cdd11.composite(scene(), 'fog', {}, rng=np.random.default_rng(0))
     with pytest.raises(ValueError, match="haze_snow needs the map 'snow'; given are depth"):
         cdd11.composite(scene(60, 80), 'haze_snow', {'depth': np.ones((60, 80))}, rng=np.random.default_rng(0))
+
+
+def test_other_combinations_and_a_new_part_need_no_change(monkeypatch):
+    image = scene(40, 50)
+    values = {'gamma': 2.5, 'noise': 0.05, 'beta': 1.5, 'airlight': 0.75, 'horizon': 0.5, 'relief': 0.1}
+    dim = cdd11.Part('dim', lambda image, layer, v, rng: image * layer, lambda image, v, rng, window: np.float32(0.5))
+    monkeypatch.setitem(cdd11.PARTS, 'dim', dim)
+    found = cdd11.synthesise(image, kind='dim_low', rng=np.random.default_rng(0), **values)
+    low = cdd11.synthesise(image, kind='low', rng=np.random.default_rng(0), **values)
+    assert np.allclose(found, low * 0.5)  # what comes last in PARTS happens last
+    with pytest.raises(ValueError, match='any combination of low, rain, snow, haze, dim'):
+        cdd11.parts_of('dim_fog')

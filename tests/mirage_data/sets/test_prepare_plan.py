@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.sets.layouts import LAYOUTS
 from mirage_data.sets.prepare_plan import plan, unpaired
-from mirage_data.sets.rows import CDD11_TYPES, DATA_SETS
+from mirage_data.sets.rows import DATA_SETS
 from mirage_data.sets.source_tree import SourceError, read_source
 from mirage_data.sets.table import data_set
 

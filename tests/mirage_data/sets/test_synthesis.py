@@ -14,8 +14,8 @@ from made_up_images import write_png
 from made_up_scene import scene
 
 from mirage_data.degradations import apply
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.sets import synthesis
-from mirage_data.sets.rows import CDD11_TYPES
 from mirage_data.sets.synthesis import synthesize
 from mirage_data.sets.synthesis_layouts import LAYOUTS
 

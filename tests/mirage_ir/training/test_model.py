@@ -41,7 +41,7 @@ def test_every_loss_is_optional(tmp_path, losses):
 
 
 def test_no_restoration_loss_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match='pixel_opt, fourier_opt and perceptual_opt'):
+    with pytest.raises(ValueError, match='pixel_opt, fourier_opt, perceptual_opt and losses'):
         build(training_options(tmp_path, losses=('spd_opt',)))
 
 

@@ -1,0 +1,38 @@
+"""The options that `MIRAGEModel` and the training run add to BasicSR's, each declared once.
+
+A new switch is a line here and the code that reads it; the check of option files, its hints and the page of options
+follow.
+"""
+
+from __future__ import annotations
+
+from mirage_data.option import Option
+
+TOP = {
+    'deterministic': Option('flag', 'let equal runs be equal to the last bit, also on a GPU; slower', False),
+}
+
+TRAIN = {
+    'fourier_opt': Option('section', 'the loss in the frequency domain'),
+    'spd_opt': Option('section', 'the contrastive loss of two depths'),
+    'losses': Option('sections', 'further losses, any registered ones, each with type and arguments'),
+    'amp': Option('text', 'half precision in the network', 'off', choices=('off', 'bf16', 'fp16', False)),
+    'channels_last': Option('flag', "the layout that GPUs' convolutions like", False),
+    'compile': Option('flag', 'torch.compile', False),
+    'checkpoint_blocks': Option('flag', 'compute blocks again in the backward pass: less memory, more time', False),
+    'sync_bn': Option('flag', 'batch norm over all GPUs', False),
+    'freeze_bn': Option('flag', 'batch norm as it is evaluated; needs trained weights to start from', False),
+    'tf32': Option('flag', 'faster float32 of 10 bits on GPUs', False),
+    'accumulate_grad': Option('count', 'parts in which a batch is worked through', 1, low=1, none=True),
+    'grad_clip': Option('number', 'largest norm of the gradient; 0: unlimited', 0, low=0, none=True),
+}
+
+VAL = {
+    'crop_multiple': Option('count', 'images are cropped to multiples of this; 0: not', 0, low=0, none=True),
+    'self_ensemble': Option('flag', 'average over the eight flips and turns', False),
+    'input_metrics': Option('flag', 'measure the degraded images, too', False),
+}
+
+LOGGER = {
+    'keep_checkpoints': Option('count', 'only the last so many checkpoints are kept', low=1, none=True),
+}
