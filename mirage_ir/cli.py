@@ -24,8 +24,8 @@ COMMANDS = (
     ('convert', 'convert', 'turn a checkpoint into .pth or .safetensors'),
     ('export', 'export', 'write a network as ONNX or TorchScript'),
     ('cost', 'cost', 'parameters, multiply-adds, memory and time of a network'),
-    ('link', 'link', 'make MIRAGE known to another BasicSR checkout'),
-    ('unlink', 'unlink', 'remove from a checkout what link wrote there'),
+    ('link', 'link', 'make MIRAGE known to another project: BasicSR, HAT, NAFNet, KAIR and others'),
+    ('unlink', 'unlink', 'remove from a project what link wrote there'),
 )
 
 

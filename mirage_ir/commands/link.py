@@ -1,8 +1,10 @@
-"""Make MIRAGE known to another BasicSR checkout: small files are put there, and nothing of it is edited.
+"""Make MIRAGE known to another project: small files are put there, and nothing of it is edited.
 
     mirage-basicsr link ~/BasicSR
 
-`mirage-basicsr unlink` takes them back.
+Known are BasicSR, projects that call its pipeline (HAT, X-Restormer, Real-ESRGAN), its older forks (NAFNet, Restormer),
+traiNNer-redux, neosr, KAIR, SwinIR, PromptIR and AdaIR. Where files do not suffice, the lines to add are printed.
+`mirage-basicsr unlink` takes the files back.
 """
 
 from __future__ import annotations
@@ -18,17 +20,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from mirage_ir.link import LinkError, link
 
     parser = command_parser('link', __doc__)
-    parser.add_argument('path', help='the checkout')
+    parser.add_argument('path', help='the folder of the project')
     arguments = parser.parse_args(argv)
     try:
-        written = link(arguments.path)
+        plan = link(arguments.path)
     except LinkError as error:
         print(error, file=sys.stderr)
         return 1
-    for path in written:
+    for path in plan.files:
         print(f'wrote {path}')
-    print(
-        'MIRAGEArch can now be named in option files of that checkout, and with a registry all other names, too.\n'
-        f'To take it back: mirage-basicsr unlink "{arguments.path}"'
-    )
+    print(f'known there now: {plan.known}')
+    if plan.lines:
+        print('still to be written by you:', *plan.lines, sep='\n  ')
+    print(f'To take it back: mirage-basicsr unlink "{arguments.path}"')
     return 0
