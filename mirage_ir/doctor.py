@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -129,10 +130,15 @@ def examine_basicsr() -> Iterator[Finding]:
                       'our commands repair it; in scripts of your own import mirage_ir before basicsr')
     try:
         _import_ours()
+        from mirage_ir.link_files import OLDEST_BASICSR, text_of, version_of
     except Exception as error:  # anything that another package throws at import
         yield Finding('FAIL', f'`import mirage_ir` fails: {_line(error)}', 'pip install . in the project folder')
-    else:
-        yield Finding('ok', f'`import mirage_ir` works (from {_HERE})')
+        return
+    yield Finding('ok', f'`import mirage_ir` works (from {_HERE})')
+    version = version_of(folder)
+    if version and version < OLDEST_BASICSR:
+        yield Finding('FAIL', f'that is BasicSR {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
+                      'use the network under a model of its own, or pip install basicsr==1.4.2')
 
 
 def examine_registry() -> Iterator[Finding]:
@@ -155,30 +161,79 @@ def examine_registry() -> Iterator[Finding]:
         yield Finding('ok', f'{kind}: {", ".join(ours) or "none"}')
 
 
-def examine_shims() -> Iterator[Finding]:
-    """Files that ``mirage-basicsr link`` wrote, here and in the BasicSR in use."""
+def examine_folder() -> Iterator[Finding]:
+    """The project in the current folder: what `link` wrote into it, and the BasicSR that its own scripts will use."""
     try:
         _import_ours()
-        from mirage_ir.link import LinkError, is_shim, shims_for
+        from mirage_ir.link_files import is_shim, lacks_version, plan_for
     except Exception:  # reported by examine_basicsr
         return
-    folders = {folder for folder in (_basicsr_folder(), Path.cwd() / 'basicsr') if folder and folder.is_dir()}
-    found = [(folder, path) for folder in sorted(folders) for place in ('.', 'archs', 'models', 'models/archs')
-             for path in sorted((folder / place).glob('*.py')) if is_shim(path)]
-    for folder, path in found:
-        try:
-            current = shims_for(folder)
-        except LinkError:
-            current = {}
-        if path not in current:
+    here = Path.cwd()
+    plan = plan_for(here)
+    if plan is None:
+        yield Finding('ok', f'{here} is no project that `mirage-basicsr link` knows')
+        return
+    places = {path.parent for path in plan.files} | {here / 'basicsr' / name for name in ('archs', 'models')}
+    shims = [path for place in sorted(places) for path in sorted(place.glob('*.py')) if is_shim(path)]
+    for path in shims:
+        if path not in plan.files:
             yield Finding('FAIL', f'{path} is left from an earlier version', 'delete it and link again')
-        elif path.read_text(encoding='utf-8') != current[path]:
+        elif path.read_text(encoding='utf-8') != plan.files[path]:
             yield Finding('FAIL', f'{path} is stale: it was linked from another place or version',
-                          'run `mirage-basicsr link` on that checkout again, or `unlink`')
+                          'run `mirage-basicsr link .` again, or `mirage-basicsr unlink .`')
         else:
             yield Finding('ok', f'{path} is up to date')
-    if not found:
-        yield Finding('ok', 'no shims here')
+    if not shims:
+        yield Finding('note', f'{here} is not linked: its own scripts know nothing of MIRAGE', 'mirage-basicsr link .')
+    if plan.package is None:
+        return
+    if lacks_version(plan.package):
+        yield Finding('FAIL', f'{plan.package / "version.py"} is missing, which setup.py writes: the package '
+                      'cannot be imported', 'mirage-basicsr link .   (writes it, too)')
+    yield from _examine_script(plan.package)
+
+
+def _examine_script(package: Path) -> Iterator[Finding]:
+    """The BasicSR that ``python PACKAGE/train.py`` imports, found by doing so."""
+    from mirage_ir.link_files import OLDEST_BASICSR, text_of, version_of
+
+    script = f'`python {package.name}/train.py`'
+    done = subprocess.run(
+        [sys.executable, '-c', f'import sys; sys.path[0] = {str(package)!r}; import {package.name}, basicsr; '
+                               'print("\\n" + list(basicsr.__path__)[0])'],
+        capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ['for an unknown reason'])[-1]
+        yield Finding('FAIL', f'{script} will fail at its imports: {reason}',
+                      'mirage-basicsr link .' if _is_ours(reason) else f'install what {package.parent.name} needs')
+        return
+    used = Path(done.stdout.splitlines()[-1]).resolve()
+    own = package if package.name == 'basicsr' else None
+    if own and used != own.resolve():
+        yield Finding('FAIL', f'{script} uses the BasicSR in {used}, not the one it lies in', 'mirage-basicsr link .')
+    else:
+        yield Finding('ok', f'{script} uses the BasicSR in {used}')
+    version = version_of(used)
+    if version and version < OLDEST_BASICSR and (used / 'utils' / 'registry.py').is_file():
+        yield Finding('FAIL', f'that is version {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
+                      'use the network under a model of its own, or a newer BasicSR')
+    wanted = _pinned(package.parent / 'requirements.txt')
+    if wanted and version and not own and wanted != text_of(version):
+        yield Finding('FAIL', f'{package.parent.name} wants BasicSR {wanted}, and {text_of(version)} is used',
+                      f'pip install basicsr=={wanted}')
+
+
+def _is_ours(reason: str) -> bool:
+    return any(word in reason for word in ('functional_tensor', 'No module named \'basicsr', 'version'))
+
+
+def _pinned(requirements: Path) -> str | None:
+    """The only BasicSR that a project's list of requirements allows."""
+    try:
+        found = re.search(r'^basicsr==([\d.]+)', requirements.read_text(encoding='utf-8'), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return None
+    return found[1] if found else None
 
 
 def examine_devices() -> Iterator[Finding]:
@@ -225,7 +280,7 @@ def examine_resources() -> Iterator[Finding]:
 
 SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
     'Versions': examine_versions, 'OpenCV': examine_opencv, 'TensorBoard': examine_tensorboard,
-    'BasicSR': examine_basicsr, 'Registered names': examine_registry, 'Linked checkouts': examine_shims,
+    'BasicSR': examine_basicsr, 'Registered names': examine_registry, 'This folder': examine_folder,
     'Devices': examine_devices, 'Disk and shared memory': examine_resources,
 }
 

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import mirage_arch
-
 MARKER = '# Written by `mirage-basicsr link`, which may overwrite it; `mirage-basicsr unlink` removes it.'
 PROJECT = Path(__file__).resolve().parents[1]
 OLDEST_BASICSR = (1, 3, 4, 4)
 """The first release that `MIRAGEModel` works with."""
-_NETWORK = Path(mirage_arch.__file__).with_name('mirage_arch.py')
+_NETWORK = PROJECT / 'mirage_arch' / 'mirage_arch.py'
 
 
 class Plan(NamedTuple):
@@ -25,11 +23,13 @@ class Plan(NamedTuple):
         files: Path -> content; each content begins with the marker line.
         known: What the project's option files may name afterwards.
         lines: What a person has to write into the project's own files, where files beside them do not suffice.
+        package: Where the scripts are that use a BasicSR; None if the project uses none.
     """
 
     files: dict[Path, str]
     known: str
     lines: tuple[str, ...] = ()
+    package: Path | None = None
 
 
 _REPAIR = f'''{MARKER}
@@ -124,9 +124,10 @@ def basicsr_checkout(root: Path) -> Plan | None:
              package / 'archs' / 'mirage_repair_arch.py': _REPAIR, **_missing_version(root, package)}
     if (found := version_of(package)) and found < OLDEST_BASICSR:
         return Plan({**files, package / 'archs' / 'mirage_arch.py': _network()},
-                    f'MIRAGEArch alone; MIRAGEModel needs BasicSR {text_of(OLDEST_BASICSR)}, this is {text_of(found)}')
+                    f'MIRAGEArch alone; MIRAGEModel needs BasicSR {text_of(OLDEST_BASICSR)}, this is {text_of(found)}',
+                    package=package)
     register = _REGISTER.format(marker=MARKER, project=str(PROJECT))
-    return Plan({**files, package / 'models' / 'mirage_model.py': register}, 'every name of MIRAGE')
+    return Plan({**files, package / 'models' / 'mirage_model.py': register}, 'every name of MIRAGE', package=package)
 
 
 def old_fork(root: Path) -> Plan | None:
@@ -137,7 +138,7 @@ def old_fork(root: Path) -> Plan | None:
     hand_over = _HAND_OVER.format(marker=MARKER, what="this fork's package", register='')
     return Plan({package / 'basicsr.py': hand_over if (package / '__init__.py').is_file() else _IS_PACKAGE,
                  package / 'models' / 'archs' / 'mirage_arch.py': _network()},
-                'MIRAGEArch (set spd_head: false where you train on several processes)')
+                'MIRAGEArch (set spd_head: false where you train on several processes)', package=package)
 
 
 def plugin(root: Path) -> Plan | None:
@@ -150,7 +151,7 @@ def plugin(root: Path) -> Plan | None:
             files = {
                 package / f'{name}.py': _HAND_OVER.format(marker=MARKER, what=f'{name}, with MIRAGE', register=ours)
                 for name in ('basicsr', package.name)}
-            return Plan({**files, **_missing_version(root, package)}, 'every name of MIRAGE')
+            return Plan({**files, **_missing_version(root, package)}, 'every name of MIRAGE', package=package)
     return None
 
 

@@ -17,6 +17,9 @@ from .train import add_run_options, checked_words
 
 def main(argv: Sequence[str] | None = None, root: str | None = None) -> int:
     """Test by a command line; arguments as for training."""
+    from mirage_ir.checkout import use_linked_checkout
+
+    use_linked_checkout()
     from mirage_ir.options.check import require_ok
     from mirage_ir.training import runner
 

@@ -24,6 +24,9 @@ def main(argv: Sequence[str] | None = None, root: str | None = None) -> int:
         argv: Without the program's name; that of this process if not given.
         root: Folder that receives ``experiments``; the current directory if not given.
     """
+    from mirage_ir.checkout import use_linked_checkout
+
+    use_linked_checkout()
     from mirage_ir.options.check import require_ok
     from mirage_ir.training import runner
 

@@ -69,17 +69,44 @@ def test_a_name_that_is_missing_or_another_class(monkeypatch):
         'arch MIRAGEArch is that of basicsr.archs.srresnet_arch, not ours', 'loss FourierLoss is not registered']
 
 
-def test_shims_of_the_current_checkout(tmp_path, monkeypatch):
+def test_the_checkout_one_stands_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert [finding.text for finding in doctor.examine_shims()] == ['no shims here']
+    assert 'is no project' in next(doctor.examine_folder()).text
     shutil.copytree(Path(importlib.util.find_spec('basicsr').origin).parent, tmp_path / 'basicsr')
-    written = link(tmp_path)
-    assert [finding.level for finding in doctor.examine_shims()] == ['ok'] * len(written)
+    found = list(doctor.examine_folder())
+    assert 'is not linked' in found[0].text and found[0].cure == 'mirage-basicsr link .'
+    assert [finding.cure for finding in failures(found)] == ['mirage-basicsr link .']  # it finds the installed one
+    (tmp_path / 'basicsr' / 'version.py').unlink()
+    (tmp_path / 'VERSION').write_text('1.4.2')
+    assert 'version.py is missing' in failures(doctor.examine_folder())[0].text
+    files = link(tmp_path).files
+    found = list(doctor.examine_folder())
+    assert [finding.level for finding in found] == ['ok'] * (len(files) + 1), found
+    assert f'uses the BasicSR in {(tmp_path / "basicsr").resolve()}' in found[-1].text
     changed = tmp_path / 'basicsr' / 'models' / 'mirage_model.py'
     changed.write_text(changed.read_text().replace('_PROJECT = ', '_PROJECT = "/moved" + '))
     shutil.copy(changed, changed.with_name('older_model.py'))
-    assert {finding.text.split(' is ')[1].split(':')[0] for finding in failures(doctor.examine_shims())} == {
+    assert {finding.text.split(' is ')[1].split(':')[0] for finding in failures(doctor.examine_folder())} == {
         'stale', 'left from an earlier version'}
+
+
+def test_a_plugin_that_wants_another_basicsr(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'hat' / 'archs').mkdir(parents=True)
+    (tmp_path / 'hat' / '__init__.py').touch()
+    (tmp_path / 'hat' / 'train.py').write_text('from basicsr.train import train_pipeline\n')
+    (tmp_path / 'requirements.txt').write_text('einops\nbasicsr==1.3.4.9\n')
+    link(tmp_path)
+    assert [(f.text, f.cure) for f in failures(doctor.examine_folder())] == [
+        (f'{tmp_path.name} wants BasicSR 1.3.4.9, and 1.4.2 is used', 'pip install basicsr==1.3.4.9')]
+
+
+def test_a_basicsr_that_our_model_cannot_use(tmp_path, monkeypatch):
+    (tmp_path / 'basicsr' / 'utils').mkdir(parents=True)
+    (tmp_path / 'basicsr' / 'utils' / 'registry.py').touch()
+    (tmp_path / 'basicsr' / 'version.py').write_text("__version__ = '1.3.4.3'\n")
+    monkeypatch.setattr(doctor, '_basicsr_folder', lambda: tmp_path / 'basicsr')
+    assert 'MIRAGEModel needs 1.3.4.4' in failures(doctor.examine_basicsr())[0].text
 
 
 def test_a_gpu_that_torch_cannot_use(monkeypatch):

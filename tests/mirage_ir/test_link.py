@@ -1,6 +1,9 @@
 """Other people's checkouts: linked and unlinked, and the one file of the network dropped where it must work alone."""
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -221,3 +224,13 @@ def test_the_console_command_links_and_says_how_to_undo_it(checkout, capsys):
     assert main(['unlink', str(checkout)]) == 0
     assert 'was not linked' in capsys.readouterr().out
     assert main(['link', str(checkout / 'nothing')]) == 1
+
+
+def test_the_command_uses_the_linked_checkout_it_stands_in(checkout):
+    link(checkout)
+    (checkout / 'basicsr' / 'archs' / 'own_arch.py').write_text("print('their own network')\n")
+    (checkout / 'options.yml').write_text(_OPTIONS)
+    done = subprocess.run([sys.executable, '-m', 'mirage_ir', 'test', '-opt', 'options.yml'], cwd=checkout, text=True,
+                          capture_output=True, check=False, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    assert 'Using the linked checkout' in done.stdout and 'their own network' in done.stdout
+    assert done.returncode == 2 and 'datasets' in done.stderr  # an option file for training, and no loop
