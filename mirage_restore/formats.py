@@ -27,18 +27,18 @@ FORMATS = {
 }
 #: Camera raw files, which the extra ``raw`` reads; results have another format.
 RAW_EXTENSIONS = ('.dng', '.cr2', '.cr3', '.nef', '.nrw', '.arw', '.raf', '.orf', '.rw2', '.pef', '.srw')
-PHOTO_EXTENSIONS = (*FORMATS, '.dib', '.pbm', *RAW_EXTENSIONS)
+#: What is only read, and the ending of its result: GIF would need a palette, MPO is a JPEG with a second picture.
+READ_ONLY = {'.gif': '.png', '.pbm': '.png', '.dib': '.bmp', '.mpo': '.jpg', **dict.fromkeys(RAW_EXTENSIONS, '.png')}
+PHOTO_EXTENSIONS = (*FORMATS, *(ending for ending in READ_ONLY if ending not in FORMATS))
 VIDEO_EXTENSIONS = (
     *('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.m2v', '.ts', '.mts', '.m2ts', '.vob'),
     *('.wmv', '.asf', '.flv', '.3gp', '.3g2', '.ogv', '.mxf'),
 )
-#: Formats of results that have no format of their own: GIF would need a palette, raw and bitmap files are read only.
-DEFAULT_FORMAT = '.png'
-READ_ONLY = ('.gif', '.dib', '.pbm', *RAW_EXTENSIONS)
+DEFAULT_FORMAT = '.png'  # of results whose source has an unknown ending
 
 
 #: Videos that are written in the container they came in; the others become Matroska, which holds all they have.
-_OWN_CONTAINER = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.ts', '.mts', '.m2ts')
+VIDEO_CONTAINERS = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.ts', '.mts', '.m2ts')
 _HOLDS_H265 = ('.mp4', '.m4v', '.mov', '.mkv', '.ts', '.mts', '.m2ts')
 _ANYTHING = '.mkv'
 
@@ -47,8 +47,8 @@ def video_ending(ending: str, encoder: str | None) -> str:
     """Ending of the result of a video: its own, unless that container cannot hold what the encoder makes."""
     lower = ending.lower()
     holds = {
-        None: _OWN_CONTAINER,
-        'h264': [each for each in _OWN_CONTAINER if each != '.webm'],
+        None: VIDEO_CONTAINERS,
+        'h264': [each for each in VIDEO_CONTAINERS if each != '.webm'],
         'h265': _HOLDS_H265,
         'ffv1': ('.mkv', '.avi'),
     }

@@ -8,7 +8,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .formats import DEFAULT_FORMAT, FORMATS, READ_ONLY, VIDEO_EXTENSIONS, is_known, video_ending
+from .formats import (
+    DEFAULT_FORMAT,
+    FORMATS,
+    READ_ONLY,
+    VIDEO_CONTAINERS,
+    VIDEO_EXTENSIONS,
+    is_known,
+    video_ending,
+)
 from .record import RECORD_NAME, Record
 
 __all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name', 'named']
@@ -137,7 +145,11 @@ def find_jobs(
         if options.compare:
             compared = names.free(result.with_name(f'{result.stem}_compare.png'), source)
         job = Job(source, result, compared)
-        if {os.path.realpath(path) for path in (result, compared) if path} & seen:
+        writable = VIDEO_CONTAINERS if job.is_video else tuple(FORMATS)
+        if result.suffix.lower() not in writable:
+            kind = 'videos' if job.is_video else 'photographs'
+            plan.useless.append((source, f'cannot be written as {result}; {kind} are written as {", ".join(writable)}'))
+        elif {os.path.realpath(path) for path in (result, compared) if path} & seen:
             reason = f'its result {result} would overwrite an input; choose another folder (-o) or a --suffix'
             plan.useless.append((source, reason))
         else:
@@ -233,6 +245,8 @@ def _result_name(relative: Path, options: Options) -> Path:
         ending = video_ending(ending, options.encoder)
     elif options.format:
         ending = f'.{options.format.lstrip(".")}'
-    elif ending.lower() in READ_ONLY or ending.lower() not in FORMATS:
+    elif ending.lower() in READ_ONLY:
+        ending = READ_ONLY[ending.lower()]
+    elif ending.lower() not in FORMATS:
         ending = DEFAULT_FORMAT
     return relative.with_name(relative.stem + options.suffix + ending)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mirage_data.files.errors import ImageError
 
+from . import exif
 from .photo import Photo, check_memory, finish, split_exif
 
 _limit = threading.Lock()
@@ -120,7 +122,11 @@ def read_raw(data: bytes, path: Path) -> Photo:
     with rawpy.imread(io.BytesIO(data)) as raw:
         check_memory(path, raw.sizes.width, raw.sizes.height, 3, 2)
         pixels = raw.postprocess(use_camera_wb=True, output_bps=16)
-    return Photo(pixels, notes=('developed to 16-bit sRGB with the white balance of the camera',))
+    block = None
+    with contextlib.suppress(struct.error, StopIteration):  # most of them are TIFF files
+        block = exif.block_of_tiff(*next(exif.tiff_directories(data)))
+    notes = ('developed to 16-bit sRGB with the white balance of the camera',)
+    return finish(Photo(pixels, exif=block, notes=notes), 1)  # LibRaw turns it upright
 
 
 def _pillow_heif(path: Path):

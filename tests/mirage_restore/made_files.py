@@ -209,6 +209,8 @@ def _other_cases() -> None:
     small = IMAGE.resize((16, 12))
     add('with a preview (MPO).jpg',
         lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97), RGB, LOSSY)
+    add('camera.mpo',
+        lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97), RGB, LOSSY)
     pillow('lossless.webp', IMAGE, RGB, lossless=True)
     pillow('lossless with alpha.webp', Image.fromarray(RGBA), RGBA, lossless=True, exact=True)
     pillow('lossy.webp', IMAGE, RGB, LOSSY, quality=97)

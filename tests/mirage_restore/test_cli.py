@@ -64,6 +64,15 @@ def test_suffix_is_what_the_help_shows(tmp_path, capsys):
     assert '--suffix _restored makes photo_restored.png' in ' '.join(capsys.readouterr().out.split())
 
 
+def test_the_kind_of_an_output_must_be_that_of_the_input(tmp_path, capsys):
+    save(tmp_path / 'a.png')
+    assert run(tmp_path / 'a.png', '-o', tmp_path / 'a.mp4') == 1
+    assert 'a.png: cannot be written as' in capsys.readouterr().err
+    (tmp_path / 'b.mp4').write_bytes(b'x')
+    assert run(tmp_path / 'b.mp4', '-o', tmp_path / 'b.jpg') == 1
+    assert 'videos are written as .mp4' in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main(['--version'])

@@ -256,3 +256,24 @@ def test_cmyk_goes_through_its_profile(tmp_path):
     Image.fromarray(RGB).convert('CMYK').save(tmp_path / 'a.jpg', icc_profile=profile.read_bytes(), quality=95)
     given = read_photo(tmp_path / 'a.jpg')
     assert 'by its profile' in given.notes[0]
+
+
+def test_camera_raw_is_developed_and_keeps_its_words(tmp_path):
+    pytest.importorskip('rawpy')
+    tifffile = pytest.importorskip('tifffile')
+    linear = (np.repeat(np.repeat(RGB, 4, 0), 4, 1) / 255) ** 2.2
+    mosaic = np.zeros(linear.shape[:2])
+    for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
+        mosaic[row::2, column::2] = linear[row::2, column::2, channel]
+    matrix = (3.2405, -1.5371, -0.4985, -0.9693, 1.8760, 0.0416, 0.0556, -0.2040, 1.0572)  # XYZ to linear sRGB
+    tifffile.imwrite(tmp_path / 'a.dng', np.rint(mosaic * 16383).astype(np.uint16), photometric=32803, extratags=[
+        (33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True), (271, 2, 0, 'Maker', True),
+        (50706, 1, 4, bytes([1, 4, 0, 0]), True), (50708, 2, 0, 'A camera', True), (50717, 3, 1, 16383, True),
+        (50721, 10, 9, tuple(n for v in matrix for n in (round(v * 10000), 10000)), True),
+        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True), (50778, 3, 1, 21, True)])
+    restore_files(lambda pixels: pixels, [tmp_path / 'a.dng'], tmp_path / 'out', QUIET)
+    result = read_photo(tmp_path / 'out' / 'a.png')
+    assert (result.pixels.dtype, result.pixels.shape) == (np.uint16, linear.shape)
+    shown = result.pixels[8::4, 8::4].astype(float) / 65535
+    assert np.corrcoef(shown.reshape(-1), RGB[2:, 2:].reshape(-1))[0, 1] > 0.97
+    assert b'Maker' in result.exif
