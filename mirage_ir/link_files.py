@@ -183,9 +183,9 @@ def swinir(root: Path) -> Plan | None:
     if not (root / 'main_test_swinir.py').is_file():
         return None
     return Plan({root / 'models' / 'network_mirage.py': _network()}, 'MIRAGEArch, by its test script', (
-        'main_test_swinir.py, at the beginning of define_model',
-        '    from models.network_mirage import MIRAGEArch',
-        '    return MIRAGEArch(spd_head=False)  # and load your weights into it',))
+        'main_test_swinir.py, in define_model below `elif args.task == \'color_dn\':`, in place of `model = net(...)`',
+        '        from models.network_mirage import MIRAGEArch',
+        '        model = MIRAGEArch(spd_head=False)'))
 
 
 def lightning(root: Path) -> Plan | None:
