@@ -1,4 +1,5 @@
 """What this project adds to BasicSR's registries."""
+
 from __future__ import annotations
 
 from importlib import import_module
@@ -11,14 +12,19 @@ from basicsr.utils.registry import (
     MODEL_REGISTRY,
 )
 
+import mirage_losses
+from mirage_data.datasets.mixed import SOURCE_TYPES
+
+from .measuring.metrics import REGISTERED
+
+_LOSSES = tuple(name for name in mirage_losses.__all__ if isinstance(getattr(mirage_losses, name), type))
 _PROVIDED = (
     (ARCH_REGISTRY, 'mirage_arch.mirage_arch', ('MIRAGEArch',)),
     (ARCH_REGISTRY, 'mirage_arch.ratio_search', ('RatioSearchArch',)),
-    (LOSS_REGISTRY, 'mirage_losses', ('FourierLoss', 'SPDContrastiveLoss')),
-    (DATASET_REGISTRY, 'mirage_data', ('MixedDegradationDataset', 'PairedTaskDataset', 'GaussianDenoiseDataset',
-                                       'CompositeDegradationDataset', 'SyntheticDegradationDataset')),
+    (LOSS_REGISTRY, 'mirage_losses', _LOSSES),
+    (DATASET_REGISTRY, 'mirage_data.datasets.mixed', ('MixedDegradationDataset', *SOURCE_TYPES)),
     (MODEL_REGISTRY, 'mirage_ir.training.model', ('MIRAGEModel',)),
-    (METRIC_REGISTRY, 'mirage_ir.measuring.metrics', ('psnr_float', 'ssim_float', 'lpips')),
+    (METRIC_REGISTRY, 'mirage_ir.measuring.metrics', tuple(REGISTERED)),
 )
 
 

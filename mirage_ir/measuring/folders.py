@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import inspect
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,7 @@ from mirage_data.files.pairing import match_pairs
 
 from . import metrics
 
-#: Metrics by name: function of (restored, ground truth, channel), and whether it needs a ground truth.
-_MEASURES: dict[str, tuple[Callable, bool]] = {
-    'psnr': (metrics.psnr, True),
-    'ssim': (metrics.ssim, True),
-    'lpips': (lambda restored, gt, channel: metrics.perceptual_distance(restored, gt), True),
-    'niqe': (lambda restored, gt, channel: metrics.naturalness(restored), False),
-}
-METRIC_NAMES = tuple(_MEASURES)
+METRIC_NAMES = tuple(metrics.METRICS)
 
 
 @dataclass(frozen=True)
@@ -80,23 +74,29 @@ def evaluate_folders(
     for name, path, gt_path in tqdm(pairs, desc='evaluating', unit='image', disable=not progress):
         image, truth = _load(path, gt_path, crop_multiple)
         try:
-            images[name] = {metric: _MEASURES[metric][0](image, truth, channel) for metric in names}
+            images[name] = {metric: metrics.METRICS[metric].measure(image, truth, channel) for metric in names}
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
-    types = {'psnr': 'psnr_float', 'ssim': 'ssim_float', 'lpips': 'lpips', 'niqe': 'calculate_niqe'}
-    options = {n: {'type': types[n], **({'channel': channel} if n in ('psnr', 'ssim') else {})} for n in names}
+    options = {name: {'type': metrics.METRICS[name].type} for name in names}
+    for name in names:
+        if _has_channel(metrics.METRICS[name]):
+            options[name]['channel'] = channel
     protocol = {'metrics': options, 'crop_multiple': crop_multiple if crop_multiple > 1 else 0, 'from': 'picture files'}
     return Evaluation(images, tuple(unpaired), protocol)
 
 
+def _has_channel(metric: metrics.Metric) -> bool:
+    return metric.registered is not None and 'channel' in inspect.signature(metric.registered).parameters
+
+
 def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multiple: int) -> None:
-    if not names or any(name not in _MEASURES for name in names):
+    if not names or any(name not in METRIC_NAMES for name in names):
         raise ValueError(f'metrics {", ".join(names) or "(none)"}: allowed are {", ".join(METRIC_NAMES)}')
     if channel not in metrics.CHANNELS:
         raise ValueError(f"channel is '{channel}'; allowed are {', '.join(metrics.CHANNELS)}")
     if crop_multiple < 1:
         raise ValueError(f'crop_multiple is {crop_multiple}; it must be at least 1 (no cropping)')
-    needy = [name for name in names if _MEASURES[name][1]]
+    needy = [name for name in names if metrics.METRICS[name].needs_gt]
     if gt is None and needy:
         raise ValueError(f'{", ".join(needy)} need a ground truth folder; without one only niqe can be measured')
     for name in names:

@@ -5,11 +5,14 @@ The paper's figures and BasicSR's own `calculate_psnr` / `calculate_ssim` differ
 registered, and a table must say which it shows.
 
 `psnr`, `ssim`, `perceptual_distance` and `naturalness` are the functions; `psnr_float`, `ssim_float` and `lpips` are
-their names in BasicSR's METRIC_REGISTRY, with the arguments that BasicSR passes.
+their names in BasicSR's METRIC_REGISTRY, with the arguments that BasicSR passes. `METRICS`, at the end, is the one
+table that registration, validation, `mirage-basicsr evaluate` and the tables of results are made from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,10 +21,6 @@ import cv2
 import numpy as np
 import torch
 
-#: Registered metrics that must be given float RGB images in [0, 1] instead of BasicSR's 8-bit BGR ones.
-FLOAT_METRICS = ('psnr_float', 'ssim_float', 'lpips')
-#: Metrics of which a smaller value is the better one.
-LOWER_IS_BETTER = ('lpips', 'niqe', 'calculate_niqe')
 CHANNELS = ('rgb', 'y')
 LPIPS_NETS = ('alex', 'vgg', 'squeeze')
 _INPUT_FORMATS = ('auto', 'rgb', 'bgr')
@@ -232,3 +231,45 @@ def _as_rgb(image: np.ndarray, input_format: str, crop_border: int) -> np.ndarra
     if crop_border:
         image = image[crop_border:-crop_border, crop_border:-crop_border]
     return image / 255.0 if eight_bit else image
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    Args:
+        type: Its name in BasicSR's registry, as option files have it.
+        measure: ``measure(restored, gt, channel)`` of float RGB images.
+        title: Heading in tables.
+        better: 'higher' or 'lower'.
+        digits: Behind the point, in tables.
+        needs_gt: Whether it compares with a ground truth.
+        registered: The function that goes into the registry; None where BasicSR has it.
+    """
+
+    type: str
+    measure: Callable[..., float]
+    title: str
+    better: str = 'higher'
+    digits: int = 3
+    needs_gt: bool = True
+    registered: Callable[..., float] | None = None
+
+
+#: Metrics by their short names, which columns of tables and ``evaluate --metrics`` use.
+METRICS = {
+    'psnr': Metric('psnr_float', psnr, 'PSNR (dB)', digits=2, registered=psnr_float),
+    'ssim': Metric('ssim_float', ssim, 'SSIM', registered=ssim_float),
+    'lpips': Metric(
+        'lpips', lambda restored, gt, channel: perceptual_distance(restored, gt), 'LPIPS', 'lower', registered=lpips
+    ),
+    'niqe': Metric(
+        'calculate_niqe', lambda restored, gt, channel: naturalness(restored), 'NIQE', 'lower', needs_gt=False
+    ),
+}
+#: Functions that the project registers, by type.
+REGISTERED = {metric.type: metric.registered for metric in METRICS.values() if metric.registered}
+#: Types that must be given float RGB images in [0, 1] instead of BasicSR's 8-bit BGR ones.
+FLOAT_METRICS = tuple(REGISTERED)
+#: Types of which a smaller value is the better one.
+LOWER_IS_BETTER = tuple(metric.type for metric in METRICS.values() if metric.better == 'lower')

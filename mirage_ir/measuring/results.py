@@ -8,12 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from .metrics import METRICS
 from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_table, published_tables
 
 #: The metric that the paper's figures were made with, by the name of its column.
-PAPER_METRICS = {'psnr': 'psnr_float', 'ssim': 'ssim_float', 'lpips': 'lpips'}
-_DIGITS = {'psnr': 2, 'memory_mb': 0, 'params_m': 2, 'flops_g': 2}  # others: 3
-_HIGHER_IS_BETTER = ('psnr', 'ssim')
+PAPER_METRICS = {name: metric.type for name, metric in METRICS.items() if metric.registered}
+_DIGITS = {'memory_mb': 0, 'params_m': 2, 'flops_g': 2, **{name: metric.digits for name, metric in METRICS.items()}}
+_HIGHER_IS_BETTER = tuple(name for name, metric in METRICS.items() if metric.better == 'higher')
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,16 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 
+from .metrics import METRICS
 from .published import PaperTable, TableRow
 from .results import best_cells, rounded, shown
 
 TITLES = {
-    'psnr': 'PSNR (dB)', 'ssim': 'SSIM', 'lpips': 'LPIPS',
-    'params_m': 'parameters (M)', 'flops_g': 'multiply-adds (G)', 'memory_mb': 'memory (MB)',
-}  # fmt: skip
+    **{name: metric.title for name, metric in METRICS.items()},
+    'params_m': 'parameters (M)',
+    'flops_g': 'multiply-adds (G)',
+    'memory_mb': 'memory (MB)',
+}
 Mark = Callable[[str], str]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Container, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -56,7 +57,8 @@ def argument_options(function: Any) -> dict[str, Option]:
         function: It may have ``OPTIONS``: by argument, further fields of `Option` as a mapping.
     """
     beside: Mapping[str, Any] = getattr(function, 'OPTIONS', {})
-    meanings = _meanings(function)
+    bases = function.__mro__ if inspect.isclass(function) else (function,)
+    meanings = {name: text for base in reversed(bases) for name, text in _meanings(base).items()}
     found = {}
     for name, parameter in inspect.signature(function).parameters.items():
         if name in _GIVEN or parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -169,7 +171,7 @@ def _kind(default: Any, annotation: Any) -> str:
 
 def _meanings(function: Any) -> dict[str, str]:
     """The first sentence of each argument in a docstring of Google's style."""
-    text = inspect.getdoc(function) or ''
+    text = inspect.cleandoc(function.__doc__ or '')
     if 'Args:' not in text:
         return {}
     found: dict[str, str] = {}
@@ -183,4 +185,4 @@ def _meanings(function: Any) -> dict[str, str]:
             found[name] = meaning.strip()
         elif name and stripped:
             found[name] += f' {stripped}'
-    return {key: meaning.split('. ')[0].rstrip('.') for key, meaning in found.items()}
+    return {key: re.split(r'(?<!Eq)(?<!Fig)\. ', meaning)[0].rstrip('.') for key, meaning in found.items()}

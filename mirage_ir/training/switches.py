@@ -22,7 +22,7 @@ TRAIN = {
     'checkpoint_blocks': Option('flag', 'compute blocks again in the backward pass: less memory, more time', False),
     'sync_bn': Option('flag', 'batch norm over all GPUs', False),
     'freeze_bn': Option('flag', 'batch norm as it is evaluated; needs trained weights to start from', False),
-    'tf32': Option('flag', 'faster float32 of 10 bits on GPUs', False),
+    'tf32': Option('flag', 'float32 of 10 bits on GPUs, faster; absent: as PyTorch is set'),
     'accumulate_grad': Option('count', 'parts in which a batch is worked through', 1, low=1, none=True),
     'grad_clip': Option('number', 'largest norm of the gradient; 0: unlimited', 0, low=0, none=True),
 }
