@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mirage_data.files.lmdb import key_of
-from mirage_data.files.pairing import PairingError, match_indices
+from mirage_data.files.pairing import PairingError, match_indices, same_file_test
 from mirage_data.files.store import FolderStore, LmdbStore
 
 logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
@@ -32,8 +32,15 @@ def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
         PairingError: if nothing fits, or a name is ambiguous.
     """
     lq_names, gt_names = list(lq.names), list(gt.names)
-    pairs, leftover_lq, leftover_gt = match_indices(lq_names, gt_names, rule)
+    same_file = same_file_test(lq.root, gt.root)
+    pairs, leftover_lq, leftover_gt = match_indices(lq_names, gt_names, rule, same_file)
     if not pairs:
+        if same_file and same_file('x', 'x'):
+            raise PairingError(
+                f'dataroot_lq and dataroot_gt are one folder, {lq.root}, and by the rule {rule!r} none of its images '
+                f'(e.g. {lq_names[0]}) has a partner there; the option pairing says which names belong together, such '
+                "as {lq: '(.+)_real', gt: '\\1_mean'}"
+            )
         raise PairingError(
             f'no image of {lq.root} (e.g. {lq_names[0]}) has a partner in {gt.root} (e.g. {gt_names[0]}) '
             f'by the rule {rule!r}; check the folders and the option pairing'
@@ -60,12 +67,15 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
     """
     lines = _lines(file)
     finders = (_Finder(lq), _Finder(gt))
-    partner = dict(match_indices(list(lq.names), list(gt.names), rule)[0])
+    same_file = same_file_test(lq.root, gt.root)
+    partner = dict(match_indices(list(lq.names), list(gt.names), rule, same_file)[0])
     pairs, absent = [], []
     for line in lines:
         pair = _pair_of_line(line, finders, partner)
         if pair is None:
             absent.append(line)
+        elif same_file and same_file(lq.names[pair[0]], gt.names[pair[1]]):
+            raise PairingError(f'{file}: {line!r} pairs {lq.path(pair[0])} with itself; name its clean image')
         else:
             pairs.append(pair)
     if not pairs:

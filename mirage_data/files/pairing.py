@@ -1,14 +1,18 @@
 """Which clean image belongs to which degraded one: rules by name.
 
 Every data set names its files in its own way, and copies in circulation rename them. A rule lists, for a degraded
-file's name without extension, the names its clean partner may have; an equal name is always tried first.
+file's name without extension, the names its clean partner may have. With the rules of this table an equal name is tried
+first; with a rule of the user's own only names that match it count. No file is ever paired with itself.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
+
+_ENDING = re.compile(r'\.(?:png|jpe?g|bmp|webp|tiff?|ppm|pgm|gif)$', re.IGNORECASE)
 
 
 class PairingError(ValueError):
@@ -54,15 +58,42 @@ def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
     return patterns
 
 
+def same_file_test(
+    lq_root: str | os.PathLike | None, gt_root: str | os.PathLike | None
+) -> Callable[[str, str], bool] | None:
+    """A test whether two names below two roots are one file; None where the roots have nothing in common."""
+    if lq_root is None or gt_root is None:
+        return None
+    lq, gt = os.path.realpath(lq_root), os.path.realpath(gt_root)
+    try:
+        if os.path.commonpath([lq, gt]) not in (lq, gt):
+            return None
+    except ValueError:  # two drives of Windows
+        return None
+    return lambda a, b: os.path.normpath(os.path.join(lq, a)) == os.path.normpath(os.path.join(gt, b))
+
+
 def match_indices(
-    lq_paths: Sequence[str], gt_paths: Sequence[str], rule: str | dict
+    lq_paths: Sequence[str],
+    gt_paths: Sequence[str],
+    rule: str | dict,
+    same_file: Callable[[str, str], bool] | None = None,
 ) -> tuple[list[tuple[int, int]], list[int], list[int]]:
-    """`match_pairs` in positions instead of names: `(degraded, clean)` pairs and the positions of the leftovers."""
+    """`match_pairs` in positions instead of names: `(degraded, clean)` pairs and the positions of the leftovers.
+
+    Args:
+        lq_paths: degraded names.
+        gt_paths: clean names.
+        rule: as in `match_pairs`.
+        same_file: result of `same_file_test` for the roots of the two sides.
+    """
     patterns = rule_named(rule)
+    own = isinstance(rule, dict)
+    with_folders = rule == 'same_name' or (own and any('/' in str(text) for text in rule.values()))
 
     def stem(path: str) -> str:
         pure = PurePosixPath(path)
-        return str(pure.with_suffix('')) if rule == 'same_name' else pure.stem
+        return str(pure.with_suffix('')) if with_folders else pure.stem
 
     clean: dict[str, list[int]] = {}
     for position, path in enumerate(gt_paths):
@@ -72,12 +103,21 @@ def match_indices(
     leftover_lq: list[int] = []
     for position, path in enumerate(lq_paths):
         name = stem(path)
-        partners = clean.get(name)
+        names = [] if own else [name]
         for pattern, template in patterns:
+            match = pattern.fullmatch(name) or (own and pattern.fullmatch(name + PurePosixPath(path).suffix))
+            if match:
+                names.append(_ENDING.sub('', match.expand(template)) if own else match.expand(template))
+        partners: list[int] = []
+        for wanted in names:
+            found = clean.get(wanted, [])
+            partners = [place for place in found if not (same_file and same_file(path, gt_paths[place]))]
             if partners:
                 break
-            match = pattern.fullmatch(name)
-            partners = clean.get(match.expand(template)) if match else None
+        if len(partners) > 1:  # of equal names the one in a folder of the same name, if there is one
+            parent = PurePosixPath(path).parent
+            beside = [place for place in partners if PurePosixPath(gt_paths[place]).parent == parent]
+            partners = beside if len(beside) == 1 and parent.name else partners
         if not partners:
             leftover_lq.append(position)
         elif len(partners) > 1:
@@ -86,10 +126,36 @@ def match_indices(
         else:
             pairs.append((position, partners[0]))
             used[partners[0]] = 1
-    return pairs, leftover_lq, [position for position in range(len(gt_paths)) if not used[position]]
+    leftover_gt = [position for position in range(len(gt_paths)) if not used[position]]
+    if same_file:  # a folder that holds both sides: what is one side of a pair is not missing on the other
+        leftover_lq = _not_of_the_other(leftover_lq, lq_paths, {gt_paths[b] for _, b in pairs}, same_file)
+        leftover_gt = _not_of_the_other(
+            leftover_gt, gt_paths, {lq_paths[a] for a, _ in pairs}, lambda a, b: same_file(b, a)
+        )
+    return pairs, leftover_lq, leftover_gt
 
 
-def match_pairs(lq_paths: Iterable, gt_paths: Iterable, rule: str | dict) -> tuple[list[tuple], list, list]:
+def _not_of_the_other(
+    places: list[int], paths: Sequence[str], others: set[str], same_file: Callable[[str, str], bool]
+) -> list[int]:
+    """The places whose file is none of the other side's; only files of one name can be the same."""
+    by_name: dict[str, list[str]] = {}
+    for other in others:
+        by_name.setdefault(PurePosixPath(other).name, []).append(other)
+    return [
+        place
+        for place in places
+        if not any(same_file(paths[place], other) for other in by_name.get(PurePosixPath(paths[place]).name, ()))
+    ]
+
+
+def match_pairs(
+    lq_paths: Iterable,
+    gt_paths: Iterable,
+    rule: str | dict,
+    lq_root: str | os.PathLike | None = None,
+    gt_root: str | os.PathLike | None = None,
+) -> tuple[list[tuple], list, list]:
     """Matches degraded with clean images by their names.
 
     Args:
@@ -97,7 +163,10 @@ def match_pairs(lq_paths: Iterable, gt_paths: Iterable, rule: str | dict) -> tup
         gt_paths: names of clean images, relative to theirs. With 'same_name' folders below the root count as part of
             the name, with the other rules they do not.
         rule: a name of `RULES`, or `{lq: REGEX, gt: NAME}`, where the pattern must match the whole degraded name
-            without extension, and NAME may refer to its groups by \\1, \\2.
+            (with or without extension), and NAME may refer to its groups by \\1, \\2. Names without a match then have
+            no partner, equal ones neither. If either has a slash, folders count as part of the name.
+        lq_root: folder of the degraded images, if a file of both sides is to be recognised as one and not paired.
+        gt_root: folder of the clean images, likewise.
 
     Returns:
         `(pairs, leftover_lq, leftover_gt)`: (degraded, clean) tuples in the order of `lq_paths`, and the files of
@@ -108,5 +177,5 @@ def match_pairs(lq_paths: Iterable, gt_paths: Iterable, rule: str | dict) -> tup
     """
     lq, gt = list(lq_paths), list(gt_paths)
     texts = [[path if isinstance(path, str) else path.as_posix() for path in side] for side in (lq, gt)]
-    pairs, leftover_lq, leftover_gt = match_indices(*texts, rule)
+    pairs, leftover_lq, leftover_gt = match_indices(*texts, rule, same_file_test(lq_root, gt_root))
     return [(lq[i], gt[j]) for i, j in pairs], [lq[i] for i in leftover_lq], [gt[j] for j in leftover_gt]

@@ -115,17 +115,19 @@ def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool
 
     Args:
         root: `dataroot_*`.
-        io_backend: BasicSR's `{type: disk}` or `{type: lmdb}`; without it the name's ending `.lmdb` decides.
+        io_backend: BasicSR's `{type: disk}` or `{type: lmdb}`. A root that ends with `.lmdb` is a database whatever it
+            says, so one option file may name folders and databases.
         recursive: look into folders below, too.
 
     Raises:
         ValueError: for another type, or a path that does not fit it.
     """
-    kind = (io_backend or {}).get('type') or ('lmdb' if str(root).endswith('.lmdb') else 'disk')
+    is_database = str(root).rstrip('/\\').endswith('.lmdb')
+    kind = (io_backend or {}).get('type') or 'disk'
     if kind not in ('disk', 'lmdb'):
         raise ValueError(f'io_backend: type: {kind!r}; allowed: disk, lmdb')
-    if kind == 'lmdb' and not str(root).endswith('.lmdb'):
+    if kind == 'lmdb' and not is_database:
         raise ValueError(f'{root}: with io_backend: {{type: lmdb}} the dataroot must be a folder NAME.lmdb')
-    if kind == 'disk' and os.path.isfile(os.path.join(root, 'data.mdb')):
-        raise ValueError(f'{root}: is an LMDB; set io_backend: {{type: lmdb}} for it')
-    return LmdbStore(root) if kind == 'lmdb' else FolderStore(root, recursive)
+    if not is_database and os.path.isfile(os.path.join(root, 'data.mdb')):
+        raise ValueError(f'{root}: holds an LMDB; rename the folder to {os.path.basename(root)}.lmdb, and use that name')
+    return LmdbStore(root) if is_database else FolderStore(root, recursive)

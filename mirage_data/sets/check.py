@@ -119,7 +119,7 @@ class Checker:
     def _check_pairs(self, row: DataSet, part: Part) -> None:
         lq, gt = self._scan(row, part, part.lq), self._scan(row, part, part.gt)
         try:
-            pairs, left_lq, left_gt = match_pairs(lq.names, gt.names, part.pairing)
+            pairs, left_lq, left_gt = match_pairs(lq.names, gt.names, part.pairing, lq.folder, gt.folder)
         except PairingError as error:
             self._add('error', 'unpaired', part.lq, len(lq.names), str(error))
             return

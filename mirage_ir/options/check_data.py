@@ -191,7 +191,7 @@ def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> i
     absent = [name for name in ('data.mdb', 'meta_info.txt') if not (path / name).is_file()]
     if absent:
         options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
-                    'write it with mirage-basicsr prepare NAME --lmdb, or set io_backend: type: disk')
+                    'write it with mirage-basicsr prepare NAME --lmdb, or name the folder of images instead')
         return 0
     return _count_lines(path / 'meta_info.txt')
 

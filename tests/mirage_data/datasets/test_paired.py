@@ -238,10 +238,34 @@ def test_an_empty_folder_is_named(rain_pairs, tmp_path):
         PairedTaskDataset({**rain_pairs, 'dataroot_gt': str(tmp_path / 'nothing')})
 
 
-def test_lmdb_as_a_folder_of_files_is_explained(rain_pairs):
+def test_a_root_that_ends_with_lmdb_is_one_whatever_io_backend_says(rain_pairs):
     options = write_lmdbs(rain_pairs, raw=False)
-    with pytest.raises(ValueError, match=r'rainy\.lmdb: is an LMDB; set io_backend'):
-        PairedTaskDataset({**options, 'io_backend': {'type': 'disk'}})
+    by_file, one_side = PairedTaskDataset(rain_pairs), {**options, 'dataroot_gt': rain_pairs['dataroot_gt']}
+    for made in (options, one_side):  # every shipped option file sets disk, which must not hinder
+        dataset = PairedTaskDataset({**made, 'io_backend': {'type': 'disk'}})
+        assert len(dataset) == len(by_file)
+        assert torch.equal(dataset[(0, 1)]['gt'], by_file[(0, 1)]['gt'])
+
+
+def test_a_database_under_another_name_is_explained(rain_pairs):
+    options = write_lmdbs(rain_pairs, raw=False)
+    renamed = options['dataroot_lq'].replace('.lmdb', '_db')
+    os.rename(options['dataroot_lq'], renamed)
+    with pytest.raises(ValueError, match=r'rainy_db: holds an LMDB; rename the folder to rainy_db\.lmdb'):
+        PairedTaskDataset({**options, 'dataroot_lq': renamed, 'io_backend': {'type': 'disk'}})
+
+
+def test_one_folder_for_both_sides_needs_a_rule(tmp_path, image_folder):
+    both = {'task': 'denoise', 'dataroot_lq': str(tmp_path), 'dataroot_gt': str(tmp_path), 'phase': 'val'}
+    for seed, name in enumerate(('a_real.png', 'a_mean.png')):
+        write_png(tmp_path / name, random_image(seed))
+    with pytest.raises(ValueError, match='are one folder'):
+        PairedTaskDataset(both)
+    dataset = PairedTaskDataset({**both, 'pairing': {'lq': '(.+)_real', 'gt': r'\1_mean'}})
+    assert [(Path(i['lq_path']).name, Path(i['gt_path']).name) for i in dataset] == [('a_real.png', 'a_mean.png')]
+    (tmp_path / 'list.txt').write_text('a_real.png a_real.png\n')
+    with pytest.raises(ValueError, match='with itself'):
+        PairedTaskDataset({**both, 'meta_info_file': str(tmp_path / 'list.txt')})
 
 
 def test_options_are_not_changed_and_datasets_can_be_pickled(rain_pairs):

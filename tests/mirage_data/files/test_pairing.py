@@ -56,3 +56,42 @@ def test_two_clean_images_of_one_name_are_ambiguous():
 def test_unusable_rules_are_refused(rule, message):
     with pytest.raises(PairingError, match=message):
         match_pairs(['a.png'], ['a.png'], rule)
+
+
+OWN = {'lq': r'(.+)_real', 'gt': r'\1_mean'}
+
+
+def test_a_rule_of_ones_own_pairs_only_names_that_match_it():
+    both = ['a_mean.png', 'a_real.png', 'b_mean.png', 'b_real.png', 'readme_shot.png']
+    pairs, left_lq, left_gt = match_pairs(both, both, OWN)  # an equal name is no partner, wherever it lies
+    assert pairs == [('a_real.png', 'a_mean.png'), ('b_real.png', 'b_mean.png')]
+    assert left_lq == ['a_mean.png', 'b_mean.png', 'readme_shot.png']
+    assert left_gt == ['a_real.png', 'b_real.png', 'readme_shot.png']
+
+
+def test_in_one_folder_the_files_of_the_other_side_are_not_missing(tmp_path):
+    both = ['a_mean.png', 'a_real.png', 'c_real.png', 'shot.png']
+    pairs, left_lq, left_gt = match_pairs(both, both, OWN, tmp_path, tmp_path)
+    assert pairs == [('a_real.png', 'a_mean.png')]
+    assert left_lq == ['c_real.png', 'shot.png'] == left_gt
+
+
+@pytest.mark.parametrize('rule', ['same_name', 'rain100l', 'ots', {'lq': '(.+)', 'gt': r'\1'}])
+def test_no_file_is_paired_with_itself(rule, tmp_path):
+    assert match_pairs(['1.png', '2.png'], ['1.png', '2.png'], rule, tmp_path, tmp_path)[0] == []
+    below = match_pairs(['1.png', 'gt/1.png'], ['1.png'], rule, tmp_path, tmp_path / 'gt')[0]
+    assert ('gt/1.png', '1.png') not in below
+
+
+def test_own_rules_may_name_folders_and_endings():
+    names = ['s1/mean.png', 's1/real_2.png', 's2/mean.png', 's2/real_1.png']
+    pairs = match_pairs(names, names, {'lq': r'(.+)/real_\d', 'gt': r'\1/mean'})[0]
+    assert pairs == [('s1/real_2.png', 's1/mean.png'), ('s2/real_1.png', 's2/mean.png')]
+    assert match_pairs(['a_in.jpg'], ['a_gt.png'], {'lq': r'(.+)_in\.jpg', 'gt': r'\1_gt.png'})[0] == [
+        ('a_in.jpg', 'a_gt.png')
+    ]
+
+
+def test_of_equal_names_in_several_folders_the_one_in_the_same_folder_is_meant():
+    lq, gt = ['x/1_real.png', 'y/1_real.png'], ['x/1_mean.png', 'y/1_mean.png']
+    assert match_pairs(lq, gt, OWN)[0] == list(zip(lq, gt))
