@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
+import math
 from pathlib import Path
 
 import numpy as np
 
 from mirage_data.files.errors import ImageError
 
-from .photo import Photo
+from .photo import Photo, check_memory
 
 _ALPHA = (1, 2)  # associated, straight
 
@@ -25,6 +27,7 @@ def read_rare_tiff(data: bytes, path: Path, page: int, compression: int) -> Phot
     except ImportError:
         tifffile = None
     what = f'{path}: is a TIFF of a rare kind (compression {compression})'
+    logging.getLogger('tifffile').setLevel(logging.CRITICAL)  # what matters in a damaged file becomes an error here
     if tifffile is None:
         raise ImageError(f'{what}, for which one more package is needed: pip install "mirage-ir[tiff]"')
     with tifffile.TiffFile(io.BytesIO(data)) as file:
@@ -32,6 +35,11 @@ def read_rare_tiff(data: bytes, path: Path, page: int, compression: int) -> Phot
         kind = found.photometric.name
         if kind not in ('RGB', 'MINISBLACK', 'MINISWHITE', 'YCBCR') or (kind == 'YCBCR' and found.jpegtables is None):
             raise ImageError(f'{what} with {kind.lower()} pixels, not read here; save it as RGB with LZW or ZIP')
+        check_memory(path, found.imagewidth, found.imagelength, found.samplesperpixel, found.dtype.itemsize)
+        places, lengths = found.dataoffsets, found.databytecounts
+        whole = all(place + length <= len(data) for place, length in zip(places, lengths))
+        if not whole or min(len(places), len(lengths)) < math.prod(found.chunked):  # tifffile would fill it with zeros
+            raise ValueError('some of its tiles or strips are missing')
         try:
             pixels = found.asarray()
         except ValueError as error:  # tifffile's word for a codec that imagecodecs would have

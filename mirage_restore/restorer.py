@@ -128,6 +128,7 @@ class Restorer:
         grey = values.ndim == 2 or values.shape[2] == 1
         rgb = np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2) if grey else values
         x = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+        del values, rgb  # of a large picture every copy is gigabytes
         restored = self._restore(x)
         if not torch.isfinite(restored).all():
             raise ValueError(f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or '

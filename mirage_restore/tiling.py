@@ -35,7 +35,7 @@ def restore_in_tiles(forward: Callable[[Tensor], Tensor], x: Tensor, tile: int, 
             ramp = rows[:, None] * columns
             total[..., top:bottom, left:right] += forward(x[..., top:bottom, left:right]) * ramp
             weight[top:bottom, left:right] += ramp
-    return total / weight
+    return total.div_(weight)  # in place: of a large picture every copy is gigabytes
 
 
 def _spans(length: int, tile: int, overlap: int) -> Iterator[tuple[int, int, Tensor]]:

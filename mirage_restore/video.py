@@ -85,7 +85,9 @@ def restore_video(
             notes = work.finish()
         except av.FFmpegError as error:
             work.clean_up()
-            raise (OSError if isinstance(error, OSError) else ValueError)(f'{source}: {error.strerror}') from error
+            if isinstance(error, OSError):
+                raise OSError(f'{source}: {target} could not be written: {error.strerror}') from error
+            raise ValueError(f'{source}: cannot be decoded or encoded: {error.strerror}') from error
         except (OSError, ValueError, RuntimeError):
             work.clean_up()
             raise
@@ -181,6 +183,8 @@ class _Work:
                 height, width = first.pixels.shape[:2]
                 stream = open_encoder(output, self.codec, self.source, (width, height), first.aspect, self.crf)
                 for frame in _chain(first, rest):
+                    if frame.pixels.shape[:2] != (height, width):
+                        raise ValueError(f'{self.source.path}: its pictures change their size; cut it into parts first')
                     restored = self._restore(frame.pixels)
                     if self.sample is None or self.frames == self.source.frames // 2:
                         self.sample = (frame.pixels, restored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ __all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'probe']
 
 _BT709, _BT601, _UNSPECIFIED = 1, 5, 2
 _HD = 720  # lines from which a video that does not say is BT.709
+_HDR = (16, 18)  # transfer functions: PQ and HLG
 _SAMPLED = 12  # frames looked at for borders
 _CODECS = {'h264': 'libx264', 'h265': 'libx265', 'ffv1': 'ffv1'}
 _CRF = {'libx264': 6, 'libx265': 4, 'libvpx-vp9': 6}
@@ -84,23 +86,23 @@ def probe(path: Path) -> Source:
     try:
         with av.open(str(path)) as container:
             stream = picture_stream(container)
-            frames, end, start = 0, 0.0, None
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    frames += 1
-                    if packet.pts is not None:
-                        seconds = float(packet.pts * stream.time_base)
-                        start = seconds if start is None else min(start, seconds)
-                        end = max(end, seconds + float((packet.duration or 0) * stream.time_base))
-            promised = stream.frames
-            length = float(stream.duration * stream.time_base) if stream.duration else 0.0
-            if not length and container.duration and len(container.streams) == 1:
-                length = container.duration / av.time_base
+            frames, there, end, start = 0, 0, 0.0, None
+            for packet in container.demux():
+                if packet.pts is not None:
+                    seconds = float(packet.pts * packet.time_base)
+                    start = seconds if start is None else min(start, seconds)
+                    end = max(end, seconds + float((packet.duration or 0) * packet.time_base))
+                if packet.stream.index == stream.index and packet.size:
+                    there += 1  # what an edit list leaves out is there, too
+                    frames += not packet.is_discard
+            promised, length = stream.frames, (container.duration or 0) / av.time_base
             context = stream.codec_context
             if not frames:
                 raise ValueError('has no pictures')
             depth = max((c.bits for c in context.format.components), default=8) if context.format else 8
             notes = ('its transparency was left out',) if context.format and _has_alpha(context.format) else ()
+            if context.color_trc in _HDR:
+                notes += ('its colour tags are kept, but not the mastering data of HDR',)
             found = Source(
                 path, frames, stream.average_rate or stream.guessed_rate or _DEFAULT_RATE, stream.time_base, depth > 8,
                 (context.width, context.height), stream.sample_aspect_ratio or Fraction(1),
@@ -109,9 +111,9 @@ def probe(path: Path) -> Source:
     except (av.FFmpegError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else 'is not a video that can be read, or a damaged one'
         raise ValueError(f'{path}: {reason}') from error
-    if promised and frames < 0.98 * promised - 1:
+    if promised and there < 0.98 * promised - 1:
         raise ValueError(
-            f'{path}: is cut short: {frames} of {promised} frames are there; copy it again from its source'
+            f'{path}: is cut short: {there} of {promised} frames are there; copy it again from its source'
         )
     if length and start is not None and end - start < 0.95 * length - 1:
         raise ValueError(
@@ -209,16 +211,23 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
     Returns:
         What could not be kept.
     """
-    notes = []
-    options = {'movflags': '+faststart+use_metadata_tags'} if target.suffix.lower() in ('.mp4', '.m4v', '.mov') else {}
-    with av.open(str(target), 'w', options=options) as output, av.open(str(source.path)) as given:
+    notes, options = [], {}
+    with av.open(str(source.path)) as given, contextlib.ExitStack() as stack:
+        if target.suffix.lower() in ('.mp4', '.m4v', '.mov'):
+            # Words that MP4 has no place of its own for are kept, unless there is a cover, which excludes them.
+            cover = any(stream.disposition & av.stream.Disposition.attached_pic for stream in given.streams)
+            options['movflags'] = '+faststart' if cover else '+faststart+use_metadata_tags'
+        output = stack.enter_context(av.open(str(target), 'w', options=options))
         output.metadata.update(given.metadata)
         pictures = picture_stream(given)
         own = _track_of(segments[0], output, source)
-        own.metadata.update(pictures.metadata)
+        own.metadata.update({key: value for key, value in pictures.metadata.items() if key != 'timecode'})
         tracks = {}
         for stream in given.streams:
             if stream.index == pictures.index:
+                continue
+            if stream.type == 'data':  # timecodes and what single makers put there; FFmpeg writes none of it
+                notes.append(f'track {stream.index} (data) was left out')
                 continue
             try:
                 copied = output.add_stream_from_template(stream)

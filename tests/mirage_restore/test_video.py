@@ -209,6 +209,15 @@ def test_a_video_that_was_cut_short_is_a_failure(tmp_path):
     assert not (tmp_path / 'out').exists()
 
 
+def test_a_matroska_file_that_was_cut_short_is_a_failure(tmp_path):
+    source = write(tmp_path / 'a.mkv', frames=150, sound=1)
+    assert restore_video(identity, source, tmp_path / 'out.mkv', progress=False).frames == 150
+    data = source.read_bytes()
+    (tmp_path / 'cut.mkv').write_bytes(data[: len(data) // 2])
+    with pytest.raises(ValueError, match=r'cut\.mkv: is cut short: .* of 6\.\d seconds'):
+        restore_video(identity, tmp_path / 'cut.mkv', tmp_path / 'out' / 'cut.mkv', progress=False)
+
+
 def test_a_full_disk_is_a_failure_and_nothing_takes_the_place_of_the_result(tmp_path, monkeypatch):
     source = write(tmp_path / 'a.mp4')
 
