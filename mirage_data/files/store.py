@@ -129,5 +129,5 @@ def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool
     if kind == 'lmdb' and not is_database:
         raise ValueError(f'{root}: with io_backend: {{type: lmdb}} the dataroot must be a folder NAME.lmdb')
     if not is_database and os.path.isfile(os.path.join(root, 'data.mdb')):
-        raise ValueError(f'{root}: holds an LMDB; rename it to {os.path.basename(root)}.lmdb, and use that name')
+        raise ValueError(f'{root}: holds an LMDB; rename the folder to {os.path.basename(root)}.lmdb and use that name')
     return LmdbStore(root) if is_database else FolderStore(root, recursive)
