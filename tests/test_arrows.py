@@ -14,7 +14,9 @@ ALLOWED = {
     'mirage_data/option.py': (),
     'mirage_data/files': (),
     'mirage_data/degradations': ('mirage_data/files',),
-    'mirage_data/datasets': ('mirage_data/files', 'mirage_data/degradations', 'mirage_data/option.py'),
+    'mirage_data/datasets': (
+        'mirage_data/files', 'mirage_data/degradations', 'mirage_data/sets', 'mirage_data/option.py',
+    ),
     'mirage_data/sets': ('mirage_data/files', 'mirage_data/degradations'),
     'mirage_data': ('mirage_data',),
     'mirage_restore': ('mirage_arch', 'mirage_data/files'),

@@ -15,6 +15,7 @@ from mirage_data.datasets.sample import Index, split_index
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.datasets.variation import OPTIONS as VARIATIONS
 from mirage_data.option import Option
+from mirage_data.sets.completeness import mixture_notes, published
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (
@@ -46,6 +47,9 @@ def source_type(source: Mapping) -> str:
     return source.get('type') or ('GaussianDenoiseDataset' if 'sigma' in source else 'PairedTaskDataset')
 
 
+BALANCES = ('disk', 'published')
+
+
 class MixedDegradationDataset(TaskDataset):
     """The samples of several sources as one training set.
 
@@ -59,7 +63,9 @@ class MixedDegradationDataset(TaskDataset):
           - {task: denoise, dataroot_gt: datasets/Train/Denoise, sigma: [15, 25, 50], repeat: 3}
           - {task: derain, dataroot_lq: ..., dataroot_gt: ..., pairing: rain100l, repeat: 120}
 
-    With `repeat` a source's samples count that often in an epoch, each time with another crop, flip and noise. With
+    With `repeat` a source's samples count that often in an epoch, each time with another crop, flip and noise. Where a
+    folder holds another number of samples than the published set, a warning states both shares; `balance: published`
+    then draws every source as often as if its set were complete, so that the tasks keep their published shares. With
     `share` (for all sources or none) a source makes that part of the epoch; unless `epoch_length` says otherwise the
     epoch is just long enough for every image of every source to come at least once.
 
@@ -67,7 +73,9 @@ class MixedDegradationDataset(TaskDataset):
         opt: `sources`, a list of options of datasets: `type` (one of `SOURCE_TYPES`; else noise if the source has a
             `sigma`, and pairs if not), `repeat` (whole number >= 1, default 1) or `share` (> 0, made to sum to 1),
             `task`, and what that dataset reads. `INHERITED` keys are taken over from the mixture. Optional
-            `epoch_length` (samples, only with `share`). `manual_seed` as in `TaskDataset`.
+            `epoch_length` (samples, only with `share`), `balance` ('disk': `repeat` counts the samples that are there;
+            'published': those of the published set, where the folder is one of ours). `manual_seed` as in
+            `TaskDataset`.
 
     Raises:
         ValueError: if a source is unusable; the message begins with its number and task.
@@ -76,6 +84,9 @@ class MixedDegradationDataset(TaskDataset):
     OPTIONS = {
         'sources': Option('sections', 'the data sets that are mixed', required=True),
         'epoch_length': Option('count', 'samples of an epoch, with shares', low=1),
+        'balance': Option(
+            'text', 'whether repeat counts the samples on the disk or the published ones', 'disk', choices=BALANCES
+        ),
     }
 
     def __init__(self, opt: dict) -> None:
@@ -85,21 +96,55 @@ class MixedDegradationDataset(TaskDataset):
             raise ValueError(f'sources: {sources!r}; needed is a list of at least one source, each with its options')
         self.sources = [self._build(number, source) for number, source in enumerate(sources)]
         self.sizes = np.array([len(source) for source in self.sources])
-        self.counts = self._counts(sources, opt.get('epoch_length'))
+        self._published = [published(source, 'train') for source in sources]
+        self._repeats = [source.get('repeat', 1) for source in sources]
+        balance = opt.get('balance') or 'disk'
+        if balance not in BALANCES:
+            raise ValueError(f'balance: {balance!r}; allowed: {", ".join(BALANCES)}')
+        self.counts = self._counts(sources, opt.get('epoch_length'), balance)
         self._ends = np.cumsum(self.counts)
-        for row in self.ratios():
+        self._describe(can_balance=balance == 'disk' and 'share' not in sources[0])
+
+    def _describe(self, *, can_balance: bool) -> None:
+        """Logs every source, and where the data are not the published ones what that does to the mixture."""
+        rows = self.ratios()
+        for row in rows:
             logger.info(
                 'source %(task)s: %(images)d samples, %(per_epoch)d an epoch, %(percent).1f %% (%(root)s)', row
             )
+        notes = mixture_notes(rows)
+        if notes:
+            cure = ''
+            if can_balance:
+                cure = (
+                    '\nThis is another mixture than the published one. To keep the published shares with the data at '
+                    'hand: balance: published in datasets: train (or --force_yml datasets:train:balance=published); '
+                    'to leave tasks out: --without TASK'
+                )
+            logger.warning('incomplete training data:\n  %s%s', '\n  '.join(notes), cure)
 
     def ratios(self) -> list[dict]:
-        """One row per source: its task, clean folder, own samples, samples in an epoch and their percentage."""
+        """One row per source: its task, clean folder, own samples, samples in an epoch and their percentage.
+
+        `published` is the number of samples of the published set (`titles`), None for data that are not in the table;
+        `published_percent` the share that `repeat` gives the source if all sets of the table are complete, None where
+        the shares are given.
+        """
         rows = []
-        for source, size, count in zip(self.sources, self.sizes.tolist(), self.counts.tolist()):
+        sizes, counts = self.sizes.tolist(), self.counts.tolist()
+        complete = [(size if known is None else known.samples) for size, known in zip(sizes, self._published)]
+        with_shares = 'share' in self.opt['sources'][0]
+        whole = sum(size * repeat for size, repeat in zip(complete, self._repeats))
+        for number, (source, size, count) in enumerate(zip(self.sources, sizes, counts)):
             root = source.opt.get('dataroot_gt') or source.opt.get('dataroot')
             task = source.opt.get('task') or type(source).__name__
             percent = 100 * count / len(self)
-            rows.append({'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent})
+            known = self._published[number]
+            rows.append({
+                'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent,
+                'published': known and known.samples, 'titles': known.titles if known else '',
+                'published_percent': None if with_shares else 100 * complete[number] * self._repeats[number] / whole,
+            })  # fmt: skip
         return rows
 
     def _build(self, number: int, source: dict) -> TaskDataset:
@@ -116,7 +161,7 @@ class MixedDegradationDataset(TaskDataset):
         except ValueError as error:
             raise ValueError(f'{where}: {error}') from error
 
-    def _counts(self, sources: list[dict], epoch_length: int | None) -> np.ndarray:
+    def _counts(self, sources: list[dict], epoch_length: int | None, balance: str = 'disk') -> np.ndarray:
         """How many samples of each source make an epoch."""
         with_share = ['share' in source for source in sources]
         if not any(with_share):
@@ -125,7 +170,12 @@ class MixedDegradationDataset(TaskDataset):
                 raise ValueError(f'repeat: {repeats}; allowed are whole numbers >= 1')
             if epoch_length is not None:
                 raise ValueError('epoch_length: needs sources with share: instead of repeat:')
-            return self.sizes * np.array(repeats)
+            sizes = self.sizes.tolist()
+            if balance == 'published':
+                sizes = [(known.samples if known else size) for known, size in zip(self._published, sizes)]
+            return np.array(sizes) * np.array(repeats)
+        if balance == 'published':
+            raise ValueError('balance: published is about repeat:; with share: the shares are given already')
         shares = [source.get('share') for source in sources]
         if not all(isinstance(share, (int, float)) and share > 0 for share in shares):
             raise ValueError(f'share: {shares}; needed is a number above 0 for every source')

@@ -2,6 +2,7 @@
 
     mirage-basicsr train -opt train.yml
     mirage-basicsr train -opt train.yml --auto_resume
+    mirage-basicsr train -opt train.yml --without dehaze deblur
     mirage-basicsr train -opt train.yml --force_yml train:total_iter=1000 name=short
     torchrun --nproc_per_node=4 -m mirage_ir train -opt train.yml --launcher pytorch
 
@@ -42,9 +43,19 @@ def main(argv: Sequence[str] | None = None, root: str | None = None) -> int:
 def add_run_options(parser: argparse.ArgumentParser) -> None:
     """The options of training and testing, which BasicSR reads again from the same words."""
     add_option_file(parser, nargs=None)
+    add_selection(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
     parser.add_argument('--debug', action='store_true', help='short run that validates and saves every 8 steps')
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """``--only`` and ``--without``, which `mirage_ir.training.selection` reads."""
+    for flag, text in (('only', 'take these tasks or data sets alone'), ('without', 'leave these out')):
+        parser.add_argument(
+            f'--{flag}', nargs='+', metavar='TASK', default=[],
+            help=f'{text}: sources, validation and tests; total_iter follows',
+        )  # fmt: skip
 
 
 def add_option_file(parser: argparse.ArgumentParser, nargs: str | None) -> None:

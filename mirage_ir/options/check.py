@@ -13,6 +13,8 @@ from pathlib import Path
 
 from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 
+from mirage_ir.training.selection import Selection, SelectionError
+
 from . import rules as schema
 from .check_data import check_datasets
 from .check_network import check_networks
@@ -29,7 +31,7 @@ _TEXT_KEYS = ('name', 'suffix', 'project', 'resume_id')
 
 def check_option_file(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
                       force_yml: Sequence[str] | None = None, launcher: str = 'none',
-                      resuming: bool = False) -> list[Problem]:
+                      resuming: bool = False, selection: Selection | None = None) -> list[Problem]:
     """Everything wrong with an option file, in the order of its lines.
 
     Args:
@@ -39,11 +41,14 @@ def check_option_file(path: str | Path, *, is_train: bool | None = None, root: s
         force_yml: Values from the command line, each ``section:key=value``.
         launcher: BasicSR's ``--launcher``: 'none', 'pytorch' or 'slurm'.
         resuming: Whether the run goes on from a saved state, which makes ``pretrain_network_g`` irrelevant.
+        selection: Which tasks the run takes; the others are not checked.
 
     Returns:
         The problems; an empty list if the run can start.
     """
     options = OptionFile(path, force_yml, root)
+    if options.data and selection:
+        _select(options, selection, force_yml or ())
     if options.data:
         _check_all(options, is_train, launcher, resuming)
     first = {}  # a value that breaks two rules is one problem: the first rule says it best
@@ -54,7 +59,7 @@ def check_option_file(path: str | Path, *, is_train: bool | None = None, root: s
 
 def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
                force_yml: Sequence[str] | None = None, launcher: str = 'none', resuming: bool = False,
-               quiet: bool = False) -> None:
+               quiet: bool = False, selection: Selection | None = None) -> None:
     """Ends the program with exit code 2 if the option file has problems, after listing them on stderr.
 
     Args:
@@ -65,9 +70,10 @@ def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Pa
         launcher: BasicSR's launcher.
         resuming: Whether the run is resumed.
         quiet: Print nothing; for all processes but the first of a distributed run.
+        selection: Which tasks the run takes.
     """
     problems = check_option_file(path, is_train=is_train, root=root, force_yml=force_yml, launcher=launcher,
-                                 resuming=resuming)
+                                 resuming=resuming, selection=selection)
     if not problems:
         return
     if not quiet:
@@ -84,6 +90,18 @@ def report(problems: Sequence[Problem]) -> str:
     if without_data and quickstart.is_file():
         lines += ['', f'To see training and testing work without any data set of your own: bash {quickstart}']
     return '\n'.join(lines)
+
+
+def _select(options: OptionFile, selection: Selection, force_yml: Sequence[str]) -> None:
+    """Takes out of the options what the run leaves out; complaints about the rest still name their lines."""
+    positions = selection.kept_positions(options.data)
+    try:
+        notes = selection.apply(options.data, force_yml)
+    except SelectionError as error:
+        options.problems.append(Problem(str(selection).split()[0], 0, '', str(error), 'choose of these'))
+        return
+    if notes:
+        options.keep_items(('datasets', 'train', 'sources'), positions)
 
 
 def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resuming: bool) -> None:

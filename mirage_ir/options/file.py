@@ -106,6 +106,16 @@ class OptionFile:
         """The file or folder that a path in the options stands for."""
         return Path(resolve(value, str(self.root)))
 
+    def keep_items(self, key: KeyPath, positions: Sequence[int]) -> None:
+        """Lets the lines of a list follow its items, of which only those at ``positions`` are left in `data`."""
+        new = {old: place for place, old in enumerate(positions)}
+        size = len(key)
+        for table in (self._lines, self.unquoted):
+            inside = {k: v for k, v in table.items() if k[:size] == key and len(k) > size}
+            for known in inside:
+                del table[known]
+            table.update({(*key, new[k[size]], *k[size + 1:]): v for k, v in inside.items() if k[size] in new})
+
     def _compose(self) -> yaml.MappingNode | None:
         path = Path(self.path)
         if not path.is_file():

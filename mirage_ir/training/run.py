@@ -27,7 +27,9 @@ from .progress import ProgressLogger
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import load_resume_state, state_files
 from .run_lock import RunLock
+from .selection import Selection
 from .state import TrainingStateMixin
+from .training_data import write_training_data
 
 
 class TrainingRun:
@@ -38,15 +40,19 @@ class TrainingRun:
         root: The project's root folder.
         stop: Tells when to stop.
         fresh: Start over even where the run could be resumed.
+        selection: Which tasks to take; all if not given.
     """
 
     _MessageLogger = ProgressLogger
 
-    def __init__(self, pipeline: ModuleType, root: str, stop: StopSignal, *, fresh: bool):
+    def __init__(
+        self, pipeline: ModuleType, root: str, stop: StopSignal, *, fresh: bool, selection: Selection | None = None
+    ):
         self._basicsr = {name: getattr(pipeline, name) for name in self.replacements()}
         self._root = root
         self._stop = stop
         self._fresh = fresh
+        self._selection = selection or Selection()
         self._state: dict | None = None
         self._sampler: EpochSampler | None = None
         self._train_generator = torch.Generator()
@@ -74,6 +80,11 @@ class TrainingRun:
         opt, args = self._basicsr['parse_options'](root, is_train=is_train)
         self.opt = opt
         resolve_all(opt, root)
+        notes = self._selection.apply(opt, args.force_yml or [])
+        if notes:
+            opt['left_out'] = '; '.join(notes)  # the log begins with the options
+            if opt['rank'] == 0:
+                print(*notes, sep='\n', flush=True)
         if self._fresh:
             opt['path']['resume_state'] = None
         # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
@@ -176,6 +187,8 @@ class TrainingRun:
         training = dataset_opt['phase'] == 'train'
         if training:
             self._train_set = dataset
+            if self.opt['rank'] == 0:
+                write_training_data(self.opt, dataset)
             feed_data = MODEL_REGISTRY.get(self.opt['model_type']).feed_data
             if getattr(feed_data, 'takes_bytes', False) and hasattr(dataset, 'use_bytes'):
                 dataset.use_bytes()

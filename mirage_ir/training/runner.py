@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
@@ -21,6 +22,7 @@ from .nonfinite import NonFiniteError
 from .paths import resolve, resolve_all
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
+from .selection import Selection, SelectionError, selection_of
 
 Check = Callable[..., None]  # as `mirage_ir.options.check.require_ok`
 
@@ -37,8 +39,8 @@ def train(root_path: str, arguments: Sequence[str] | None = None, *, check: Chec
         SystemExit: With 1 for a run that cannot start or go on, 2 for faulty options, 128 plus its number for a signal.
     """
     pipeline = importlib.import_module('basicsr.train')
-    with _command_line(root_path, arguments, check, is_train=True) as fresh, StopSignal() as stop:
-        run = TrainingRun(pipeline, str(root_path), stop, fresh=fresh)
+    with _command_line(root_path, arguments, check, is_train=True) as given, StopSignal() as stop:
+        run = TrainingRun(pipeline, str(root_path), stop, fresh=given.fresh, selection=given.selection)
         with _replaced(pipeline, **run.replacements()), _reported_errors(run):
             pipeline.train_pipeline(str(root_path))
             run.report_skipped()
@@ -51,15 +53,28 @@ def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check
     def parse_options(root: str, is_train: bool) -> tuple[dict, Any]:
         opt, args = original(root, is_train=is_train)
         resolve_all(opt, root)
+        notes = given.selection.apply(opt, args.force_yml or [])
+        if notes:
+            opt['left_out'] = '; '.join(notes)
+            if opt['rank'] == 0:
+                print(*notes, sep='\n', flush=True)
         return opt, args
 
     original = pipeline.parse_options
     with (
-        _command_line(root_path, arguments, check, is_train=False),
+        _command_line(root_path, arguments, check, is_train=False) as given,
         _replaced(pipeline, parse_options=parse_options),
         _reported_errors(),
     ):
         pipeline.test_pipeline(str(root_path))
+
+
+@dataclass(frozen=True)
+class _Given:
+    """What of a command line BasicSR does not know."""
+
+    fresh: bool
+    selection: Selection
 
 
 @contextmanager
@@ -76,14 +91,14 @@ def _replaced(module: ModuleType, **names: Any) -> Iterator[None]:
 @contextmanager
 def _command_line(
     root: str, arguments: Sequence[str] | None, check: Check | None, *, is_train: bool
-) -> Iterator[bool]:
-    """Check the options and let BasicSR read the command line without our own flag ``--fresh``.
+) -> Iterator[_Given]:
+    """Check the options and let BasicSR read the command line without our own flags.
 
     Yields:
-        Whether ``--fresh`` was given.
+        Our own flags.
     """
     before = sys.argv
-    words = list(before[1:] if arguments is None else arguments)
+    selection, words = selection_of(before[1:] if arguments is None else arguments)
     fresh = '--fresh' in words
     if fresh:
         words = [word for word in words if word not in ('--fresh', '--auto_resume')]
@@ -100,11 +115,12 @@ def _command_line(
                 launcher=launcher,
                 resuming='--auto_resume' in words,
                 quiet=os.environ.get('RANK', '0') != '0',
+                **({'selection': selection} if selection else {}),
             )
     sys.argv = [before[0], *words]
     _forget_logger()
     try:
-        yield fresh
+        yield _Given(fresh, selection)
     finally:
         sys.argv = before
         _forget_logger()
@@ -138,6 +154,9 @@ def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
         yield
         if is_distributed():
             dist.destroy_process_group()
+    except SelectionError as error:
+        print(f'\n{error}', file=sys.stderr, flush=True)
+        raise SystemExit(2) from error
     except RunError as error:
         # Whoever met the non-finite number, a step or the saving behind it, knew nothing of the run.
         hint = f'\n{run.hint()}' if run and isinstance(error, NonFiniteError) else ''

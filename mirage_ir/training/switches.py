@@ -10,6 +10,7 @@ from mirage_data.option import Option
 
 TOP = {
     'deterministic': Option('flag', 'let equal runs be equal to the last bit, also on a GPU; slower', False),
+    'left_out': Option('text', 'what --only and --without took out; written by a run, for the reader'),
 }
 
 TRAIN = {

@@ -24,6 +24,7 @@ from mirage_ir.measuring.scoring import centre_crop, check_metrics, measure
 from .network_setup import evaluating
 from .precision import uncompiled
 from .random_state import untouched_random_state
+from .training_data import data_notes
 
 _SHEET_HEIGHT = 256  # of TensorBoard pictures, which it keeps uncompressed in memory
 _SHEETS = 8  # TensorBoard pictures of a data set
@@ -212,6 +213,7 @@ class ValidationMixin:
             'crop_multiple': self._val('crop_multiple') or 0,
             'self_ensemble': bool(self._val('self_ensemble')),
             'precision': 'float32 (IEEE, no TF32)',
+            **data_notes(self.opt),
         }
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:

@@ -57,6 +57,55 @@ def test_the_log_says_what_an_epoch_is_made_of(mixture, caplog):
     assert 'source derain: 6 samples, 30 an epoch, 55.6 %' in caplog.text
 
 
+@pytest.fixture
+def incomplete(tmp_path, image_folder):
+    """Four photographs of BSD400 and WED, and two rainy pairs of Rain100L, where those sets belong."""
+    image_folder('datasets/Train/Denoise', ['a.png', 'b.png', 'c.png', 'd.png'])
+    image_folder('datasets/Train/Derain/rainy', ['rain-1.png', 'rain-2.png'], seed=10)
+    image_folder('datasets/Train/Derain/gt', ['norain-1.png', 'norain-2.png'], seed=20)
+    root = tmp_path / 'datasets' / 'Train'
+    rain = {'dataroot_lq': str(root / 'Derain/rainy'), 'dataroot_gt': str(root / 'Derain/gt'), 'pairing': 'rain100l'}
+    return {
+        'phase': 'train',
+        'gt_size': 16,
+        'sources': [
+            {'task': 'denoise_15', 'dataroot_gt': str(root / 'Denoise'), 'sigma': 15, 'repeat': 3},
+            {'task': 'derain', **rain, 'repeat': 120},
+        ],
+    }
+
+
+def test_incomplete_data_are_said_with_both_shares(incomplete, caplog):
+    rows = MixedDegradationDataset(incomplete).ratios()
+    # published: 3 x 5,144 and 120 x 200 samples; here 3 x 4 and 120 x 2
+    assert [row['published'] for row in rows] == [5144, 200]
+    assert [round(row['published_percent'], 1) for row in rows] == [39.1, 60.9]
+    assert [round(row['percent'], 1) for row in rows] == [4.8, 95.2]
+    assert 'derain has 2 of the 200 samples of Rain100L and makes 95.2 % of an epoch (published: 60.9 %)' in caplog.text
+    assert 'denoise_15 has 4 of the 5,144 samples of BSD400 and WED' in caplog.text
+    assert 'balance: published' in caplog.text
+
+
+def test_the_published_balance_keeps_the_published_shares(incomplete, caplog):
+    dataset = MixedDegradationDataset({**incomplete, 'balance': 'published'})
+    assert dataset.counts.tolist() == [15432, 24000]
+    drawn = Counter(dataset.source_index((0, position))[0] for position in range(len(dataset)))
+    assert drawn == {0: 15432, 1: 24000}
+    items = {inner for number, inner in map(dataset.source_index, [(0, n) for n in range(len(dataset))]) if number}
+    assert len(items) == 24000  # each repetition is a pass of its own, so another crop
+    assert 'to keep the published shares' not in caplog.text
+
+
+def test_own_data_and_given_shares_have_no_published_balance(mixture, incomplete, caplog):
+    own = MixedDegradationDataset({**mixture, 'balance': 'published'})
+    assert own.counts.tolist() == [24, 30] and 'incomplete' not in caplog.text
+    shares = [{**{k: v for k, v in source.items() if k != 'repeat'}, 'share': 1} for source in incomplete['sources']]
+    MixedDegradationDataset({**incomplete, 'sources': shares})
+    assert 'derain has 2 of the 200 samples of Rain100L and makes 50.0 % of an epoch' in caplog.text
+    with pytest.raises(ValueError, match='balance: published is about repeat'):
+        MixedDegradationDataset({**incomplete, 'sources': shares, 'balance': 'published'})
+
+
 def test_the_authors_epoch_lengths():
     """Per-epoch samples of the released training code, from the published counts and our ratios."""
     noise, rain, haze, gopro, lol = 5144, 200, 72135, 2103, 485
