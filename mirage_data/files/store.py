@@ -129,11 +129,5 @@ def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool
     if kind == 'lmdb' and not is_database:
         raise ValueError(f'{root}: with io_backend: {{type: lmdb}} the dataroot must be a folder NAME.lmdb')
     if not is_database and os.path.isfile(os.path.join(root, 'data.mdb')):
-<<<<<<< HEAD
         raise ValueError(f'{root}: holds an LMDB; rename the folder to {os.path.basename(root)}.lmdb and use that name')
-=======
-        raise ValueError(
-            f'{root}: holds an LMDB; rename the folder to {os.path.basename(root)}.lmdb, and use that name'
-        )
->>>>>>> f898cdb (--only and --without for train, test and check; incomplete data are said with published and actual shares, balance: published keeps the published ones, tables carry the note)
     return LmdbStore(root) if is_database else FolderStore(root, recursive)
