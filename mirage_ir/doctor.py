@@ -19,7 +19,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'basicsr')
+PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'pillow',
+            'pyvips', 'av', 'basicsr')
 _GIB = 2**30
 _BF16_SINCE = 8  # major compute capability: Ampere
 OLDEST = (3, 10)
