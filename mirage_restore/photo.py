@@ -6,10 +6,12 @@ their profile, checks checksums and has no limit on megapixels. Pillow reads the
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from . import containers, exif
 from .formats import RAW_EXTENSIONS
 from .memory import available_in_machine
 
-__all__ = ['Photo', 'read_photo', 'turned']
+__all__ = ['Photo', 'pixels_limited_to', 'read_photo', 'turned']
 
 _FOREIGN = (  # what a file begins with, and what that is
     (b'v/1\x01', 'an OpenEXR picture'),
@@ -34,6 +36,7 @@ _FOREIGN = (  # what a file begins with, and what that is
     (b'II\xbc\x01', 'a JPEG XR picture'),
 )
 _HEVC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'mif1', b'msf1')
+_most_pixels: ContextVar[int | None] = ContextVar('most_pixels', default=None)
 _RESTORING_BYTES = 32  # a pixel: its float32 copies besides what the network takes
 
 
@@ -87,6 +90,16 @@ def read_photo(path: str | Path) -> Photo:
     except Exception as error:  # each library has errors of its own
         raise ImageError(f'{path}: damaged or truncated ({_one_line(error)}); copy it again from its source') from error
     return replace(photo, pixels=_checked(photo.pixels, path))
+
+
+@contextlib.contextmanager
+def pixels_limited_to(most: int | None) -> Iterator[None]:
+    """Within it `read_photo` refuses larger pictures by their header, as a server must; None is without a limit."""
+    token = _most_pixels.set(most)
+    try:
+        yield
+    finally:
+        _most_pixels.reset(token)
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -144,6 +157,12 @@ def _reader(data: bytes, path: Path) -> Callable[[bytes, Path], Photo]:
 
 def check_memory(path: Path, width: int, height: int, bands: int, size: int) -> None:
     """Raises `ImageError` where decoding and restoring would need more memory than there is, before it is taken."""
+    most = _most_pixels.get()
+    if most is not None and width * height > most:
+        raise ImageError(
+            f'{path}: {width}x{height} pixels ({width * height / 1e6:.1f} megapixels); allowed here are at most '
+            f'{most / 1e6:.1f} megapixels: make it smaller, or cut it'
+        )
     needed = width * height * (2 * bands * size + _RESTORING_BYTES)
     there = available_in_machine()
     if needed > there:

@@ -20,6 +20,7 @@ ALLOWED = {
     'mirage_data/sets': ('mirage_data/files', 'mirage_data/degradations'),
     'mirage_data': ('mirage_data',),
     'mirage_restore': ('mirage_arch', 'mirage_data/files'),
+    'mirage_web': ('mirage_restore',),
     'mirage_ir/measuring': ('mirage_data', 'mirage_arch', 'mirage_losses'),
     'mirage_ir/training': ('mirage_ir/measuring', 'mirage_data', 'mirage_arch', 'mirage_losses'),
     'mirage_ir/options': ('mirage_ir/training', 'mirage_ir/measuring', 'mirage_data', 'mirage_arch', 'mirage_losses'),
@@ -27,7 +28,7 @@ ALLOWED = {
     'mirage_ir': ('mirage_restore', 'mirage_arch', 'mirage_data', 'mirage_losses'),
     'research': ('mirage_ir', 'mirage_restore', 'mirage_arch', 'mirage_data', 'mirage_losses'),
 }
-WITHOUT_BASICSR = ('mirage_losses', 'mirage_data', 'mirage_restore')
+WITHOUT_BASICSR = ('mirage_losses', 'mirage_data', 'mirage_restore', 'mirage_web')
 FILES = sorted(path.relative_to(ROOT) for wing in {name.split('/')[0] for name in ALLOWED}
                for path in (ROOT / wing).rglob('*.py'))  # fmt: skip
 
