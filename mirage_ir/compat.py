@@ -129,6 +129,9 @@ def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
         signal.signal(signal.SIGTERM, _end_later)
+    import cv2
+
+    cv2.setNumThreads(0)  # the workers are the parallelism, as torch has told its own threads
     # torch seeds each worker from its loader's generator, which moves on with every epoch
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])

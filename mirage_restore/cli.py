@@ -15,6 +15,7 @@ from .formats import FORMATS
 from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name, named
 from .record import Record
 from .terminal import say
+from .threads import bound_spinning
 
 __all__ = ['main']
 
@@ -30,6 +31,7 @@ exit code: 0 all restored, 1 something failed, 2 wrong use, 130 stopped"""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Restore photographs and videos; returns 0, 1 if a file failed, 2 for wrong arguments, 130 if it was stopped."""
+    bound_spinning()
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
     inputs = [*args.inputs, *(args.more or [])]
