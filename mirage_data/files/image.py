@@ -26,6 +26,11 @@ __all__ = [
 ]
 
 IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+# made by storage systems and file managers; they hold small copies of the pictures, or deleted ones
+SYSTEM_FOLDERS = (
+    '@eadir', '#recycle', '$recycle.bin', '@recycle', '@recently-snapshot', '#snapshot', 'system volume information',
+    'lost+found', '__macosx', 'found.000',
+)  # fmt: skip
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files too
 
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)  # OpenCV 4.11 and newer
@@ -120,8 +125,9 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
 
     Args:
         folder: where to look.
-        recursive: look into folders below, too (hidden ones aside).
-        foreign: a list to which the names of files that are no images are added, e.g. 'Thumbs.db'.
+        recursive: look into folders below, too (hidden ones and `SYSTEM_FOLDERS` aside).
+        foreign: a list to which the names of files that are no images are added, e.g. 'Thumbs.db', and those of folders
+            that are passed over, with a slash: '@eaDir/'.
 
     Raises:
         ImageError: if the folder does not exist or cannot be read.
@@ -141,7 +147,10 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
                 for entry in entries:
                     name = below + entry.name
                     hidden = entry.name.startswith('.') or entry.name.lower() in SYSTEM_FILES
-                    if not hidden and entry.is_dir():
+                    if entry.name.lower() in SYSTEM_FOLDERS and entry.is_dir():
+                        if foreign is not None and recursive:
+                            foreign.append(name + '/')
+                    elif not hidden and entry.is_dir():
                         if recursive:
                             pending.append(name + '/')
                     elif not hidden and os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:

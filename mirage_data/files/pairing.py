@@ -34,6 +34,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
+def parse_rule(text: str) -> str | dict[str, str]:
+    """A rule as a command line has it: a name of `RULES`, or `REGEX=NAME` (the last `=` divides)."""
+    pattern, equals, name = text.rpartition('=')
+    return {'lq': pattern, 'gt': name} if equals else text
+
+
 def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
     """The compiled patterns of a rule of `RULES`, or of the user's own `{lq: REGEX, gt: NAME}`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from mirage_data.files.image import ImageError, decode_rgb, list_names, read_byt
 from mirage_data.files.lmdb import key_of, open_lmdb
 from mirage_data.files.names import NameList
 from mirage_data.files.png_rows import PartialPng
+
+logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
 
 
 class Pixels:
@@ -58,6 +61,9 @@ class FolderStore:
         foreign: list[str] = []
         self.names = NameList(list_names(self.root, recursive, foreign))
         self.foreign = len(foreign)
+        passed = [name for name in foreign if name.endswith('/')]
+        if passed:
+            logger.warning('%s: folders of the storage system are passed over: %s', self.root, ', '.join(passed[:5]))
         if not len(self.names):
             raise ImageError(
                 f'{self.root}: no images in this folder (and {len(foreign)} other files); put the data there'

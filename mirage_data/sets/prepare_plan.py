@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES
+from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES, SYSTEM_FOLDERS
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout
 from mirage_data.sets.source_tree import Entry, SourceError, SourceTree
@@ -50,7 +50,11 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
     row = data_set(name)
     result = Plan(row)
     base = len(tree.root.resolve().parent.as_posix().rstrip('/')) + 1
-    images = [entry for entry in tree.entries if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS]
+    images = [
+        entry
+        for entry in tree.entries
+        if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS and not _of_the_system(entry.path[base:])
+    ]
     used: set[str] = set()
     for part in row.parts:
         layouts = [_given_folders(part, folders)] if folders else _layouts_of(row, part)
@@ -140,7 +144,7 @@ def _explain_rest(row: DataSet, tree: SourceTree, result: Plan, used: set[str], 
             continue
         path = PurePosixPath(entry.path)
         inner, stem = entry.path[base:], os.path.splitext(entry.path[base:])[0]
-        if path.name.startswith('.') or path.name.lower() in SYSTEM_FILES or '__MACOSX' in path.parts:
+        if path.name.startswith('.') or path.name.lower() in SYSTEM_FILES or _of_the_system(inner):
             why = 'left by the operating system'
         elif path.suffix.lower() not in IMAGE_EXTENSIONS:
             why = 'not an image'
@@ -149,6 +153,10 @@ def _explain_rest(row: DataSet, tree: SourceTree, result: Plan, used: set[str], 
         result.skipped[why].append(inner)
     for name, why in tree.refused:
         result.skipped[why].append(name)
+
+
+def _of_the_system(path: str) -> bool:
+    return any(part.lower() in SYSTEM_FOLDERS for part in PurePosixPath(path).parts[:-1])
 
 
 def _nothing_found(row: DataSet, tree: SourceTree, images: list[Entry], base: int) -> str:

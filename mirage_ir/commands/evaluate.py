@@ -3,6 +3,10 @@
     mirage-basicsr evaluate --restored DIR --gt DIR
     mirage-basicsr evaluate --restored DIR --gt DIR --metrics psnr ssim lpips niqe --channel y --json results/mine
 
+    mirage-basicsr evaluate --restored results/test_5deg/visualization/LOL --gt datasets/test/enhance/lol/target
+    mirage-basicsr evaluate --restored DIR --gt DIR --pairing '(.+)_real_out=\\1_mean'
+
+Pictures of test runs are found by their own names.
 With --json FOLDER the figures also become a results.json that mirage-basicsr table reads beside those of test runs.
 """
 
@@ -11,7 +15,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mirage_data.files.pairing import RULES
+from mirage_data.files.pairing import RULES, parse_rule
 from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import report as validation_report
 
@@ -25,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
     parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
-    parser.add_argument('--pairing', default='same_name', help=f'rule that pairs the names: {", ".join(RULES)}')
+    rules = f'rule that pairs the names: {", ".join(RULES)}, or REGEX=NAME of your own (for restored names)'
+    parser.add_argument('--pairing', default='same_name', type=parse_rule, help=rules)
     parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
     parser.add_argument('--json', type=Path, metavar='FOLDER', help='also write results.json and images_*.csv there')
     parser.add_argument('--name', default='', help='name of the data set in the results (default: of the GT folder)')

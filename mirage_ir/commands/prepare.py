@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mirage_data.files.image import ImageError
+from mirage_data.files.image import ImageError, list_names
 from mirage_data.files.lmdb import LmdbError
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.prepare import Outcome, carry_out
@@ -110,7 +110,31 @@ def prepare(row: DataSet, args: argparse.Namespace) -> bool:
         print(f'{part}: recognised as the layout of {origin}')
     outcome = carry_out(todo, args.root, link=not args.copy, overwrite=args.overwrite, progress=bar(row.title))
     report(todo, outcome, Path(args.root))
-    return not outcome.conflicts
+    halves = half_parts(todo, Path(args.root))
+    for problem in halves:
+        print(problem, file=sys.stderr)
+    return not (outcome.conflicts or halves)
+
+
+def half_parts(todo: Plan, root: Path) -> list[str]:
+    """A line for each pair of folders of which this source filled one and the other is empty on the disk, too."""
+    problems = []
+    for part in todo.row.parts:
+        if part.lq is None or not any(name.startswith((part.lq + '/', part.gt + '/')) for name in todo.files):
+            continue
+        sides = {side: has_images(root / folder) for side, folder in (('degraded', part.lq), ('clean', part.gt))}
+        for side, other, folder in (('degraded', 'clean', part.lq), ('clean', 'degraded', part.gt)):
+            if not sides[side] and sides[other]:
+                problems.append(
+                    f'{root / folder}: no {side} images of {todo.row.title}, only {other} ones were recognised; name '
+                    f'both folders inside the source (--lq FOLDER --gt FOLDER --split {part.split}), or prepare the '
+                    f'archive of the {side} side, too'
+                )
+    return list(dict.fromkeys(problems))
+
+
+def has_images(folder: Path) -> bool:
+    return folder.is_dir() and bool(list_names(folder, recursive=True))
 
 
 def report(todo: Plan, outcome: Outcome, root: Path) -> None:

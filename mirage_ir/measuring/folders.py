@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +49,7 @@ def evaluate_folders(
     *,
     channel: str = 'rgb',
     crop_multiple: int = 16,
-    pairing: str = 'same_name',
+    pairing: str | dict = 'same_name',
     suffix: str = '',
     progress: bool = False,
 ) -> Evaluation:
@@ -60,8 +62,11 @@ def evaluate_folders(
         channel: 'rgb', or 'y' for the luma of BT.601; for PSNR and SSIM.
         crop_multiple: Both pictures are centre-cropped to a multiple of it; the paper: 16, for CDD11 1. A restored
             picture may be cropped already.
-        pairing: Rule of `mirage_data.files.pairing` that finds the ground truth of a restored picture's name.
+        pairing: Rule of `mirage_data.files.pairing` that finds the ground truth of a restored picture's name; also
+            `{'lq': REGEX, 'gt': NAME}`.
         suffix: End of the restored names (before the extension) that the ground truth's lack, such as `_restored`.
+            Without it, where no name fits, an end from an underscore on that all restored names share is left out, and
+            a number of five digits before them: so test runs name their pictures.
         progress: Show a progress bar.
 
     Raises:
@@ -103,7 +108,9 @@ def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multi
         metrics.require_available(name)
 
 
-def _pairs(restored: Path, gt: Path | None, rule: str, suffix: str) -> tuple[list[tuple[str, Path, Path | None]], list]:
+def _pairs(
+    restored: Path, gt: Path | None, rule: str | dict, suffix: str
+) -> tuple[list[tuple[str, Path, Path | None]], list]:
     found = list_names(restored, recursive=True)
     if suffix:
         found = [name for name in found if Path(name).stem.endswith(suffix)]
@@ -111,9 +118,19 @@ def _pairs(restored: Path, gt: Path | None, rule: str, suffix: str) -> tuple[lis
         raise ValueError(f'{restored}: no pictures' + (f' whose names end in {suffix!r}' if suffix else ''))
     if gt is None:
         return [(name, restored / name, None) for name in found], []
-    bare = {str(Path(n).with_name(Path(n).stem.removesuffix(suffix) + Path(n).suffix).as_posix()): n for n in found}
     truths = list_names(gt, recursive=True)
-    pairs, lonely, lonely_gt = match_pairs(list(bare), truths, rule)
+    best: tuple = ({}, [], found, truths)
+    for end in [suffix] if suffix else ['', *_common_ends(found)]:
+        for number in ('', r'\d{5}_') if not suffix else ('',):
+            bare = {_bare(name, end, number): name for name in found}
+            if len(bare) < len(found):  # two names would become one
+                continue
+            matched = match_pairs(list(bare), truths, rule)
+            if len(matched[0]) > len(best[1]):
+                best = (bare, *matched)
+        if best[1] and not end:
+            break  # names that fit as they are
+    bare, pairs, lonely, lonely_gt = best
     if not pairs:
         example = truths[0] if truths else 'no pictures at all'
         raise ValueError(
@@ -121,6 +138,19 @@ def _pairs(restored: Path, gt: Path | None, rule: str, suffix: str) -> tuple[lis
             f'rule {rule!r}; a restored name may have a suffix that is to be ignored'
         )
     return [(bare[a], restored / bare[a], gt / b) for a, b in pairs], [*(bare[n] for n in lonely), *lonely_gt]
+
+
+def _bare(name: str, end: str, number: str) -> str:
+    """A restored picture's name without what a program put around it."""
+    path = Path(name)
+    stem = re.sub(f'^{number}', '', path.stem.removesuffix(end))
+    return path.with_name((stem or path.stem) + path.suffix).as_posix()
+
+
+def _common_ends(names: Sequence[str]) -> list[str]:
+    """The ends from an underscore on that all names share, longest first."""
+    shared = os.path.commonprefix([Path(name).stem[::-1] for name in names])[::-1]
+    return [shared[place:] for place, sign in enumerate(shared) if sign == '_']
 
 
 def _load(path: Path, gt_path: Path | None, multiple: int) -> tuple[np.ndarray, np.ndarray | None]:

@@ -21,7 +21,8 @@ class PictureNames:
     """
 
     def __init__(self, dataset_opt: Mapping) -> None:
-        self._roots = [Path(dataset_opt[key]).resolve() for key in _ROOTS if dataset_opt.get(key)]
+        # links stay: `prepare` links the files of a download, and their names here are the ones that count
+        self._roots = [Path(os.path.abspath(dataset_opt[key])) for key in _ROOTS if dataset_opt.get(key)]
 
     def __call__(self, lq_path: str, index: int) -> str:
         """Name without ending, with ``/`` between folders.
@@ -31,7 +32,7 @@ class PictureNames:
             index: Number of the sample in its data set.
         """
         path = Path(lq_path)
-        absolute = path.resolve()
+        absolute = Path(os.path.abspath(lq_path))
         for root in self._roots:
             if root in absolute.parents:
                 relative = absolute.relative_to(root)

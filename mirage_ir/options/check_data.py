@@ -12,7 +12,7 @@ from typing import Any
 from mirage_data.datasets.base import logger
 from mirage_data.datasets.mixed import SOURCE_OPTIONS, source_type
 from mirage_data.degradations import parse_recipe
-from mirage_data.files.image import IMAGE_EXTENSIONS
+from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FOLDERS
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.table import describe_folder
 from mirage_ir.training.paths import resolve_all
@@ -198,7 +198,8 @@ def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> i
 
 def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:
     """Files with one of these endings (any visible file without them), here and below, found one by one."""
-    for _, _, names in os.walk(folder, followlinks=True):
+    for _, below, names in os.walk(folder, followlinks=True):
+        below[:] = [name for name in below if name.lower() not in SYSTEM_FOLDERS]
         for name in names:
             if not name.startswith('.') and (endings is None or os.path.splitext(name)[1].lower() in endings):
                 yield name

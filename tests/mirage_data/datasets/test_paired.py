@@ -274,3 +274,11 @@ def test_options_are_not_changed_and_datasets_can_be_pickled(rain_pairs):
     assert rain_pairs == before
     copy = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(copy[(0, 1)]['lq'], dataset[(0, 1)]['lq'])
+
+
+@pytest.mark.parametrize('folder', ['@eaDir/x', '#recycle', '$RECYCLE.BIN', 'System Volume Information'])
+def test_pictures_in_folders_of_the_storage_system_are_passed_over(rain_pairs, folder, caplog):
+    for side, name in (('dataroot_lq', 'rain-9.png'), ('dataroot_gt', 'norain-9.png')):
+        write_png(Path(rain_pairs[side], folder, name), random_image(0))
+    assert len(PairedTaskDataset(rain_pairs)) == 6
+    assert 'folders of the storage system are passed over' in caplog.text

@@ -171,3 +171,23 @@ def test_the_list_shows_every_set(capsys):
     assert main(['--list']) == 0
     out = capsys.readouterr().out
     assert 'cdd11' in out and 'train 72,135 pairs' in out and 'https://' in out
+
+
+def test_half_a_pair_makes_the_command_fail_until_the_other_side_is_there(tmp_path, capsys):
+    for side in ('hazy', 'gt'):
+        write_png(tmp_path / f'{side}_only/SOTS/outdoor/{side}/0001.png', random_image(1, 16, 16))
+    options = ['sots', '--root', str(tmp_path / 'root'), '--source']
+    assert main([*options, str(tmp_path / 'hazy_only')]) == 1
+    err = capsys.readouterr().err
+    assert 'test/dehaze/target: no clean images of RESIDE SOTS outdoor, only degraded ones' in err and '--gt' in err
+    assert main([*options, str(tmp_path / 'gt_only')]) == 0
+
+
+def test_folders_of_the_storage_system_are_no_data(tmp_path, capsys):
+    for folder in ('low', 'high'):
+        write_png(tmp_path / f'x/our485/{folder}/1.png', random_image(1, 16, 16))
+        write_png(tmp_path / f'x/our485/{folder}/@eaDir/1.png/SYNOPHOTO_THUMB.png', random_image(2, 16, 16))
+        write_png(tmp_path / f'x/#recycle/our485/{folder}/9.png', random_image(2, 16, 16))
+    assert main(['lol', '--root', str(tmp_path / 'root'), '--source', str(tmp_path / 'x')]) == 0
+    assert 'skipped 4: left by the operating system' in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / 'root').rglob('*.png')] == ['1.png', '1.png']

@@ -89,3 +89,29 @@ def test_the_commands_explain_what_is_wrong(tmp_path, capsys):
     errors = capsys.readouterr().err
     assert 'no pictures' in errors and 'results.json: not found' in errors
     assert 'name at least one result' in errors and 'COLUMN=KEY' in errors
+
+
+@pytest.mark.parametrize('style', ['{n}_my_run', '{i:05d}_{n}_my_run', '{n}', 'x/{n}_my_run'])
+def test_pictures_of_our_own_test_runs_are_found_by_their_names(tmp_path, style):
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(['rain-1', 'rain_2_b', '00007_c']):
+        image = rng.integers(0, 256, (16, 16, 3), np.uint8)
+        for place in (tmp_path / 'gt' / f'{name}.png', tmp_path / 'out' / f'{style.format(i=number, n=name)}.png'):
+            if style.startswith('x/'):
+                place = place if 'out' in place.parts else tmp_path / 'gt' / 'x' / place.name
+            place.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(place), image)
+    result = evaluation.evaluate_folders(tmp_path / 'out', tmp_path / 'gt', ['psnr'])
+    assert not result.unpaired
+    assert [value['psnr'] for value in result.images.values()] == [float('inf')] * 3
+
+
+def test_own_rules_pair_restored_pictures_on_the_command_line(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name, folder in (('1_real_out', 'out'), ('1_mean', 'gt'), ('1_real_out', 'gt')):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / folder / f'{name}.png'), rng.integers(0, 256, (16, 16, 3), np.uint8))
+    options = ['--restored', str(tmp_path / 'out'), '--gt', str(tmp_path / 'gt'), '--pairing']
+    assert evaluate.main([*options, r'(.+)_real_out=\1_mean']) == 0
+    out = capsys.readouterr().out
+    assert '1_real_out.png  psnr' in out and 'inf' not in out
