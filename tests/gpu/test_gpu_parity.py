@@ -1,0 +1,148 @@
+"""Outputs and gradients on a GPU against float64 on the CPU."""
+import copy
+import functools
+
+import pytest
+import torch
+from gpu_setup import DEVICE, distance, exact, lively, needs_cuda, on_device, psnr, somewhere
+
+from mirage_arch import dynamic_depthwise as depthwise
+from mirage_arch.checkpoints import load_network
+from mirage_arch.fast_forward import prepare_fast
+from mirage_losses.fourier_loss import FourierLoss
+from mirage_losses.spd_contrastive_loss import SPDContrastiveLoss
+from mirage_restore.bundled import bundled_weights
+
+pytestmark = somewhere
+
+SIZES = [(61, 83), (64, 64), (40, 8), (1, 9)]
+HALVES = [torch.bfloat16, torch.float16]
+
+
+@functools.cache
+def networks():
+    return {'bundled': load_network(bundled_weights(), spd_head=False).eval(), 'lively': lively(spd_head=False)}
+
+
+@functools.cache
+def case(name, size):
+    """Network on the CPU, input, and output in float64."""
+    net, x = networks()[name], torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(size[0]))
+    with torch.no_grad():
+        return net, x, copy.deepcopy(net).double()(x.double())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize('size', SIZES, ids=str)
+@pytest.mark.parametrize('name', ['bundled', 'lively'])
+def test_outputs_in_every_precision_whole_and_in_strips(name, size):
+    net, x, expected = case(name, size)
+    net, x = on_device(net), x.to(DEVICE)
+    with exact():
+        plain = net(x)
+        assert distance(plain, expected) < 2e-5
+        assert distance(prepare_fast(net)(x), expected) < 2e-5
+        if size[0] > 8:
+            assert distance(prepare_fast(net, strip_rows=7)(x), expected) < 2e-5
+    assert distance(net(x), expected) < 5e-3  # as PyTorch convolves float32 unless it is told otherwise: in TF32
+    for dtype in HALVES:
+        with torch.autocast(DEVICE.type, dtype):
+            assert psnr(net(x).float(), expected) > 40, dtype
+        assert psnr(prepare_fast(net, dtype)(x), expected) > 40, dtype
+
+
+@torch.no_grad()
+def test_a_batch_is_its_images_in_any_layout():
+    net, x = on_device(networks()['lively']), torch.rand(3, 3, 48, 40, device=DEVICE)
+    with exact():
+        whole = net(x)
+        assert distance(torch.cat([net(image[None]) for image in x]), whole) < 1e-5
+        assert distance(net(x.contiguous(memory_format=torch.channels_last)), whole) < 1e-5
+
+
+def losses(net, x, gt):
+    restored, embeddings = net(x, return_embeddings=True)
+    restored = restored.to(gt.dtype)
+    contrast = SPDContrastiveLoss()(embeddings['shallow'], embeddings['latent'])
+    return (restored - gt).abs().mean() + 0.1 * FourierLoss()(restored, gt) + 0.05 * contrast
+
+
+def flat(net):
+    return torch.cat([p.grad.double().cpu().flatten() for p in net.parameters()])
+
+
+def relative(value, expected):
+    return float((value - expected).norm() / expected.norm())
+
+
+@pytest.mark.parametrize('geometry', ['vectorised', 'log_euclidean', 'cholesky'])
+def test_gradients_of_all_losses(geometry):
+    net = lively(drop_path_rate=0.0, geometry=geometry).train()
+    x, gt = torch.rand(2, 2, 3, 40, 32, generator=torch.Generator().manual_seed(1))
+    reference = copy.deepcopy(net).double()
+    loss = losses(reference, x.double(), gt.double())
+    loss.backward()
+    expected, (x, gt) = flat(reference), (x.to(DEVICE), gt.to(DEVICE))
+    single = on_device(net)
+    with exact():
+        found = losses(single, x, gt)
+        found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-5)
+    assert relative(flat(single), expected) < 2e-4
+    for (name, a), b in zip(single.named_parameters(), reference.parameters()):
+        # a gradient that is next to nothing is measured by the whole
+        error = (a.grad.double().cpu() - b.grad).norm() / (b.grad.norm() + 1e-4 * expected.norm())
+        assert error < 2e-2, name
+    for (name, a), b in zip(single.named_buffers(), reference.buffers()):
+        if 'running' in name:
+            assert relative(a.double().cpu(), b) < 1e-4, name
+    for dtype, scale, limit in ((torch.bfloat16, 1, 0.1), (torch.float16, 1024, 0.05)):
+        half = on_device(net)
+        with torch.autocast(DEVICE.type, dtype):
+            restored, embeddings = half(x, return_embeddings=True)
+        contrast = SPDContrastiveLoss()(embeddings['shallow'], embeddings['latent'])
+        total = (restored.float() - gt).abs().mean() + 0.1 * FourierLoss()(restored.float(), gt) + 0.05 * contrast
+        (scale * total).backward()
+        assert relative(flat(half) / scale, expected) < limit, dtype
+
+
+def test_recomputed_blocks_give_the_same_gradients_with_drop_path():
+    x, gt = torch.rand(2, 2, 3, 40, 32, device=DEVICE)
+    found = []
+    for recompute in (False, True):
+        net = on_device(lively(drop_path_rate=0.3, checkpoint_blocks=recompute)).train()
+        torch.manual_seed(5)
+        with exact():
+            losses(net, x, gt).backward()
+        found.append(flat(net))
+    assert relative(found[1], found[0]) < 1e-5
+
+
+@pytest.mark.parametrize('shape', [(2, 4, 61, 83), (3, 20, 16, 16), (1, 5, 1, 9), (2, 8, 64, 64)], ids=str)
+@pytest.mark.parametrize('dtype, limit', [(torch.float32, 1e-6), (torch.bfloat16, 4e-3), (torch.float16, 5e-4)])
+def test_the_dynamic_convolution_and_its_gradients(shape, dtype, limit):
+    x = torch.randn(shape).to(dtype)
+    weight, gradient = torch.randn(*shape[:2], 7, 7).to(dtype), torch.randn(shape).to(dtype)
+    expected, found = [], []
+    for values, function, to in ((expected, depthwise.plain, {'dtype': torch.float64}),
+                                 (found, depthwise.dynamic_depthwise, {'device': DEVICE})):
+        a, b = (t.to(**to).requires_grad_() for t in (x, weight))
+        with exact():
+            y = function(a, b)
+            values += [y, *torch.autograd.grad(y, (a, b), gradient.to(**to))]
+    for a, b in zip(found, expected):
+        error = relative(a.detach().double().cpu(), b.detach())
+        assert error < limit
+
+
+@needs_cuda
+def test_triton_makes_the_dynamic_convolution_the_same_each_time():
+    x, weight = torch.randn(2, 8, 61, 83, device=DEVICE), torch.randn(2, 8, 7, 7, device=DEVICE, requires_grad=True)
+    if not depthwise.applies(x):
+        pytest.skip('no Triton here, or switched off')
+    results = []
+    for _ in range(2):
+        y = depthwise.dynamic_depthwise(x, weight)
+        results.append((y, *torch.autograd.grad(y.square().sum(), weight)))
+    assert not depthwise._failed, 'the kernel could not be built and PyTorch convolved'
+    assert all(torch.equal(a, b) for a, b in zip(*results))

@@ -1,0 +1,183 @@
+"""Training steps on a GPU: every switch, faults, resumed runs, and a run of one rank through NCCL."""
+import json
+import shutil
+import warnings
+
+import pytest
+import torch
+from gpu_setup import DEVICE, exact, needs_cuda, somewhere
+from kill_trial import prepare
+from model_setup import batch, build, training_options
+from small_run import fingerprint, launch, logged_losses
+
+from mirage_ir.training.nonfinite import NonFiniteError
+
+pytestmark = somewhere
+
+ON_GPU = DEVICE.type == 'cuda'
+
+
+def model(folder, seed=0, **train):
+    options = training_options(folder, network={'drop_path_rate': train.pop('drop_path_rate', 0.0)}, **train)
+    options['num_gpu'] = int(ON_GPU)
+    return build(options, seed)
+
+
+def steps(trained, first, last):
+    """Iterations of BasicSR's loop; the log of the last."""
+    for iteration in range(first, last + 1):
+        trained.update_learning_rate(iteration)
+        trained.feed_data(batch(iteration))
+        trained.optimize_parameters(iteration)
+    return dict(trained.log_dict)
+
+
+def weights(trained):
+    trained.finish_step()
+    nets = [trained.net_g] + ([trained.net_g_ema] if trained.ema_decay else [])
+    return [t.detach().cpu().clone() for net in nets for t in net.state_dict().values()]
+
+
+@pytest.fixture(scope='module')
+def plain(tmp_path_factory):
+    """Pixel loss after six steps without any switch."""
+    with exact():
+        return steps(model(tmp_path_factory.mktemp('plain')), 1, 6)['l_pix']
+
+
+SWITCHES = [
+    {'channels_last': True},
+    {'amp': 'bf16', 'channels_last': True, 'ema_decay': 0.9},
+    {'amp': 'fp16', 'grad_clip': 1.0},
+    {'checkpoint_blocks': True, 'amp': 'bf16'},
+    {'accumulate_grad': 2},
+    {'freeze_bn': True},
+    {'tf32': True},
+    {'tf32': False},
+    {'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999], 'fused': False}},
+]
+
+
+@pytest.mark.parametrize('switch', SWITCHES, ids=json.dumps)
+def test_six_steps_with_each_switch_end_where_plain_steps_do(switch, plain, tmp_path):
+    with exact():
+        loss = steps(model(tmp_path, **switch), 1, 6)['l_pix']
+    # batch norm that keeps statistics 0 and 1 is another network
+    assert loss == pytest.approx(plain, rel=0.3 if switch.get('freeze_bn') else 0.05)
+
+
+def test_a_scaler_halves_its_scale_and_leaves_the_weights(tmp_path):
+    trained = model(tmp_path, amp='fp16')
+    scale, before = trained.precision.scaler.get_scale(), [p.detach().clone() for p in trained.net_g.parameters()]
+    handle = trained.net_g.output.weight.register_hook(lambda gradient: gradient * float('inf'))
+    steps(trained, 1, 1)
+    handle.remove()
+    assert trained.precision.scaler.get_scale() == scale / 2
+    assert all(torch.equal(a, b) for a, b in zip(before, trained.net_g.parameters()))
+
+
+@pytest.mark.parametrize('key', ['lq', 'gt'])
+def test_a_nan_stops_the_run_before_a_weight_changes(key, tmp_path):
+    trained = model(tmp_path, amp='bf16', ema_decay=0.9)
+    steps(trained, 1, 1)
+    before, bad = weights(trained), batch(2)
+    bad[key][0, 0, 0, 0] = float('nan')
+    trained.feed_data(bad)
+    with pytest.raises(NonFiniteError, match='iteration 2'):
+        trained.optimize_parameters(2)
+        trained.finish_step()  # on a GPU the numbers are looked at one step later
+    kept = [n for n, _ in trained.net_g.state_dict().items() if 'running' not in n and 'num_batches' not in n]
+    after = dict(zip(trained.net_g.state_dict(), weights(trained)))
+    changed = [n for n, t in zip(trained.net_g.state_dict(), before) if n in kept and not torch.equal(t, after[n])]
+    assert changed == []
+
+
+@needs_cuda
+def test_the_host_does_not_wait_for_the_gpu_within_a_step(tmp_path):
+    trained = model(tmp_path, amp='bf16', channels_last=True, ema_decay=0.9)
+    data = {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in batch(1).items()}
+
+    def step(iteration):
+        trained.update_learning_rate(iteration)
+        trained.feed_data(data)
+        trained.optimize_parameters(iteration)
+
+    for iteration in (1, 2):
+        step(iteration)
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter('always')
+            torch.cuda.set_sync_debug_mode('warn')
+            step(3)
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+    waits = [str(w.message) for w in seen if 'prototype feature' not in str(w.message)]
+    assert waits == []
+
+
+@pytest.fixture
+def deterministic(monkeypatch):
+    """What `deterministic: true` sets."""
+    monkeypatch.setenv('CUBLAS_WORKSPACE_CONFIG', ':4096:8')
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    yield
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
+
+
+@pytest.mark.parametrize('switch', [
+    {'amp': 'bf16', 'ema_decay': 0.9},
+    {'amp': 'fp16'},
+    {'amp': 'bf16', 'channels_last': True, 'compile': True},
+], ids=json.dumps)  # fmt: skip
+def test_steps_after_loading_a_state_are_bit_for_bit_those_without_a_stop(switch, tmp_path, deterministic):
+    if switch.get('compile') and not ON_GPU:
+        pytest.skip('compiling for a CPU takes minutes and is tested in tests/mirage_ir')
+    for name in ('models', 'training_states'):
+        (tmp_path / name).mkdir()
+    whole = model(tmp_path, drop_path_rate=0.3, **switch)
+    steps(whole, 1, 3)
+    whole.save(0, 3)
+    steps(whole, 4, 6)
+    again = model(tmp_path, seed=1, drop_path_rate=0.3, **switch)
+    state = torch.load(tmp_path / 'training_states' / '3.state', weights_only=True, map_location='cpu')
+    for net, key in ((again.net_g, 'params'), (getattr(again, 'net_g_ema', None), 'params_ema')):
+        if net is not None:
+            again.load_network(net, str(tmp_path / 'models' / 'net_g_3.pth'), True, key)
+    again.resume_training(state)
+    steps(again, 4, 6)
+    assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
+
+
+def run(root, *arguments, **settings):
+    process = launch(root, '-opt', 'small.yml', *arguments, **settings)
+    text = process.finish(timeout=150)
+    assert process.returncode == 0, text[-3000:]
+    return root / 'experiments' / 'small'
+
+
+CHANGES = {
+    'deterministic': True, 'num_gpu': int(ON_GPU), 'train': {'amp': 'bf16', 'channels_last': True},
+    'datasets': {'train': {'pin_memory': True, 'prefetch_mode': 'cuda' if ON_GPU else None}},
+    'val': {'val_freq': 6}, 'logger': {'save_checkpoint_freq': 6},
+}  # fmt: skip
+
+
+def test_a_run_that_was_killed_ends_bit_for_bit_like_one_that_was_not(tmp_path):
+    whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+    prepare(whole, **CHANGES)
+    experiment = run(whole)
+    shutil.copytree(whole, killed)
+    for path in [*killed.glob('experiments/small/*/*12.*'), *killed.glob('experiments/small/*/*latest*')]:
+        path.unlink()
+    resumed = run(killed, '--auto_resume')
+    assert fingerprint(resumed) == fingerprint(experiment)
+    assert logged_losses(resumed) == logged_losses(experiment)
+
+
+def test_torchrun_with_one_rank(tmp_path):
+    prepare(tmp_path, dist_params={'backend': 'nccl' if ON_GPU else 'gloo'}, **CHANGES)
+    experiment = run(tmp_path, processes=1)
+    assert max(logged_losses(experiment)) == 12
