@@ -19,6 +19,7 @@ from mirage_arch.fast_forward import prepare_fast
 
 from .borders import Box, restore_visible
 from .bundled import DEFAULT_MODEL, bundled_weights
+from .hub import find_weights
 from .inputs import from_unit_range, restore_pillow, restore_tensor, to_unit_range
 from .memory import available_bytes
 from .tiling import restore_in_tiles, tile_starts
@@ -34,7 +35,8 @@ class Restorer:
     """A trained network that takes photographs as they are and gives them back restored.
 
     Args:
-        weights: Any file that `mirage_arch.checkpoints.load_weights` reads; None for the weights in the package.
+        weights: Any file that `mirage_arch.checkpoints.load_weights` reads; a folder that ``save_pretrained`` wrote, or
+            'owner/name' of a model on the Hugging Face hub; None for the weights in the package.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda', 'cuda:N' or 'mps'.
         precision: 'fp32', 'bf16' or 'fp16'.
         tile: Side in pixels of tiles to restore one by one. None restores whole images, which the network is exact
@@ -71,7 +73,7 @@ class Restorer:
         if weights is not None and model is not None:
             raise ValueError(f'give weights or the name of a model, not both: got {weights} and {model!r}')
         self.device = _pick_device(device)
-        self.weights = Path(weights) if weights is not None else bundled_weights(model or DEFAULT_MODEL)
+        self.weights = find_weights(weights) if weights is not None else bundled_weights(model or DEFAULT_MODEL)
         self.strength = strength
         self.on_progress: Callable[[float], None] | None = None
         self._share = (0.0, 1.0)  # where the tile in work begins and how much of the image it is

@@ -1,0 +1,41 @@
+"""For ``torch.hub.load('owner/repository', 'mirage_nano', pretrained=True)``: the networks, uninstalled.
+
+The one with weights is `mirage_nano`, which comes with the package.
+"""
+dependencies = ['torch', 'numpy', 'safetensors']
+
+
+def mirage_nano(pretrained: bool = False, **arguments):
+    """The small network that comes with the package.
+
+    Args:
+        pretrained: Load its weights.
+        **arguments: Of `mirage_arch.MIRAGEArch`; not beside ``pretrained``, whose weights decide.
+
+    Returns:
+        The network, in evaluation mode if it is trained.
+    """
+    from mirage_arch import mirage_nano as build
+
+    if not pretrained:
+        return build(**arguments)
+    if arguments:
+        raise ValueError(f'pretrained=True takes no arguments of the network, got {", ".join(arguments)}')
+    from mirage_arch.checkpoints import load_network
+    from mirage_restore.bundled import bundled_weights
+
+    return load_network(bundled_weights(), spd_head=False)
+
+
+def mirage_tiny(**arguments):
+    """MIRAGE-T, untrained. Arguments of `mirage_arch.MIRAGEArch`."""
+    from mirage_arch import mirage_tiny as build
+
+    return build(**arguments)
+
+
+def mirage_small(**arguments):
+    """MIRAGE-S, untrained. Arguments of `mirage_arch.MIRAGEArch`."""
+    from mirage_arch import mirage_small as build
+
+    return build(**arguments)
