@@ -28,9 +28,9 @@ from .video_streams import Source, common_box, encoder_for, join, open_encoder, 
 __all__ = ['VIDEO_EXTENSIONS', 'Film', 'restore_video']
 
 SEGMENT_FRAMES = 240
-_SCALING = (
-    Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
-)
+_SCALING = Interpolation.BICUBIC
+if hasattr(Interpolation, 'ACCURATE_RND'):  # PyAV 18 and later, which need Python 3.11
+    _SCALING |= Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.FULL_CHR_H_INP
 
 
 @dataclass(frozen=True)
