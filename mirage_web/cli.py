@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from mirage_restore.terminal import say
+from mirage_restore.threads import bound_spinning
 
 from .limits import Limits
 
@@ -20,6 +21,7 @@ _LOCAL = frozenset({'127.0.0.1', 'localhost', '::1'})
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until stopped; returns 0, 1 if the port cannot be had, 2 for wrong arguments."""
+    bound_spinning()
     args = _parser().parse_args(arguments)
     try:
         limits = Limits(args.max_mb, args.max_megapixels, args.max_seconds, args.queue, args.keep)
