@@ -19,6 +19,7 @@ from . import rules as schema
 from .check_data import check_datasets
 from .check_network import check_networks
 from .check_training import check_logger, check_machine, check_train, check_val
+from .effective import effective_text, whole_numbers
 from .file import OptionFile, Problem, nearest_hint
 from .names import check_rules, check_section, check_unknown, is_ours, registered, spelled, words_of_derived
 from .places import declared_for
@@ -46,7 +47,14 @@ def check_option_file(path: str | Path, *, is_train: bool | None = None, root: s
     Returns:
         The problems; an empty list if the run can start.
     """
+    return _checked(path, is_train, root, force_yml, launcher, resuming, selection)[1]
+
+
+def _checked(path: str | Path, is_train: bool | None, root: str | Path | None, force_yml: Sequence[str] | None,
+             launcher: str, resuming: bool, selection: Selection | None) -> tuple[OptionFile, list[Problem]]:
     options = OptionFile(path, force_yml, root)
+    if options.data:
+        options.data = whole_numbers(options.data)
     if options.data and selection:
         _select(options, selection, force_yml or ())
     if options.data:
@@ -54,12 +62,12 @@ def check_option_file(path: str | Path, *, is_train: bool | None = None, root: s
     first = {}  # a value that breaks two rules is one problem: the first rule says it best
     for problem in options.problems:
         first.setdefault((problem.file, problem.line, problem.key), problem)
-    return sorted(first.values(), key=lambda p: (p.file != options.path, p.line))
+    return options, sorted(first.values(), key=lambda p: (p.file != options.path, p.line))
 
 
 def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
                force_yml: Sequence[str] | None = None, launcher: str = 'none', resuming: bool = False,
-               quiet: bool = False, selection: Selection | None = None) -> None:
+               quiet: bool = False, selection: Selection | None = None) -> str:
     """Ends the program with exit code 2 if the option file has problems, after listing them on stderr.
 
     Args:
@@ -71,11 +79,13 @@ def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Pa
         resuming: Whether the run is resumed.
         quiet: Print nothing; for all processes but the first of a distributed run.
         selection: Which tasks the run takes.
+
+    Returns:
+        The options in effect, as the text of an option file.
     """
-    problems = check_option_file(path, is_train=is_train, root=root, force_yml=force_yml, launcher=launcher,
-                                 resuming=resuming, selection=selection)
+    options, problems = _checked(path, is_train, root, force_yml, launcher, resuming, selection)
     if not problems:
-        return
+        return effective_text(path, options.data)
     if not quiet:
         print(report(problems), file=sys.stderr, flush=True)
     raise SystemExit(2)
@@ -101,6 +111,7 @@ def _select(options: OptionFile, selection: Selection, force_yml: Sequence[str])
         options.problems.append(Problem(str(selection).split()[0], 0, '', str(error), 'choose of these'))
         return
     if notes:
+        options.data['left_out'] = '; '.join(notes)
         options.keep_items(('datasets', 'train', 'sources'), positions)
 
 

@@ -55,9 +55,12 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
             _check_average(options, name, net, model)
         if not (state or resuming and _has_states(options)):
             _check_checkpoint(options, name.removeprefix('network_'), net, model)
-    if is_train and isinstance(state, str) and not options.locate(state).is_file():
-        options.add(('path', 'resume_state'), f'no such file: {state}',
-                    'name a file in a training_states folder, or leave it out and use --auto_resume')
+        if name == 'network_g':
+            _check_present(options, net, is_train)
+    if is_train and isinstance(state, str) and not options.locate(state).exists():
+        options.add(('path', 'resume_state'), f'no such file or folder: {state}',
+                    'name a file in a training_states folder or the folder of an experiment, or leave it out and use '
+                    '--auto_resume')
     return built
 
 
@@ -146,6 +149,24 @@ def _build(options: OptionFile, name: str, architecture: type, added: Mapping[st
             options.add((name, *culprit), str(error), ''.join(nearest_hint(word, allowed) for word in misspelt) or
                         'choose values that fit together')
     return None  # other projects' networks may need files or real tensors to be built: no verdict on them
+
+
+def _check_present(options: OptionFile, net: nn.Module | None, is_train: bool) -> None:
+    """Weights to test, and weights under a name that nothing reads any more."""
+    path, section = options.section('path'), options.section('network_g')
+    if path.get('pretrain_network_g'):
+        return
+    start = 'training would begin with' if is_train else 'the test would measure a network of'
+    if isinstance(path.get('pretrain_model_g'), str):
+        options.add(('path', 'pretrain_model_g'), f'nothing reads this key since BasicSR 1.2: {start} random weights',
+                    'it is called `pretrain_network_g` here')
+    elif not is_train:
+        texts = [value for value in section.values() if isinstance(value, str)]
+        own_files = any(text.endswith(('.pth', '.pt', '.ckpt')) for text in texts)
+        if own_files or net is not None and not any(True for _ in net.parameters()):
+            return  # there is nothing to load, or the network loads it by itself
+        options.add(('path', 'pretrain_network_g'), f'no weights: {start} random weights',
+                    'name the weights to test: `pretrain_network_g: experiments/NAME/models/net_g_latest.pth`')
 
 
 def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, model: Any) -> None:

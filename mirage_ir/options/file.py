@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from mirage_ir.training.forced import force
 from mirage_ir.training.paths import resolve
 
 KeyPath = tuple[Any, ...]
@@ -191,17 +192,13 @@ class OptionFile:
         return good
 
     def _force(self, entry: str) -> None:
-        """Puts one ``section:key=value`` of the command line in place, as BasicSR's parser will."""
-        from basicsr.utils.options import _postprocess_yml_value
-
-        name, equals, value = entry.partition('=')
-        key = tuple(part.strip() for part in name.strip().split(':'))
-        section = self.section(*key[:-1])
-        if not equals or (len(key) > 1 and not section):
-            self.problems.append(Problem('--force_yml', 0, name, 'no such section in the option file' if equals else
-                                         'no `=value`', 'write section:key=value, e.g. train:total_iter=1000'))
+        """Puts one ``section:key=value`` of the command line in place."""
+        try:
+            key = force(self.data, entry)
+        except ValueError as error:
+            cure = 'write section:key=value, e.g. train:total_iter=1000; items of a list go by their position from 0'
+            self.problems.append(Problem('--force_yml', 0, entry.partition('=')[0], str(error), cure))
             return
-        section[key[-1]] = _postprocess_yml_value(value.strip())
         self._forced.add(key)
         for known in [k for k in self.unquoted if k[:len(key)] == key]:
             del self.unquoted[known]

@@ -20,6 +20,7 @@ from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import collate_samples
 from mirage_data.datasets.sampler import EpochSampler
 
+from .command_line import CommandLine
 from .interrupt import StopSignal
 from .paths import resolve_all
 from .prefetch import CUDAPrefetcher
@@ -27,7 +28,6 @@ from .progress import ProgressLogger
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import load_resume_state, state_files
 from .run_lock import RunLock
-from .selection import Selection
 from .state import TrainingStateMixin
 from .training_data import write_training_data
 
@@ -39,20 +39,17 @@ class TrainingRun:
         pipeline: The module ``basicsr.train``.
         root: The project's root folder.
         stop: Tells when to stop.
-        fresh: Start over even where the run could be resumed.
-        selection: Which tasks to take; all if not given.
+        command: What was asked for.
     """
 
     _MessageLogger = ProgressLogger
 
-    def __init__(
-        self, pipeline: ModuleType, root: str, stop: StopSignal, *, fresh: bool, selection: Selection | None = None
-    ):
+    def __init__(self, pipeline: ModuleType, root: str, stop: StopSignal, command: CommandLine):
         self._basicsr = {name: getattr(pipeline, name) for name in self.replacements()}
         self._root = root
         self._stop = stop
-        self._fresh = fresh
-        self._selection = selection or Selection()
+        self._command = command
+        self._fresh = command.fresh
         self._state: dict | None = None
         self._sampler: EpochSampler | None = None
         self._train_generator = torch.Generator()
@@ -80,11 +77,7 @@ class TrainingRun:
         opt, args = self._basicsr['parse_options'](root, is_train=is_train)
         self.opt = opt
         resolve_all(opt, root)
-        notes = self._selection.apply(opt, args.force_yml or [])
-        if notes:
-            opt['left_out'] = '; '.join(notes)  # the log begins with the options
-            if opt['rank'] == 0:
-                print(*notes, sep='\n', flush=True)
+        self._command.select(opt, args.force_yml or [])
         if self._fresh:
             opt['path']['resume_state'] = None
         # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
@@ -132,10 +125,9 @@ class TrainingRun:
             os.makedirs(self.opt['path'][key], exist_ok=True)
 
     def _copy_opt_file(self, opt_file: str, folder: str) -> None:
-        """Keep the option file with the run, unless that very copy is being used."""
-        target = os.path.join(folder, os.path.basename(opt_file))
-        if os.path.exists(opt_file) and not (os.path.exists(target) and os.path.samefile(opt_file, target)):
-            self._basicsr['copy_opt_file'](opt_file, folder)
+        """Keep the options in effect with the run: those of the command line and a seed that was drawn are there."""
+        if self.opt['rank'] == 0:
+            self._command.keep_options(folder, self.opt['manual_seed'] if self._seed_was_drawn else None)
 
     def _init_tb_logger(self, log_dir: str):
         """Open TensorBoard's log on rank 0; points behind the resumed iteration are written again, so it hides them."""

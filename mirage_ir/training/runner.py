@@ -8,23 +8,24 @@ import importlib
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import torch.distributed as dist
 from basicsr.utils import logger as basicsr_logger
 
+from .command_line import CommandLine
 from .interrupt import StopSignal
 from .nonfinite import NonFiniteError
 from .paths import resolve, resolve_all
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
-from .selection import Selection, SelectionError, selection_of
+from .selection import SelectionError, selection_of
 
-Check = Callable[..., None]  # as `mirage_ir.options.check.require_ok`
+Check = Callable[..., str | None]  # as `mirage_ir.options.check.require_ok`
 
 
 def train(root_path: str, arguments: Sequence[str] | None = None, *, check: Check | None = None) -> None:
@@ -33,14 +34,15 @@ def train(root_path: str, arguments: Sequence[str] | None = None, *, check: Chec
     Args:
         root_path: Folder that receives ``experiments`` and ``tb_logger``, and from which relative paths are tried.
         arguments: The command line without the program's name; by default that of this process.
-        check: Called with the option file before anything else; ends the program with 2 if something is wrong in it.
+        check: Called with the option file before anything else; ends the program with 2 if something is wrong in it,
+            and returns the text of the option file in effect, with which the run goes on.
 
     Raises:
         SystemExit: With 1 for a run that cannot start or go on, 2 for faulty options, 128 plus its number for a signal.
     """
     pipeline = importlib.import_module('basicsr.train')
-    with _command_line(root_path, arguments, check, is_train=True) as given, StopSignal() as stop:
-        run = TrainingRun(pipeline, str(root_path), stop, fresh=given.fresh, selection=given.selection)
+    with _command_line(root_path, arguments, check, is_train=True) as command, StopSignal() as stop:
+        run = TrainingRun(pipeline, str(root_path), stop, command)
         with _replaced(pipeline, **run.replacements()), _reported_errors(run):
             pipeline.train_pipeline(str(root_path))
             run.report_skipped()
@@ -53,28 +55,21 @@ def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check
     def parse_options(root: str, is_train: bool) -> tuple[dict, Any]:
         opt, args = original(root, is_train=is_train)
         resolve_all(opt, root)
-        notes = given.selection.apply(opt, args.force_yml or [])
-        if notes:
-            opt['left_out'] = '; '.join(notes)
-            if opt['rank'] == 0:
-                print(*notes, sep='\n', flush=True)
+        command.select(opt, args.force_yml or [])
         return opt, args
 
-    original = pipeline.parse_options
+    def make_folders(opt: dict) -> None:
+        make_exp_dirs(opt)
+        if opt['rank'] == 0:
+            command.keep_options(opt['path']['results_root'])
+
+    original, make_exp_dirs = pipeline.parse_options, pipeline.make_exp_dirs
     with (
-        _command_line(root_path, arguments, check, is_train=False) as given,
-        _replaced(pipeline, parse_options=parse_options),
+        _command_line(root_path, arguments, check, is_train=False) as command,
+        _replaced(pipeline, parse_options=parse_options, make_exp_dirs=make_folders),
         _reported_errors(),
     ):
         pipeline.test_pipeline(str(root_path))
-
-
-@dataclass(frozen=True)
-class _Given:
-    """What of a command line BasicSR does not know."""
-
-    fresh: bool
-    selection: Selection
 
 
 @contextmanager
@@ -91,39 +86,42 @@ def _replaced(module: ModuleType, **names: Any) -> Iterator[None]:
 @contextmanager
 def _command_line(
     root: str, arguments: Sequence[str] | None, check: Check | None, *, is_train: bool
-) -> Iterator[_Given]:
-    """Check the options and let BasicSR read the command line without our own flags.
-
-    Yields:
-        Our own flags.
-    """
+) -> Iterator[CommandLine]:
+    """Check the options and let BasicSR read those in effect, without our own flags."""
     before = sys.argv
-    selection, words = selection_of(before[1:] if arguments is None else arguments)
-    fresh = '--fresh' in words
-    if fresh:
+    given = list(before[1:] if arguments is None else arguments)
+    selection, words = selection_of(given)
+    command = CommandLine(' '.join([os.path.basename(before[0]), *given]), '--fresh' in words, selection)
+    if command.fresh:
         words = [word for word in words if word not in ('--fresh', '--auto_resume')]
-    if '-opt' in words[:-1]:
-        place = words.index('-opt') + 1
-        words[place] = resolve(words[place], root)
-        launcher = words[words.index('--launcher') + 1] if '--launcher' in words[:-1] else 'none'
-        if check is not None:
-            check(
-                words[place],
-                is_train=is_train,
-                root=root,
-                force_yml=_forced(words),
-                launcher=launcher,
-                resuming='--auto_resume' in words,
-                quiet=os.environ.get('RANK', '0') != '0',
-                **({'selection': selection} if selection else {}),
-            )
-    sys.argv = [before[0], *words]
-    _forget_logger()
-    try:
-        yield _Given(fresh, selection)
-    finally:
-        sys.argv = before
+    with tempfile.TemporaryDirectory(prefix='mirage_options_') as folder:
+        if '-opt' in words[:-1]:
+            place = words.index('-opt') + 1
+            command.option_file = words[place] = resolve(words[place], root)
+            launcher = words[words.index('--launcher') + 1] if '--launcher' in words[:-1] else 'none'
+            if check is not None:
+                command.options = check(
+                    words[place],
+                    is_train=is_train,
+                    root=root,
+                    force_yml=_forced(words),
+                    launcher=launcher,
+                    resuming='--auto_resume' in words,
+                    quiet=os.environ.get('RANK', '0') != '0',
+                    **({'selection': selection} if selection else {}),
+                )
+            if command.options is not None:
+                words[place] = os.path.join(folder, os.path.basename(words[place]))
+                with open(words[place], 'w', encoding='utf-8') as file:
+                    file.write(command.options)
+                words = _without_forced(words)
+        sys.argv = [before[0], *words]
         _forget_logger()
+        try:
+            yield command
+        finally:
+            sys.argv = before
+            _forget_logger()
 
 
 def _forced(words: Sequence[str]) -> list[str] | None:
@@ -136,6 +134,14 @@ def _forced(words: Sequence[str]) -> list[str] | None:
             break
         entries.append(word)
     return entries
+
+
+def _without_forced(words: Sequence[str]) -> list[str]:
+    """Return the command line without --force_yml and its entries."""
+    if '--force_yml' not in words:
+        return list(words)
+    place = words.index('--force_yml')
+    return [*words[:place], *words[place + 1 + len(_forced(words) or []) :]]
 
 
 def _forget_logger() -> None:

@@ -73,3 +73,20 @@ def test_force_yml_is_read_as_argparse_does():
     words = ['-opt', 'a.yml', '--force_yml', 'name=x', 'train:ema_decay=0.9', '--auto_resume']
     assert runner._forced(words) == ['name=x', 'train:ema_decay=0.9']
     assert runner._forced(['-opt', 'a.yml']) is None
+
+
+def test_the_folder_of_a_run_holds_the_options_in_effect(tmp_path, monkeypatch):
+    prepare(tmp_path, train={'total_iter': 4.0}, manual_seed=None, logger={'keep_checkpoints': 2.0})
+    monkeypatch.chdir(tmp_path)
+    main(['-opt', 'small.yml', '--force_yml', 'name=forced', 'train:optim_g:lr=1e-4'], root=str(tmp_path))
+    kept = tmp_path / 'experiments' / 'forced' / 'small.yml'
+    options = yaml.safe_load(kept.read_text())
+    assert options['name'] == 'forced' and options['train']['optim_g']['lr'] == 1e-4
+    assert options['train']['total_iter'] == 4 and type(options['logger']['keep_checkpoints']) is int
+    assert isinstance(options['manual_seed'], int) and 'name=forced' in kept.read_text().splitlines()[1]
+    state = tmp_path / 'experiments' / 'forced' / 'training_states' / '3.state'
+    before = fingerprint(tmp_path / 'experiments' / 'forced')
+    assert state.is_file()
+    # a later command needs no --force_yml: the file in the folder is the run's
+    main(['-opt', str(kept), '--auto_resume'], root=str(tmp_path))
+    assert fingerprint(tmp_path / 'experiments' / 'forced') == before
