@@ -27,6 +27,7 @@ from .prefetch import CUDAPrefetcher
 from .progress import ProgressLogger
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import load_resume_state, state_files
+from .resumed_options import changes, describe, recorded
 from .run_lock import RunLock
 from .state import TrainingStateMixin
 from .training_data import write_training_data
@@ -61,6 +62,7 @@ class TrainingRun:
         self._lock: RunLock | None = None
         self._seed_was_drawn = False
         self._iteration = 0
+        self._recorded: str | None = None
         self.opt: dict = {}
 
     def replacements(self) -> dict[str, Any]:
@@ -76,12 +78,13 @@ class TrainingRun:
         """Parse, agree on one seed for all ranks, make paths independent of the current directory, lock the run."""
         opt, args = self._basicsr['parse_options'](root, is_train=is_train)
         self.opt = opt
+        self._seed_was_drawn = not _names_seed(args)
+        self._recorded = recorded({**opt, 'manual_seed': None} if self._seed_was_drawn else opt)
         resolve_all(opt, root)
         self._command.select(opt, args.force_yml or [])
         if self._fresh:
             opt['path']['resume_state'] = None
         # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
-        self._seed_was_drawn = not _names_seed(args)
         opt['manual_seed'] = rank_zero_decides(lambda: opt['manual_seed'])
         set_random_seed(opt['manual_seed'] + opt['rank'])
         rank_zero_decides(self._claim_folders)
@@ -112,6 +115,12 @@ class TrainingRun:
 
     def _announce_archiving(self) -> None:
         states = state_files(self.opt['path']['training_states'])
+        if self.opt['auto_resume'] and not states and os.path.isdir(self.opt['path']['experiments_root']):
+            print(
+                f'{self.opt["path"]["experiments_root"]} holds no state to go on from: the run ended before the first '
+                'was saved (logger: save_checkpoint_freq). It starts at 0; the folder is kept under another name.',
+                flush=True,
+            )
         if states and not self._fresh:
             print(
                 f'This starts the run over; its earlier part, up to {os.path.basename(states[0])}, is kept under '
@@ -191,6 +200,7 @@ class TrainingRun:
     def _build_model(self, opt: dict):
         """Build the model and watch its iterations; BasicSR's own models get our way of saving, too."""
         model = self._basicsr['build_model'](opt)
+        model.recorded_options = self._recorded
         if not isinstance(model, TrainingStateMixin):
             for name in ('save_network', 'save_training_state', 'resume_training'):
                 setattr(model, name, types.MethodType(getattr(TrainingStateMixin, name), model))
@@ -207,10 +217,21 @@ class TrainingRun:
             self._iteration = current_iter
 
         model.optimize_parameters = optimize_parameters
+        save = model.save
+
+        def save_with_state(epoch: int, current_iter: int) -> None:
+            if current_iter == -1 and not self._has_state(self._iteration):
+                save(self._sampler.epoch, self._iteration)  # else --auto_resume would find an older one, or none
+            save(epoch, current_iter)
+
+        model.save = save_with_state
         resume = model.resume_training
 
         def resume_training(state: dict) -> None:
             resume(state)
+            changed = changes(state['options'], self._recorded) if state.get('options') else []
+            if changed:
+                get_root_logger().warning(describe(changed, iteration_seen))
             self._validate_if_due(iteration_seen)
 
         model.resume_training = resume_training
@@ -286,8 +307,8 @@ class TrainingRun:
 
     def _save_and_leave(self, signal_number: int) -> None:
         total = self.opt['train']['total_iter']
-        path = os.path.join(self.opt['path']['training_states'], f'{self._iteration}.state')
-        if self._iteration > 0 and not rank_zero_decides(lambda: os.path.exists(path)):
+        path = self._state_path(self._iteration)
+        if not self._has_state(self._iteration):
             self._model.save(self._sampler.epoch, self._iteration)
         if self.opt['rank'] == 0:
             name = signal.Signals(signal_number).name
@@ -295,6 +316,13 @@ class TrainingRun:
             message = f'Stopped by {name} after iteration {self._iteration:,} of {total:,}{end}'
             print(message, file=sys.stderr, flush=True)
         raise SystemExit(128 + signal_number)
+
+    def _state_path(self, iteration: int) -> str:
+        return os.path.join(self.opt['path']['training_states'], f'{iteration}.state')
+
+    def _has_state(self, iteration: int) -> bool:
+        """Whether the state of an iteration is there, or there is nothing to save yet; every rank must ask."""
+        return iteration == 0 or rank_zero_decides(lambda: os.path.exists(self._state_path(iteration)))
 
     def report_skipped(self) -> None:
         """Say at the end of a run how many broken samples were replaced; every rank must call it."""

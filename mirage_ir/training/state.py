@@ -5,11 +5,14 @@ goes on silently when the disk is full. Here every file is written aside, flushe
 last, names its weight files by checksum, so that a state and weights of different moments are never combined.
 """
 
+import json
 import os
+import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from basicsr.models.lr_scheduler import MultiStepRestartLR
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from .atomic_save import atomic_torch_save
@@ -67,6 +70,7 @@ def save_training_state(model, epoch: int, current_iter: int) -> None:
         'best_metric_results': getattr(model, 'best_metric_results', {}),
         'weights': getattr(model, 'saved_weights', {}).get(current_iter, {}),
         'extra': extra_state() if extra_state else {},
+        'options': getattr(model, 'recorded_options', None),
     }
     atomic_torch_save(_plain(state), os.path.join(model.opt['path']['training_states'], f'{current_iter}.state'))
     keep = model.opt['logger'].get('keep_checkpoints')
@@ -118,6 +122,7 @@ def restore_training_state(model, state: dict[str, Any]) -> None:
     """Put optimizers, schedulers, records and random generators of a model back to a saved moment.
 
     A scheduler gets back its position only, so that its shape follows the options: a changed ``total_iter`` counts.
+    Likewise an optimizer gets back its moments, and its rate in proportion; whatever else is set follows the options.
 
     Args:
         model: The model, its weights already loaded.
@@ -131,14 +136,17 @@ def restore_training_state(model, state: dict[str, Any]) -> None:
             raise RunError(f'The training state holds {len(state[kind])} {kind}, these options build {len(own)}.')
     for optimizer, saved in zip(model.optimizers, state['optimizers']):
         try:
-            optimizer.load_state_dict(saved)
+            _restore_optimizer(optimizer, saved)
         except (KeyError, ValueError) as error:
             raise RunError(
                 f'The training state does not fit the optimizer of these options ({error}). Resume with the options '
                 'the run was started with, or start a new run from its weights (path: pretrain_network_g).'
             ) from error
     for scheduler, saved in zip(model.schedulers, state['schedulers']):
-        scheduler.load_state_dict(_position(saved))
+        base_lrs = [group['initial_lr'] for group in scheduler.optimizer.param_groups]
+        if _follows_another(scheduler, state, getattr(model, 'recorded_options', None)):
+            _play(scheduler, saved['last_epoch'])
+        scheduler.load_state_dict(_position({**saved, 'base_lrs': base_lrs}))
     if state.get('best_metric_results'):
         model.best_metric_results = state['best_metric_results']
     if state.get('extra') and hasattr(model, 'load_extra_state'):
@@ -152,6 +160,46 @@ def restore_training_state(model, state: dict[str, Any]) -> None:
 
         seeds = np.random.SeedSequence([model.opt['manual_seed'], rank, state['iter']])
         set_random_seed(int(seeds.generate_state(1)[0]))
+
+
+def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load moments and the rate, in proportion to a changed peak; all other settings are those of the options."""
+    fresh = [{key: value for key, value in group.items() if key != 'params'} for group in optimizer.param_groups]
+    if len(fresh) != len(saved['param_groups']):
+        raise ValueError(f'{len(saved["param_groups"])} groups of parameters were saved, there are {len(fresh)}')
+    groups = []
+    for own, group in zip(fresh, saved['param_groups']):
+        peak = own.get('initial_lr', own['lr'])
+        before = group.get('initial_lr', peak)
+        rate = group['lr'] if before == peak else group['lr'] * peak / before if before else peak
+        groups.append({**group, **own, 'lr': rate, 'initial_lr': peak})
+    optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+    for group in optimizer.param_groups:
+        for parameter in group['params'] if group.get('amsgrad') else []:
+            entries = optimizer.state.get(parameter, {})
+            if 'exp_avg_sq' in entries and 'max_exp_avg_sq' not in entries:  # it was switched on just now
+                entries['max_exp_avg_sq'] = entries['exp_avg_sq'].clone()
+
+
+def _follows_another(scheduler, state: dict[str, Any], recorded: str | None) -> bool:
+    """Whether the saved rate is another schedule's, where the next one is made from it and not from a formula."""
+    if not isinstance(scheduler, MultiStepRestartLR):
+        return False
+    before = state.get('options')
+    if before and recorded:
+        return json.loads(before)['train'].get('scheduler') != json.loads(recorded)['train'].get('scheduler')
+    return any(group['lr'] == 0 < group['initial_lr'] for group in scheduler.optimizer.param_groups)
+
+
+def _play(scheduler, steps: int) -> None:
+    """Go through a schedule from its beginning, for the rate that it has after some steps."""
+    for group in scheduler.optimizer.param_groups:
+        group['lr'] = group['initial_lr']
+    scheduler.last_epoch = -1
+    with warnings.catch_warnings():  # that no step of the optimizer lies between
+        warnings.simplefilter('ignore')
+        for _ in range(steps + 1):
+            scheduler.step()
 
 
 def _bare(net: torch.nn.Module) -> torch.nn.Module:

@@ -244,7 +244,7 @@ def fingerprint(experiment: Path, iteration: int | None = None) -> dict[str, str
     iteration = iteration or max(int(path.stem) for path in states.glob('*.state'))
     weights = torch.load(experiment / 'models' / f'net_g_{iteration}.pth', weights_only=True)
     state = torch.load(states / f'{iteration}.state', weights_only=True)
-    parts = {**weights, **{key: value for key, value in state.items() if key not in ('weights', 'epoch')}}
+    parts = {**weights, **{key: value for key, value in state.items() if key not in ('weights', 'epoch', 'options')}}
     latest = torch.load(experiment / 'models' / 'net_g_latest.pth', weights_only=True)
     parts.update({f'latest_{key}': value for key, value in latest.items()})
     return {key: _hash(value) for key, value in parts.items()}

@@ -1,0 +1,121 @@
+"""Options that change between a state and the run that goes on from it: each takes effect, and each is named."""
+
+import json
+from copy import deepcopy
+
+import pytest
+import torch
+from kill_trial import prepare
+from model_setup import build, train, training_options
+from small_run import write_options
+
+from mirage_ir.commands.train import main
+from mirage_ir.training.resume import read_state
+from mirage_ir.training.resumed_options import changes, describe, recorded
+
+MULTISTEP = {'type': 'MultiStepLR', 'milestones': [3, 6, 50], 'gamma': 0.5}
+
+
+def _stopped(folder, iterations, **options):
+    """The state of a run of so many iterations, and its options."""
+    (folder / 'models').mkdir()
+    (folder / 'training_states').mkdir()
+    opt = training_options(folder, losses=('pixel_opt',), total_iter=10, **options)
+    model = build(opt)
+    model.recorded_options = recorded(opt)
+    train(model, iterations)
+    model.save(0, iterations)
+    return read_state(str(folder / 'training_states' / f'{iterations}.state')), opt
+
+
+def _resumed(folder, state, **options):
+    opt = training_options(folder, losses=('pixel_opt',), **{'total_iter': 10, **options})
+    model = build(opt)
+    model.recorded_options = recorded(opt)
+    model.resume_training(deepcopy(state))
+    return model
+
+
+def _optimizer(**changed):
+    return {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999], **changed}
+
+
+def test_a_changed_optimizer_takes_effect_and_keeps_its_moments(tmp_path):
+    state, _ = _stopped(tmp_path, 5)
+    model = _resumed(tmp_path, state, optim_g=_optimizer(type='Adam', lr=4e-3, weight_decay=0.2, betas=[0.8, 0.99]))
+    group = model.optimizer_g.param_groups[0]
+    assert type(model.optimizer_g) is torch.optim.Adam and not group['decoupled_weight_decay']
+    assert group['weight_decay'] == 0.2 and tuple(group['betas']) == (0.8, 0.99)
+    first = group['params'][0]
+    assert torch.equal(model.optimizer_g.state[first]['exp_avg'], state['optimizers'][0]['state'][0]['exp_avg'])
+    # the same point of the same curve, four times as high
+    same = _resumed(tmp_path, state)
+    train(model, 1, start=5)
+    train(same, 1, start=5)
+    assert model.get_current_learning_rate()[0] == pytest.approx(4 * same.get_current_learning_rate()[0], rel=1e-12)
+    assert same.get_current_learning_rate()[0] > 0
+
+
+def test_amsgrad_can_be_switched_on(tmp_path):
+    state, _ = _stopped(tmp_path, 2)
+    model = _resumed(tmp_path, state, optim_g=_optimizer(amsgrad=True))
+    train(model, 1, start=2)
+    entries = model.optimizer_g.state[model.optimizer_g.param_groups[0]['params'][0]]
+    assert 'max_exp_avg_sq' in entries
+
+
+def test_a_finished_cosine_run_goes_on_with_another_schedule_at_the_rate_of_that_one(tmp_path):
+    state, _ = _stopped(tmp_path, 10)
+    assert state['optimizers'][0]['param_groups'][0]['lr'] == 0
+    model = _resumed(tmp_path, state, total_iter=100, scheduler=MULTISTEP, warmup_iter=-1)
+    train(model, 1, start=10)
+    assert model.get_current_learning_rate()[0] == pytest.approx(1e-3 * 0.5 * 0.5)
+    # a state from before the options were recorded
+    old = {key: value for key, value in state.items() if key != 'options'}
+    model = _resumed(tmp_path, old, total_iter=100, scheduler=MULTISTEP, warmup_iter=-1)
+    train(model, 1, start=10)
+    assert model.get_current_learning_rate()[0] == pytest.approx(1e-3 * 0.5 * 0.5)
+
+
+def test_a_multistep_run_follows_changed_milestones_and_a_changed_peak(tmp_path):
+    state, _ = _stopped(tmp_path, 5, scheduler=MULTISTEP, warmup_iter=-1)
+    later = _resumed(tmp_path, state, scheduler={**MULTISTEP, 'milestones': [8]}, warmup_iter=-1)
+    assert later.get_current_learning_rate()[0] == 1e-3
+    higher = _resumed(tmp_path, state, scheduler=MULTISTEP, warmup_iter=-1, optim_g=_optimizer(lr=2e-3))
+    assert higher.get_current_learning_rate()[0] == pytest.approx(2e-3 * 0.5)
+
+
+def test_every_change_is_named_with_both_values():
+    before = {
+        'name': 'a', 'manual_seed': 1, 'scale': 1, 'path': {'pretrain_network_g': None, 'log': 'x'},
+        'datasets': {'train': {'phase': 'train', 'sources': [{'sigma': 15}, {'sigma': 25}], 'gt_size': 64}},
+        'train': {'total_iter': 9, 'losses': None}, 'network_g': {'dim': 6},
+    }  # fmt: skip
+    after = deepcopy(before)
+    after.update(name='b', manual_seed=2, rank=0)
+    after['datasets']['train']['sources'][1]['sigma'] = 50
+    after['train'] = {'total_iter': 9, 'grad_clip': 1.0}
+    after['path']['pretrain_network_g'] = 'w.pth'
+    found = changes(recorded(before), recorded(after))
+    assert sorted(map(tuple, found)) == [
+        ('datasets:train:sources:1:sigma', 25, 50), ('manual_seed', 1, 2), ('path:pretrain_network_g', None, 'w.pth'),
+        ('train:grad_clip', 'not given', 1.0),
+    ]  # fmt: skip
+    text = describe(found, 1200)
+    assert '1,200' in text and 'sigma: 25 -> 50' in text and 'not used: the weights are those of the state' in text
+    assert changes(recorded(before), recorded(before)) == [] and json.loads(recorded(before))
+
+
+def test_a_run_names_what_changed_and_leaves_a_last_state(tmp_path, monkeypatch, capfd):
+    """Checkpoints rarer than the run is long: its end can be gone on from all the same."""
+    prepare(tmp_path, train={'total_iter': 4}, logger={'save_checkpoint_freq': 50})
+    monkeypatch.chdir(tmp_path)
+    main(['-opt', 'small.yml'], root=str(tmp_path))
+    experiment = tmp_path / 'experiments' / 'small'
+    assert [path.name for path in (experiment / 'training_states').iterdir()] == ['4.state']
+    write_options(tmp_path, train={'total_iter': 5, 'grad_clip': 0.5}, logger={'save_checkpoint_freq': 50})
+    capfd.readouterr()
+    main(['-opt', 'small.yml', '--auto_resume'], root=str(tmp_path))
+    text = capfd.readouterr().err
+    assert 'train:total_iter: 4 -> 5' in text and 'train:grad_clip: not given -> 0.5' in text
+    assert (experiment / 'training_states' / '5.state').is_file()
