@@ -16,7 +16,7 @@ from basicsr.utils.registry import DATASET_REGISTRY, MODEL_REGISTRY
 from mirage_ir.training.selection import Selection, SelectionError
 
 from . import rules as schema
-from .check_data import check_datasets
+from .check_data import check_datasets, name_fault
 from .check_network import check_networks
 from .check_training import check_logger, check_machine, check_train, check_val
 from .effective import effective_text, whole_numbers
@@ -120,6 +120,9 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
     if is_train is None:
         is_train = 'train' in data or 'train' in options.section('datasets')
     _check_exponents(options)
+    name = data.get('name')
+    if isinstance(name, str) and (fault := name_fault(name)):
+        options.add(('name',), *fault)
     model = registered(MODEL_REGISTRY, data.get('model_type'))
     if model is None and isinstance(data.get('model_type'), str):
         known = sorted(name for name, _ in MODEL_REGISTRY)

@@ -23,6 +23,7 @@ from .file import KeyPath, OptionFile, nearest_hint
 from .names import check_rules, check_section, check_type, check_unknown, cure, is_ours, registered, words_of_derived
 from .places import dataset_options, hint, source_options
 
+_LONGEST_NAME = 180  # 255 bytes less what logs, archives and locks add
 _COUNTED = 4096  # a data set is not counted further: no batch is as large
 
 
@@ -52,6 +53,36 @@ def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_
             options.add(('datasets', phase), 'empty', 'give it name, type and folders')
         else:
             _check_dataset(options, ('datasets', phase), registry, kind)
+    _check_names(options, phases)
+
+
+def _check_names(options: OptionFile, phases: dict) -> None:
+    """Tables, folders of pictures and files of scores go by the names of data sets."""
+    seen: dict[str, Any] = {}
+    for phase, section in phases.items():
+        name = section.get('name') if isinstance(section, dict) else None
+        if not isinstance(name, str):
+            continue
+        key = ('datasets', phase, 'name')
+        if fault := name_fault(name):
+            options.add(key, *fault)
+        if str(phase).startswith('train'):
+            continue
+        if name in seen:
+            options.add(key, f'{name!r} is the name of {seen[name]}, too, and results go by names', 'give it another')
+        seen.setdefault(name, phase)
+
+
+def name_fault(name: str) -> tuple[str, str] | None:
+    """What keeps a name from being that of a file and a folder, with the cure; None if nothing does."""
+    wrong = sorted({c for c in name if c in '/\\\0' or not c.isprintable()})
+    if wrong:
+        return f'{name!r} has {", ".join(map(repr, wrong))} in it, and files are named after it', 'use other letters'
+    if name in ('', '.', '..') or name != name.strip():
+        return f'{name!r} cannot be the name of a folder', 'give it a name without spaces around it'
+    if len(name.encode()) > _LONGEST_NAME:
+        return f'a name of {len(name.encode())} bytes, and files are named after it', f'at most {_LONGEST_NAME}'
+    return None
 
 
 def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
@@ -73,6 +104,11 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
             _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if training else ())))
         if training:
             _require(options, key, [name for name, rule in schema.TRAIN_LOADER.items() if rule.required])
+    section = options.section(*key)
+    if section.get('persistent_workers') is True and not (training and section.get('num_worker_per_gpu')):
+        found = 'there are no workers to keep' if training else 'no workers to keep: validation sets are loaded without'
+        cure_of_it = 'remove it, or set num_worker_per_gpu' if training else 'remove it'
+        options.add((*key, 'persistent_workers'), found, cure_of_it)
     count = _check_source(options, key, ours)
     sources = options.section(*key).get('sources')
     if ours and isinstance(sources, list):
@@ -80,6 +116,9 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
                     for position, source in enumerate(sources) if isinstance(source, dict))
     if ours and count < _COUNTED and len(options.problems) == before:
         count = _build(options, key, reader, kind)
+    if ours and 'scale' not in section and options.data.get('scale') not in (None, 1):
+        found = f'found {options.data["scale"]}, and {reader.__name__} gives pairs of one size'
+        options.add(('scale',), found, 'set it to 1')
     if kind == 'train' and count:
         _check_batch(options, key, count)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from basicsr.utils.registry import ARCH_REGISTRY
+from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
 from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
-from .names import check_arguments, check_type, is_ours
+from .names import check_arguments, check_type, is_ours, registered
 
 _QUOTED = re.compile(r"'(\w+)'")  # values that an error message names
 
@@ -46,6 +46,7 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         if architecture is None or not check_arguments(
                 options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'):
             continue
+        _check_channels(options, name, architecture)
         _check_heads(options, name, architecture, model, launcher)
         _check_switches(options, architecture, model)
         _check_geometry(options, name, architecture, model)
@@ -62,6 +63,18 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
                     'name a file in a training_states folder or the folder of an experiment, or leave it out and use '
                     '--auto_resume')
     return built
+
+
+def _check_channels(options: OptionFile, name: str, architecture: type) -> None:
+    """Our data sets give colour pictures, grey ones as three equal channels."""
+    kinds = (section.get('type') for section in options.section('datasets').values() if isinstance(section, Mapping))
+    if not any(is_ours(registered(DATASET_REGISTRY, kind)) for kind in kinds):
+        return
+    for key in ('inp_channels', 'out_channels') if is_ours(architecture) else ():
+        value = options.section(name).get(key, 3)
+        if isinstance(value, int) and value != 3:
+            options.add((name, key), f'found {value}, and the data sets give pictures of 3 channels',
+                        'set it to 3; grey pictures are given as three equal channels')
 
 
 def _has_states(options: OptionFile) -> bool:

@@ -106,3 +106,34 @@ def test_the_folder_of_an_experiment_can_be_resumed_from(tmp_path):
     assert check_option_file(path, root=tmp_path) == []
     problem, = check_option_file(path, root=tmp_path, force_yml=['path:resume_state=experiments/GONE'])
     assert problem.key == 'path:resume_state' and 'GONE' in problem.message
+
+
+VAL = {'type': 'GaussianDenoiseDataset', 'task': 'denoise', 'sigma': 25, 'dataroot_gt': 'pictures/val'}
+
+
+@pytest.mark.parametrize(
+    ('key', 'word', 'changes'),
+    [
+        ('network_g:inp_channels', '3 channels', {'network_g': {'inp_channels': 1, 'out_channels': 1}}),
+        ('datasets:val_2:name', "'val' is the name of val", {'datasets': {'val_2': {'name': 'val', **VAL}}}),
+        ('datasets:val_2:name', "'/' in it", {'datasets': {'val_2': {'name': 'a/b', **VAL}}}),
+        ('name', "'/' in it", {'name': 'sub/exp 1'}),
+        ('name', 'cannot be the name', {'name': '..'}),
+        ('name', 'bytes', {'name': 'x' * 250}),
+        ('scale', 'one size', {'scale': 2}),
+        ('datasets:train:persistent_workers', 'no workers', {'datasets': {'train': {'persistent_workers': True}}}),
+        ('datasets:val:persistent_workers', 'no workers', {'datasets': {'val': {'persistent_workers': True}}}),
+    ],
+)
+def test_what_would_end_in_a_traceback_is_found_before(tmp_path, key, word, changes):
+    problems = check_option_file(write_options(tmp_path, **changes), root=tmp_path)
+    assert any(p.key == key and word in p.message for p in problems), [str(p) for p in problems]
+    kept = {'datasets': {'train': {'persistent_workers': True, 'num_worker_per_gpu': 1}}, 'scale': 1}
+    assert check_option_file(write_options(tmp_path, **kept), root=tmp_path) == []
+
+
+def test_two_folders_on_a_paired_set_are_refused_by_the_check(tmp_path):
+    pair = {'name': 'pairs', 'type': 'PairedTaskDataset', 'task': 'derain', 'dataroot_lq': 'pictures/val',
+            'dataroot_gt': ['pictures/val', 'pictures/train']}  # fmt: skip
+    problems = check_option_file(write_options(tmp_path, datasets={'val_2': pair}), root=tmp_path)
+    assert problems and problems[0].key.startswith('datasets:val_2')
