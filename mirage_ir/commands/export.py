@@ -8,6 +8,8 @@ TorchScript keeps the batch size 1; height and width are free in both.
 """
 import sys
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -22,26 +24,48 @@ TOLERANCE = 1e-4  # largest difference allowed, in units of the largest output
 SIZES = ((1, 64, 64), (2, 61, 83), (1, 5, 40), (1, 1, 1))  # batch, height, width
 
 
-def export_torchscript(net: torch.nn.Module, path: Path) -> None:
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Args:
+        write: ``write(net, path)``.
+        open: ``open(path)`` gives what computes with the file: images (b, 3, h, w) to images.
+        any_batch: Whether the batch size is free.
+    """
+
+    write: Callable[[torch.nn.Module, Path], None]
+    open: Callable[[Path], Callable[[torch.Tensor], torch.Tensor]]
+    any_batch: bool
+
+
+def write_torchscript(net: torch.nn.Module, path: Path) -> None:
+    """By tracing; the batch is a constant then."""
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter('ignore')  # of tracing: the batch is a constant, as said above
+        warnings.simplefilter('ignore')
         torch.jit.trace(net, torch.rand(1, 3, 64, 64)).save(str(path))
 
 
-def runner(path: Path):
-    """What computes with the exported file: array (b, 3, h, w) -> array."""
-    if path.suffix == '.onnx':
-        import onnxruntime
-        session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
-        return lambda x: torch.from_numpy(session.run(None, {'image': x.numpy()})[0])
-    return torch.jit.load(str(path))
+def open_onnx(path: Path) -> Callable[[torch.Tensor], torch.Tensor]:
+    """By ONNX Runtime on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+    return lambda x: torch.from_numpy(session.run(None, {'image': x.numpy()})[0])
+
+
+FORMATS = {
+    '.onnx': Format(lambda net, path: export_onnx(net, str(path)), open_onnx, any_batch=True),
+    '.torchscript': Format(write_torchscript, lambda path: torch.jit.load(str(path)), any_batch=False),
+}
 
 
 @torch.no_grad()
 def largest_difference(net: torch.nn.Module, path: Path) -> float:
-    run = runner(path)
+    kind = FORMATS[path.suffix]
+    run = kind.open(path)
     worst = 0.0
-    sizes = [size for size in SIZES if path.suffix == '.onnx' or size[0] == 1]
+    sizes = [size for size in SIZES if kind.any_batch or size[0] == 1]
     for b, h, w in tqdm(sizes, desc='checking'):
         x = torch.rand(b, 3, h, w)
         expected = net(x)
@@ -55,15 +79,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('output', type=Path, help='file to write: .onnx or .torchscript')
     parser.add_argument('--allow-pickle', action='store_true', help='unpickle objects; only for files you trust')
     args = parser.parse_args(argv)
-    if args.output.suffix not in ('.onnx', '.torchscript'):
-        parser.error(f'{args.output}: give a name that ends in .onnx or .torchscript')
+    if args.output.suffix not in FORMATS:
+        parser.error(f'{args.output}: give a name that ends in {" or ".join(FORMATS)}')
     try:
         net = load_network(args.weights, allow_pickle=args.allow_pickle, spd_head=False)
         print('Exporting takes a minute or more.')
-        if args.output.suffix == '.onnx':
-            export_onnx(net, str(args.output))
-        else:
-            export_torchscript(net, args.output)
+        FORMATS[args.output.suffix].write(net, args.output)
     except ImportError as error:
         print(f'{error}: pip install "mirage-ir[export]"', file=sys.stderr)
         return 1
