@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .bundled import DEFAULT_MODEL, bundled_models
 from .formats import FORMATS
@@ -16,6 +17,9 @@ from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name, named
 from .record import Record
 from .terminal import say
 from .threads import bound_spinning
+
+if TYPE_CHECKING:
+    from .files import Summary
 
 __all__ = ['main']
 
@@ -25,6 +29,7 @@ _EXAMPLES = """examples:
   mirage-restore photo.jpg -o better.png             one file, named
   mirage-restore holiday -o better --recursive       a folder and those below it
   mirage-restore holiday -o better --skip-existing   go on after a stop
+  mirage-restore holiday -o better --devices 0,1     with two GPUs
 
 exit code: 0 all restored, 1 something failed, 2 wrong use, 130 stopped"""
 
@@ -41,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = Options(
             suffix=args.suffix, format=args.format, recursive=args.recursive, skip_existing=args.skip_existing,
             compare=args.compare, progress=not args.quiet, quality=args.quality, crf=args.crf, encoder=args.encoder)
+        if _is_for_many(args, inputs):
+            with _logged_as_lines():
+                return _restore_many(args, inputs, options)
         folder = Path(args.output).parent if is_file_name(args.output) else Path(args.output)
         plan = find_jobs(inputs, args.output, options, Record(folder))
         if args.dry_run:
@@ -68,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     add('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
     add('--strength', type=float, default=1.0, metavar='S', help='0 keeps the input, 1 restores fully (%(default)s)')
     add('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' (%(default)s)")
+    add('--devices', metavar='LIST', help="a worker on each: GPUs such as '0,1', or 'cpu x 4'")
+    add('--ray', metavar='ADDRESS', help="restore on a Ray cluster: 'auto' or its address; takes URLs such as s3://")
+    add('--workers', type=int, metavar='N', help='with --ray: how many (one for each GPU, or CPU where there is none)')
     add('--precision', choices=_PRECISIONS, default='fp32', help='arithmetic (%(default)s)')
     add('--tile', type=int, metavar='N', help='restore in tiles of NxN pixels; changes the result')
     add('--tile-overlap', type=int, metavar='N', help='pixels that tiles share (an eighth of the tile)')
@@ -101,11 +112,51 @@ def _restore(args: argparse.Namespace, inputs: list[str], options: Options, plan
         args.strength)
     with _terminated_like_interrupted():
         summary = restore_files(restore, inputs, args.output, options)
+    return _sum_up(summary, args.output)
+
+
+def _is_for_many(args: argparse.Namespace, inputs: list[str]) -> bool:
+    return args.devices is not None or args.ray is not None or any('://' in place for place in (*inputs, args.output))
+
+
+def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options) -> int:
+    from .many.command import restore_many
+    from .many.worker import Setup
+
+    if args.dry_run:
+        raise ValueError('--dry-run is for a single process: leave --devices, --ray and URLs out')
+    if args.workers is not None and args.ray is None:
+        raise ValueError('--workers goes with --ray; on one machine name the --devices')
+    weights = None
+    try:
+        if args.weights is not None:
+            if args.model is not None:
+                raise ValueError(f'give --weights or --model, not both: got {args.weights} and {args.model!r}')
+            weights = (Path(args.weights).name, Path(args.weights).read_bytes())
+        setup = Setup(weights, args.model, args.precision, args.tile, args.tile_overlap, args.allow_pickle,
+                      args.strength, options)
+        with _terminated_like_interrupted():
+            summary = restore_many(inputs, args.output, setup, devices=args.devices or (
+                None if args.ray else args.device.replace('auto', _best_device())), ray=args.ray, workers=args.workers)
+    except (OSError, RuntimeError) as error:
+        reason = f'{error.filename}: {error.strerror}' if getattr(error, 'filename', None) else error
+        say(f'mirage-restore: {reason}', sys.stderr)
+        return 1
+    return _sum_up(summary, args.output)
+
+
+def _best_device() -> str:
+    import torch
+
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
+
+
+def _sum_up(summary: Summary, target: str) -> int:
     for source, note in summary.notes:
         say(f'{source}: {note}')
     if summary.unread:
         say(describe_unread(summary.unread))
-    line = f'{summary.restored} restored to {args.output}'
+    line = f'{summary.restored} restored to {target}'
     line += f', {summary.skipped} skipped (restored before)' if summary.skipped else ''
     say(line + (f', {summary.failed} failed' if summary.failed else ''))
     return 1 if summary.failed else 0

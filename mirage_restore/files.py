@@ -22,7 +22,7 @@ from .photo import Photo, read_photo
 from .photo_write import write_photo
 from .record import Record
 
-__all__ = ['Job', 'Options', 'Summary', 'check_target', 'find_jobs', 'restore_files']
+__all__ = ['Job', 'Options', 'Summary', 'check_target', 'find_jobs', 'restore_files', 'restore_job']
 
 _AHEAD = 2  # images read before they are needed, and waiting to be written
 _LARGE = 2_000_000  # pixels from which the bar moves within a picture, too
@@ -91,6 +91,35 @@ def restore_files(
     record = Record(folder)
     plan = find_jobs(inputs, target, options, record)
     return _Run(restore, options, record).work(plan, target)
+
+
+def restore_job(restore: Callable, job: Job, options: Options) -> tuple[str, ...]:
+    """Restore one file, whose result is then the same as that of `restore_files`; nothing is recorded.
+
+    Returns:
+        What was changed or left out.
+
+    Raises:
+        ValueError, RuntimeError, MemoryError: The file cannot be restored.
+        OSError: The result cannot be written.
+    """
+    if job.is_video:
+        from .video import restore_video
+
+        film = restore_video(restore, job.source, job.target, progress=False, crf=options.crf, encoder=options.encoder)
+        if job.comparison:
+            write_photo(Photo(_compared(*film.sample)), job.comparison)
+        return film.notes
+    photo = read_photo(job.source)
+    pixels = restore(photo.pixels)
+    if job.comparison:
+        write_photo(Photo(_compared(photo.pixels, pixels)), job.comparison)
+    dropped = write_photo(replace(photo, pixels=pixels), job.target, options.quality)
+    return (*photo.notes, *_described(dropped, job.target))
+
+
+def _described(dropped: tuple[str, ...], target: Path) -> list[str]:
+    return [f'{target.suffix.lstrip(".").upper()} does not hold: {", ".join(dropped)}'] if dropped else []
 
 
 class _Run:
@@ -165,9 +194,7 @@ class _Run:
         if job.target == job.comparison:
             return
         self._record.add(job.source, job.target)
-        notes = list(photo.notes)
-        if dropped:
-            notes.append(f'{job.target.suffix.lstrip(".").upper()} does not hold: {", ".join(dropped)}')
+        notes = [*photo.notes, *_described(dropped, job.target)]
         self.summary.notes += [(job.source, note) for note in notes]
 
     def _fail(self, source: Path, reason: str) -> None:

@@ -19,7 +19,7 @@ from .formats import (
 )
 from .record import RECORD_NAME, Record
 
-__all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name', 'named']
+__all__ = ['Job', 'Options', 'Plan', 'describe_unread', 'find_jobs', 'is_file_name', 'named', 'result_name']
 
 _SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files, too
 
@@ -140,7 +140,7 @@ def find_jobs(
             names.taken.add(before)
             plan.done.append(Job(source, before))
             continue
-        result = Path(target) if single else names.free(Path(target) / _result_name(relative, options), source)
+        result = Path(target) if single else names.free(Path(target) / result_name(relative, options), source)
         compared = None
         if options.compare:
             compared = names.free(result.with_name(f'{result.stem}_compare.png'), source)
@@ -239,7 +239,8 @@ def _walk(folder: Path, recursive: bool, target: str, useless: list[tuple[Path, 
                     pending.append(Path(entry.path))
 
 
-def _result_name(relative: Path, options: Options) -> Path:
+def result_name(relative: Path, options: Options) -> Path:
+    """Name of the result of a file, below the folder of results."""
     ending = relative.suffix
     if ending.lower() in VIDEO_EXTENSIONS:
         ending = video_ending(ending, options.encoder)

@@ -1,0 +1,175 @@
+"""Several workers: the results of one process, whatever dies meanwhile."""
+
+import hashlib
+import os
+import signal
+from collections import deque
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mirage_restore.cli import main
+from mirage_restore.jobs import Options
+from mirage_restore.many import command, crew, run, worker
+from mirage_restore.many.crew import parse_devices
+from mirage_restore.many.run import hand_out
+from mirage_restore.many.worker import Outcome, Setup, Task
+
+
+def made(folder, count, size=(24, 32)):
+    rng = np.random.default_rng(0)
+    (folder / 'below').mkdir(parents=True)
+    for number in range(count):
+        name = folder / ('below' if number % 2 else '.') / f'{number}.{("png", "jpg")[number % 2]}'
+        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).save(name)
+    return folder
+
+
+def digests(folder):
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in folder.rglob('*') if path.is_file() and '.mirage' not in str(path)}
+
+
+def test_devices_are_listed():
+    assert parse_devices('0,1') == ['cuda:0', 'cuda:1']
+    assert parse_devices('cpu x 3, cuda:2') == ['cpu'] * 3 + ['cuda:2']
+    for wrong in ('', 'gpu', 'cpu x 0', '0,,1', 'cpu y 2'):
+        with pytest.raises(ValueError, match="--devices takes GPUs such as '0,1', or 'cpu x 4'"):
+            parse_devices(wrong)
+
+
+class Pretended:
+    """A crew without processes: each task's fate is told beforehand."""
+
+    def __init__(self, workers, fates):
+        self.fates, self.told, self.given = fates, deque((number, Outcome()) for number in range(workers)), []
+        self.busy = set()
+
+    def give(self, worker, task):
+        assert worker not in self.busy, 'a worker has one task at a time'
+        self.busy.add(worker)
+        self.given.append(task.source)
+        fate = self.fates.get(task.source, [])
+        self.told.append((worker, fate.pop(0) if fate else Outcome()))
+
+    def wait(self, seconds):
+        if not self.told:
+            return []
+        worker, outcome = self.told.popleft()
+        self.busy.discard(worker)
+        return [(worker, outcome)]
+
+    def replace(self, worker):
+        self.told.append((worker, Outcome()))
+
+
+def test_every_task_is_told_of_once_whatever_happens_to_workers():
+    full = Outcome(failure='b: disk full', elsewhere=True)
+    fates = {'a': [None], 'b': [full, full], 'c': [None] * 9, 'd': [Outcome(failure='d: is empty')], 'e': [full] * 9}
+    team, told = Pretended(2, fates), []
+    hand_out(team, (Task(name, name) for name in 'abcdefg'), lambda task, outcome: told.append((task.source, outcome)))
+    assert sorted(name for name, _ in told) == list('abcdefg')
+    failed = {name: outcome.failure for name, outcome in told if outcome.failure}
+    assert failed == {'c': 'c: 3 workers died over it, or were killed', 'd': 'd: is empty', 'e': 'b: disk full'}
+    assert team.given.count('c') == 3 and team.given.count('d') == 1
+
+
+def test_no_worker_at_all_is_told(monkeypatch):
+    monkeypatch.setattr(run, '_PATIENCE', 0.01)
+    with pytest.raises(RuntimeError, match='no worker could be started'):
+        hand_out(Pretended(0, {}), [Task('a', 'a')], print)
+
+
+def test_processes_give_the_bytes_of_one_process_and_outlive_a_kill(tmp_path, monkeypatch, capsys):
+    source = made(tmp_path / 'in', 5)
+    (source / 'text.jpg').write_text('this is text')
+    assert main([str(source), '-o', str(tmp_path / 'one'), '--recursive', '--quiet', '--device', 'cpu']) == 1
+    crews = []
+
+    class Watched(crew.Processes):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            crews.append(self)
+
+        def give(self, number, task):
+            if not getattr(self, 'killed', False):
+                self.killed = True
+                os.kill(self._running[number][0].pid, signal.SIGKILL)
+            super().give(number, task)
+
+    monkeypatch.setattr(command, 'Processes', Watched)
+    arguments = [str(source), '-o', str(tmp_path / 'two'), '--recursive', '--quiet', '--devices', 'cpu x 2']
+    assert main(arguments) == 1
+    told = capsys.readouterr()
+    assert '5 restored' in told.out and '1 failed' in told.out and 'text.jpg: is not an image' in told.err
+    assert crews[0].killed and digests(tmp_path / 'two') == digests(tmp_path / 'one')
+    assert main([*arguments, '--skip-existing']) == 1
+    assert '0 restored' in (told := capsys.readouterr().out) and '5 skipped' in told
+
+
+def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
+    pytest.importorskip('fsspec')
+    source = made(tmp_path / 'in', 3)
+    setup = Setup(options=Options(progress=False, recursive=True, skip_existing=True))
+
+    class Here:
+        """A worker in this process."""
+
+        def __init__(self, setup, devices):
+            self._worker, self._told = worker.Worker(setup, 'cpu'), deque([(0, Outcome())])
+
+        def give(self, number, task):
+            self._told.append((number, self._worker.work(task)))
+
+        def wait(self, seconds):
+            return [self._told.popleft()] if self._told else []
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(command, 'Processes', Here)
+    target = (tmp_path / 'out').as_uri()
+    summary = command.restore_many([source.as_uri()], target, setup)
+    assert (summary.restored, summary.failed) == (3, 0)
+    local = command.restore_many([str(source)], str(tmp_path / 'local'), setup)
+    assert local.restored == 3 and digests(tmp_path / 'out') == digests(tmp_path / 'local')
+    assert command.restore_many([source.as_uri()], target, setup).skipped == 3
+    os.remove(tmp_path / 'out' / '0.png')
+    Image.new('RGB', (20, 20)).save(source / '2.png')
+    again = command.restore_many([source.as_uri()], target, setup)
+    assert (again.restored, again.skipped) == (2, 1)
+
+
+@pytest.mark.parametrize('arguments, reason', [
+    (['--devices', 'cpu', '--ray', 'auto'], 'give --devices or --ray, not both'),
+    (['--workers', '2'], '--workers goes with --ray'),
+    (['--devices', 'cpu', '--weights', 'none.pth'], 'none.pth'),
+    (['--devices', 'cpu', '--dry-run'], '--dry-run'),
+])  # fmt: skip
+def test_wrong_use_is_told(tmp_path, capsys, arguments, reason):
+    if arguments[0] == '--workers':
+        arguments += ['--devices', 'cpu']
+    assert main([str(made(tmp_path / 'in', 1)), '-o', str(tmp_path / 'out'), *arguments]) in (1, 2)
+    assert reason in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_ends_the_run_with_its_name(tmp_path, capsys):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip('has a GPU')
+    assert main([str(made(tmp_path / 'in', 1)), '-o', str(tmp_path / 'out'), '--quiet', '--devices', '7']) == 2
+    assert "device 'cuda:7' is not there" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_on_this_node_is_left_to_another(tmp_path, monkeypatch):
+    from mirage_restore import files
+
+    def full(*_):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(files, 'write_photo', full)
+    source = made(tmp_path / 'in', 1) / '0.png'
+    outcome = worker.Worker(Setup(), 'cpu').work(Task(str(source), str(tmp_path / 'out.png')))
+    assert outcome.elsewhere and outcome.failure == f'{source}: No space left on device'
