@@ -7,71 +7,10 @@ what the group `name` matched. `|` in a target's folder is never needed: the fol
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
-
-OURS = "the authors', PromptIR, AdaIR"
-PUBLISHER = 'publisher'
-OTHERS = 'other projects'
-N = r'(?P<name>[^/]+)'
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where one part of a data set lies in a download.
-
-    Attributes:
-        origin: who hands it out like this.
-        gt: pattern of the clean files.
-        lq: pattern of the degraded ones; None for sets without.
-        split: 'train' or 'test'.
-        degradation: as in the table's part.
-        gt_name: stem of the file in our layout, made of the pattern's groups.
-        lq_name: the same for degraded files.
-        exclude: pattern of paths that do not count although they fit.
-    """
-
-    origin: str
-    split: str
-    gt: str
-    lq: str | None = None
-    degradation: str = ''
-    gt_name: str = '{name}'
-    lq_name: str = '{name}'
-    exclude: str = ''
-
-    def in_words(self) -> str:
-        """The patterns for people: `<...>` may be absent, `{...|...}` is a choice, NAME and N are anything."""
-        return ' with '.join(_in_words(pattern) for pattern in (self.lq, self.gt) if pattern)
-
-
-def _in_words(pattern: str) -> str:
-    for sign, word in (('[/_]', '/'), ('[-_]', '-'), ('[ _-]', ' '), ('C?', '<C>'), ('-?', '-'), ('_?', '_')):
-        pattern = pattern.replace(sign, word)
-    found = 1
-    while found:  # groups, from the inside out
-        pattern, found = re.subn(
-            r'\(\?(P<\w+>|!|:)((?:\[[^\]]*\]|[^()\[\]])*)\)(\??)', _group_in_words, pattern
-        )
-    for sign, word in (('[^/]*', '*'), ('[^/]+', '*'), (r'\d+', 'N')):
-        pattern = pattern.replace(sign, word)
-    return pattern
-
-
-def _group_in_words(match: re.Match) -> str:
-    kind, inner, optional = match.groups()
-    if kind == '!':
-        return ''
-    shown = inner if kind == ':' else kind[2:-1].upper()
-    return f'<{shown}>' if optional else f'{{{shown}}}' if '|' in shown else shown
-
-
-def _both(origin: str, split: str, folder: str, lq: str, gt: str, name: str = N, **more: str) -> Layout:
-    """A layout with degraded and clean images in two folders of one parent."""
-    return Layout(origin, split, lq=f'{folder}/(?:{lq})/{name}', gt=f'{folder}/(?:{gt})/{name}', **more)
-
+from mirage_data.sets.layout import OTHERS, OURS, PUBLISHER, Layout, N
+from mirage_data.sets.layout import both as _both
+from mirage_data.sets.layouts_more import MORE_LAYOUTS, MORE_LEFT_OUT
 
 _HAZY = r'(?P<name>\d{4}_[\d.]+_[\d.]+)'
 _PART = r'(?:(?P<part>part[ _-]?\d+)/)'
@@ -93,13 +32,13 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         _both(OURS, 'train', 'Derain', 'rainy', 'gt'),
         Layout(PUBLISHER, 'train', lq=r'RainTrainL/(?P<name>rain-\d+)', gt=r'RainTrainL/(?P<name>norain-\d+)'),
         _both(PUBLISHER, 'train', 'rain_data_train_Light', 'rain/X2|rain', 'norain', _RAIN, **_NUMBERED),
-        _both(OTHERS, 'train', 'Rain100L/train', 'rain|rainy|input', 'norain|gt|target', _RAIN, **_NUMBERED),
-        _both(OURS, 'test', 'Rain100L(?:/test)?', 'input|rainy|rain', 'target|gt|norain'),
+        _both(OTHERS, 'train', 'Rain100L[^/]*/train[^/]*', 'rain|rainy|input', 'norain|gt|target', _RAIN, **_NUMBERED),
+        _both(OURS, 'test', 'Rain100L[^/]*(?:/test[^/]*)?', 'input|rainy|rain', 'target|gt|norain'),
         Layout(
             PUBLISHER,
             'test',
-            lq=r'Rain100L/(?:rainy/)?(?P<name>rain-\d+)',
-            gt=r'Rain100L/(?:norain/)?(?P<name>norain-\d+)',
+            lq=r'Rain100L[^/]*/(?:rainy/)?(?P<name>rain-\d+)',
+            gt=r'Rain100L[^/]*/(?:norain/)?(?P<name>norain-\d+)',
         ),
         _both(PUBLISHER, 'test', 'rain_data_test_Light', 'rain/X2|rain', 'norain', _RAIN, **_NUMBERED),
     ),
@@ -183,7 +122,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
     'uieb': (
         _both(OURS, 'test', 'uieb', 'input', 'target'),
         Layout(PUBLISHER, 'test', lq=rf'raw-?890/(?:raw-?890/)?{N}', gt=rf'reference-?890/(?:reference-?890/)?{N}'),
-        _both(OTHERS, 'test', 'uieb[^/]*', 'raw|lq', 'reference|gt'),
+        _both(OTHERS, 'test', '[^/]*uieb[^/]*', 'raw|lq|input', 'reference|ref|gt|target'),
     ),
     **{
         panel: (
@@ -206,6 +145,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
         Layout(OURS, 'test', rf'denoise/kodak24/{N}'),
         Layout(PUBLISHER, 'test', r'(?P<name>kodim\d\d)'),
     ),
+    **MORE_LAYOUTS,
 }
 
 # Files of a download that are left out on purpose: a pattern of the path without extension, and why.
@@ -240,4 +180,5 @@ LEFT_OUT: dict[str, tuple[tuple[str, str], ...]] = {
     'poled': ((r'(?:train|val)[^/]*/.*', 'not of the test split'), (r'toled.*', 'the other panel')),
     'bsd68': ((r'noisy\d+/[^/]+', 'noisy copies: the program adds the noise'),),
     'urban100': ((r'LR[^/]*/.*|[^/]*_LR|image_SRF_4/.*|[^/]*_SRF_2_[A-Za-z]+', 'low-resolution or restored copies'),),
+    **MORE_LEFT_OUT,
 }

@@ -5,12 +5,17 @@ One whole file after the other, so that it may be interrupted and started again.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import cv2
+import numpy as np
+
+from mirage_data.files.image import ImageError, decode_rgb, read_rgb
 from mirage_data.sets.prepare_plan import Plan
 from mirage_data.sets.source_tree import Entry, SourceError, open_entries, write_atomically
 
@@ -74,6 +79,8 @@ def _clear_remains(todo: Plan, root: Path) -> None:
 
 
 def _state(place: Path, entry: Entry, link: bool) -> str:
+    if entry.half:
+        return _state_of_half(place, entry)
     if entry.file is not None and place.resolve() == entry.file.resolve():
         # The place is a link to this file; without links, only the file itself counts.
         return 'same' if link or not place.is_symlink() else 'absent'
@@ -82,11 +89,45 @@ def _state(place: Path, entry: Entry, link: bool) -> str:
     return 'same' if place.stat().st_size == entry.size else 'other'
 
 
+def _state_of_half(place: Path, entry: Entry) -> str:
+    """A half is the same if its pixels are; of an archive, which would have to be unpacked, if it is a picture."""
+    try:
+        there = read_rgb(place) if place.exists() else None
+        if there is None:
+            return 'absent'
+        return 'same' if entry.file is None or np.array_equal(there, half_of(read_rgb(entry.file), entry)) else 'other'
+    except ImageError:
+        return 'other'
+
+
+def half_of(image: np.ndarray, entry: Entry) -> np.ndarray:
+    """The half of a picture that an entry means.
+
+    Raises:
+        SourceError: if the picture cannot be divided into two of equal width.
+    """
+    width = image.shape[1]
+    if width % 2:
+        raise SourceError(f'{entry.path}: {width} pixels wide, so it does not hold two pictures side by side')
+    return image[:, : width // 2] if entry.half == 'left' else image[:, width // 2 :]
+
+
+def _write_half(data: bytes, entry: Entry, place: Path) -> None:
+    try:
+        image = half_of(decode_rgb(data, entry.path), entry)
+    except ImageError as error:
+        raise SourceError(str(error)) from error
+    content = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(io.BytesIO(content.tobytes()), place)
+
+
 def _link_all(
     pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable
 ) -> list[tuple[Entry, Path]]:
     """Links what can be linked; returns the rest."""
-    rest, files = [], [item for item in pending if item[0].file is not None]
+    rest = [item for item in pending if item[0].file is None or item[0].half]
+    files = [item for item in pending if item[0].file is not None and not item[0].half]
     for entry, place in progress(files, len(files)) if files else ():
         place.parent.mkdir(parents=True, exist_ok=True)
         aside = place.with_name(place.name + '.part')
@@ -97,18 +138,28 @@ def _link_all(
             continue
         os.replace(aside, place)
         outcome.done['linked'] += 1
-    return rest + [item for item in pending if item[0].file is None]
+    return rest
 
 
 def _write_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable) -> None:
     places: dict[str, list[Path]] = defaultdict(list)
+    halves: dict[str, list[tuple[Entry, Path]]] = defaultdict(list)
     for entry, place in pending:
-        places[entry.path].append(place)
+        if entry.half:
+            halves[entry.path].append((entry, place))
+        else:
+            places[entry.path].append(place)
     entries = list({entry.path: entry for entry, _ in pending}.values())
     if not entries:
         return
     with open_entries(entries) as streams:
         for entry, stream in progress(streams, len(entries)):
+            if halves[entry.path]:
+                data = stream.read()
+                for half, place in halves[entry.path]:
+                    _write_half(data, half, place)
+                outcome.done['cut in two'] += len(halves[entry.path])
+                continue
             first, *others = places[entry.path]
             first.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(stream, first)

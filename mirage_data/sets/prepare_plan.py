@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES, SYSTEM_FOLDERS
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout
+from mirage_data.sets.layouts_more import by_sides
 from mirage_data.sets.source_tree import Entry, SourceError, SourceTree
 from mirage_data.sets.table import DataSet, Part, data_set
 
@@ -56,13 +57,16 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
         if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS and not _of_the_system(entry.path[base:])
     ]
     used: set[str] = set()
-    for part in row.parts:
+    parts = [part for part in row.parts if not folders or part.split == split]
+    found = {}
+    for part in parts:
         layouts = [_given_folders(part, folders)] if folders else _layouts_of(row, part)
-        if folders and part.split != split:
-            continue
-        placed, origin = _best(part, layouts, images, base)
-        if not placed and not folders and part.lq is None:
-            placed, origin = _only_folder(part, images, base)
+        found[part] = _best(part, layouts, images, base)
+        if not found[part][0] and not folders and part.lq is None:
+            found[part] = _only_folder(part, images, base)
+    if not folders:
+        _find_by_sides(found, images, base)
+    for part, (placed, origin) in found.items():
         for target, entry in placed:
             used.add(entry.path)
             other = result.files.setdefault(target, entry)
@@ -75,6 +79,26 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
         raise SourceError(_nothing_found(row, tree, images, base))
     _explain_rest(row, tree, result, used, base)
     return result
+
+
+def _find_by_sides(
+    found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int
+) -> None:
+    """For parts of which a side is missing, among the files that no whole part took: folders named after sides."""
+    whole = {part for part, (placed, _) in found.items() if _has_both(part, placed)}
+    taken = {entry.path for part in whole for _, entry in found[part][0]}
+    rest = [entry for entry in images if entry.path not in taken]
+    for part in found:
+        if part in whole or part.lq is None or part.degradation:
+            continue
+        general = by_sides(part.split, len({other.split for other in found}) == 1)
+        placed, origin = _best(part, [general], rest, base)
+        if _has_both(part, placed):
+            found[part] = placed, origin
+
+
+def _has_both(part: Part, placed: list[tuple[str, Entry]]) -> bool:
+    return all(any(target.startswith(f'{folder}/') for target, _ in placed) for folder in part.folders)
 
 
 def _layouts_of(row: DataSet, part: Part) -> list[Layout]:
@@ -92,16 +116,18 @@ def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> 
     best: list[tuple[str, Entry]] = []
     origin = ''
     for layout in layouts:
-        placed = _match(layout.gt, layout.gt_name, part.gt, layout.exclude, images, base)
+        lq_half, gt_half = layout.halves or ('', '')
+        placed = _match(layout.gt, layout.gt_name, part.gt, layout.exclude, images, base, gt_half, layout.inner)
         if part.lq is not None and layout.lq is not None:
-            placed += _match(layout.lq, layout.lq_name, part.lq, layout.exclude, images, base)
+            placed += _match(layout.lq, layout.lq_name, part.lq, layout.exclude, images, base, lq_half, layout.inner)
         if len(placed) > len(best):
             best, origin = placed, layout.origin
     return best, origin
 
 
 def _match(
-    pattern: str, template: str, folder: str, exclude: str, images: list[Entry], base: int
+    pattern: str, template: str, folder: str, exclude: str, images: list[Entry], base: int, half: str = '',
+    inner: bool = False,
 ) -> list[tuple[str, Entry]]:
     wanted = re.compile(rf'(?:^|/){pattern}$', re.IGNORECASE)
     unwanted = re.compile(rf'(?:^|/)(?:{exclude})', re.IGNORECASE) if exclude else None
@@ -110,10 +136,12 @@ def _match(
         if PurePosixPath(entry.path).name.startswith('.'):
             continue
         stem, extension = os.path.splitext(entry.path)
-        match = wanted.search(stem)
+        match = wanted.search(stem[base - 1 :] if inner else stem)
         if match and not (unwanted and unwanted.search(entry.path[base:])):
             groups = {key: value or '' for key, value in match.groupdict().items()}
-            placed.append((f'{folder}/{template.format(**groups).lstrip("/")}{extension.lower()}', entry))
+            ending = '.png' if half else extension.lower()  # a half is written anew, without loss
+            place = f'{folder}/{template.format(**groups).lstrip("/")}{ending}'
+            placed.append((place, replace(entry, half=half) if half else entry))
     return placed
 
 

@@ -6,6 +6,7 @@ Counts are those of the publishers and of the paper (its appendix A.1); where th
 from __future__ import annotations
 
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
+from mirage_data.sets.rows_more import MORE_DATA_SETS
 from mirage_data.sets.table import DataSet, Part
 
 _WEB = 'photographs of others collected from the web or from earlier sets; research use'
@@ -365,4 +366,5 @@ DATA_SETS = (
         'released by Kodak for unrestricted use',
         'Franzen, Kodak lossless true color image suite, 1999',
     ),
+    *MORE_DATA_SETS,
 )

@@ -37,6 +37,7 @@ class Entry:
         file: the file itself, or None if it lies in an archive.
         archive: the archive it lies in, or None.
         member: its name there.
+        half: 'left' or 'right' where only this half of the picture is meant; '' for the whole file.
     """
 
     path: str
@@ -44,6 +45,7 @@ class Entry:
     file: Path | None = None
     archive: Path | None = None
     member: str = ''
+    half: str = ''
 
 
 @dataclass
