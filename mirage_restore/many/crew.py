@@ -55,9 +55,10 @@ def _serve(pipe: multiprocessing.connection.Connection, setup: Setup, device: st
     except ValueError as error:
         pipe.send(error)
         return
-    pipe.send(worker.ready())
-    while (task := pipe.recv()) is not None:
-        pipe.send(worker.work(task))
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent closed its end: the work is done
+        pipe.send(worker.ready())
+        while True:
+            pipe.send(worker.work(pipe.recv()))
 
 
 class Processes:
