@@ -1,28 +1,29 @@
-"""Time, memory and equality of the ways to evaluate MIRAGE, measured alternately on this machine.
+"""Time, memory and equality of the ways to evaluate MIRAGE, each in turn with the first of them.
 
-    python research/benchmarks/inference.py --sizes 224x224 512x512 1920x1080 --memory --json inference.json
-    python research/benchmarks/inference.py --sizes 256x256 --batch 8 --methods published plain fast --device cuda
+    python research/benchmarks/inference.py --out report      on a GPU 512x512, 1080p and 4K, one image and eight
+    python research/benchmarks/inference.py --sizes 224x224 512x512 --memory --device cpu
+    python research/benchmarks/inference.py --quick           a trial of the command itself
     mirage-basicsr export weights.pth mirage.onnx
-    python research/benchmarks/inference.py --weights weights.pth --onnx mirage.onnx --methods fast ort openvino
+    python research/benchmarks/inference.py --weights weights.pth --onnx mirage.onnx --methods strips ort openvino
 
-Methods: ``published`` costs what the authors' network costs (contiguous layout, layer norm operation by operation),
-``plain`` is ``net.eval()(x)`` as this package builds it, ``compile`` the same under torch.compile, ``fast`` the exact
-strip-wise evaluation, ``ort`` and ``openvino`` run an exported file. Without --weights they are random; times do not
-depend on them.
-Sizes are WIDTHxHEIGHT. Every round runs every method once; medians over the rounds are reported.
+Methods: ``published`` costs what the authors' network costs (contiguous layout, layer norm operation by operation,
+PyTorch's own operations), ``plain`` is ``net.eval()(x)`` as this package builds it, ``compile`` the same under
+torch.compile (PyTorch's own best), ``strips`` the exact strip-wise evaluation, ``ort`` and ``openvino`` run an exported
+file. float32 is IEEE, on a GPU too; ``tf32`` lets convolutions use TF32. Without --weights they are random; times do
+not depend on them. Sizes are WIDTHxHEIGHT. Every row is printed and written to ``inference.json`` and ``inference.md``
+as it comes; after ``--seconds`` no further one is begun.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
-import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -31,13 +32,17 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mirage_arch import dynamic_depthwise
 from mirage_arch.checkpoints import load_network
+from mirage_arch.evaluation import evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast
-from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_small, mirage_tiny
+from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_nano, mirage_small, mirage_tiny
+from research.benchmarks.report import Report, machine
 
-VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small}
-DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
-METHODS = ('published', 'plain', 'compile', 'fast', 'ort', 'openvino')
+VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small, 'nano': mirage_nano}
+DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+METHODS = ('published', 'plain', 'compile', 'strips', 'ort', 'openvino')
+_OWN_TYPES = ('strips', 'ort', 'openvino')  # no autocast around them
 
 
 class UnfusedNorm(nn.Module):
@@ -70,18 +75,34 @@ def published(net: nn.Module) -> nn.Module:
 
 
 def build(method: str, net: nn.Module, precision: str, onnx: str | None) -> Callable[[Tensor], Tensor]:
-    """A function from image batch to image batch; below fp32, ``published``, ``plain`` and ``compile`` use autocast."""
+    """A function from image batch to image batch; ``published``, ``plain`` and ``compile`` use autocast."""
     dtype, device = DTYPES[precision], next(net.parameters()).device
-    if method == 'fast':
-        return prepare_fast(net, dtype)
-    if method in ('ort', 'openvino'):
-        return exported(method, onnx, precision)
-    net = {'published': published, 'plain': lambda n: n, 'compile': torch.compile}[method](net)
+    if method in _OWN_TYPES:
+        run = prepare_fast(net, dtype) if method == 'strips' else exported(method, onnx, precision)
+    else:
+        forward = {'published': published, 'plain': lambda n: n, 'compile': torch.compile}[method](net)
 
-    def run(x: Tensor) -> Tensor:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return net(x).float()
-    return run
+        def run(x: Tensor) -> Tensor:
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+                return forward(x).float()
+
+    def evaluate(x: Tensor) -> Tensor:
+        with kernels_of(method, precision):
+            return run(x)
+    return evaluate
+
+
+@contextlib.contextmanager
+def kernels_of(method: str, precision: str) -> Iterator[None]:
+    """TF32 and the Triton kernel as a row has them."""
+    before = dynamic_depthwise.enabled
+    dynamic_depthwise.enabled = before and method != 'published'
+    try:
+        with evaluation_kernels():
+            torch.backends.cudnn.allow_tf32 = precision == 'tf32'
+            yield
+    finally:
+        dynamic_depthwise.enabled = before
 
 
 def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor], Tensor]:
@@ -96,7 +117,7 @@ def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor]
         name = session.get_inputs()[0].name
         return lambda x: torch.from_numpy(session.run(None, {name: x.cpu().numpy()})[0])
     import openvino
-    hint = {'fp32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}[precision]
+    hint = {'fp32': 'f32', 'tf32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}[precision]
     model = openvino.Core().compile_model(path, 'CPU', {
         'INFERENCE_PRECISION_HINT': hint, 'INFERENCE_NUM_THREADS': torch.get_num_threads()})
     return lambda x: torch.from_numpy(next(iter(model([x.cpu().numpy()]).values())).copy())
@@ -140,14 +161,14 @@ def network(args: argparse.Namespace) -> nn.Module:
     return VARIANTS[args.variant](spd_head=False).eval().to(args.device)
 
 
-def images(args: argparse.Namespace, size: tuple[int, int]) -> Tensor:
-    return torch.rand(args.batch, 3, size[1], size[0], generator=torch.Generator().manual_seed(0)).to(args.device)
+def images(args: argparse.Namespace, size: tuple[int, int], batch: int) -> Tensor:
+    return torch.rand(batch, 3, size[1], size[0], generator=torch.Generator().manual_seed(0)).to(args.device)
 
 
-def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tuple[int, int]) -> int | None:
-    """Bytes over those in use before the image is restored, from a fresh process; None where it fails."""
+def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tuple[int, int], batch: int) -> int | None:
+    """Bytes on a CPU over those in use before the images are restored, in a fresh process; None where it fails."""
     command = [sys.executable, __file__, '--one', method, precision, f'{size[0]}x{size[1]}', '--variant', args.variant,
-               '--device', args.device, '--batch', str(args.batch), '--threads', str(args.threads)]
+               '--device', args.device, '--batch', str(batch), '--threads', str(args.threads)]
     for name in ('onnx', 'weights'):
         command += [f'--{name}', getattr(args, name)] if getattr(args, name) else []
     result = subprocess.run(command, capture_output=True, text=True)
@@ -159,67 +180,96 @@ def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tup
 
 @torch.no_grad()
 def one(args: argparse.Namespace, method: str, precision: str, size: tuple[int, int]) -> None:
-    """Body of the fresh process: restore one image and print the peak of memory over the start."""
+    """Body of the fresh process: restore one batch and print the peak of memory over the start."""
     run = build(method, network(args), precision, args.onnx)
-    x = images(args, size)
+    x = images(args, size, args.batch[0])
     run(x[..., :64, :64])  # libraries load their kernels on the first call
-    if x.is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-        run(x)
-        print(torch.cuda.max_memory_allocated() - before)
-        return
     with open('/proc/self/statm') as file:
         before = int(file.read().split()[1]) * resource.getpagesize()
     run(x)
     print(max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
 
 
+def peak_on_gpu(run: Callable[[Tensor], Tensor], x: Tensor) -> int:
+    """Bytes that PyTorch allocated beside what was there before; the result among them."""
+    torch.cuda.reset_peak_memory_stats(x.device)
+    before = torch.cuda.memory_allocated(x.device)
+    run(x)
+    return torch.cuda.max_memory_allocated(x.device) - before
+
+
 @torch.no_grad()
-def measure(args: argparse.Namespace, size: tuple[int, int], rates: dict[str, float]) -> list[dict]:
-    """Rows of the table for one size."""
-    net, x = network(args), images(args, size)
-    runs = {(m, p): build(m, net, p, args.onnx) for m in args.methods for p in args.precision
-            if m != 'published' or p == args.precision[0]}
-    warm_up = {key: timed(lambda run=run, y=x if key[0] == 'compile' else x[..., :64, :64]: run(y), x.device)
-               for key, run in runs.items()}
-    seconds, outputs = {key: [] for key in runs}, {}
+def measure(args: argparse.Namespace, report: Report, rates: dict[str, float]) -> None:
+    """All rows: for each size and number of images the ways, in turn with the first of them."""
+    net = network(args)
+    for size in args.sizes:
+        for batch in args.batch:
+            x, base, reference = images(args, size, batch), None, None
+            work = flops(net, tuple(x.shape))
+            for method, precision in args.ways:
+                name = {'size': f'{size[0]}x{size[1]}', 'batch': batch, 'method': method, 'precision': precision}
+                if not report.has_time_for(' '.join(map(str, name.values()))):
+                    return
+                try:
+                    row, run, output = row_of(args, net, method, precision, x, base)
+                except RuntimeError as error:  # out of memory, or what a compiler says
+                    report.add(**name, failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}')
+                    continue
+                finally:
+                    if x.is_cuda:
+                        torch.cuda.empty_cache()
+                base, reference = (run, output) if base is None else (base, reference)
+                error = float((output - reference).square().mean())
+                row |= {'max_difference': float((output - reference).abs().max() / reference.abs().max()),
+                        'psnr_to_first': None if error == 0 else -10 * torch.log10(torch.tensor(error)).item(),
+                        'floors': {name: row['ms'] / 1e3 * rate / work for name, rate in rates.items()}}
+                row['times_floor'] = next(iter(row['floors'].values()))
+                if args.memory and not x.is_cuda:
+                    row['peak_gb'] = _gb(peak_memory(args, method, precision, size, batch))
+                report.add(**name, **row)
+
+
+def row_of(args: argparse.Namespace, net: nn.Module, method: str, precision: str, x: Tensor,
+           base: Callable[[Tensor], Tensor] | None) -> tuple[dict, Callable[[Tensor], Tensor], Tensor]:
+    """Measures one way: its row, the function, and its output on the CPU."""
+    run = build(method, net, precision, args.onnx)
+    first = timed(lambda: run(x if method == 'compile' else x[..., :64, :64]), x.device)
+    if x.is_cuda:
+        run(x)  # kernels and workspaces for this size
+    times, base_times = [], []
     for _ in range(args.rounds):
-        for key, run in runs.items():
-            seconds[key].append(timed(lambda run=run, key=key: outputs.__setitem__(key, run(x)), x.device))
-    work = flops(net, tuple(x.shape))
-    first = next(iter(runs))
-    reference, base = outputs[first].cpu(), statistics.median(seconds[first])
-    rows = []
-    for (method, precision), times in seconds.items():
-        median = statistics.median(times)
-        difference = outputs[method, precision].cpu().float() - reference
-        error = float(difference.square().mean())
-        row = {'size': f'{size[0]}x{size[1]}', 'batch': args.batch, 'method': method, 'precision': precision,
-               'seconds': median, 'all_seconds': times, 'microseconds_per_pixel': 1e6 * median / x[:, 0].numel(),
-               'speedup': base / median, 'first_call_seconds': warm_up[method, precision],
-               'floors': {name: median * rate / work for name, rate in rates.items()},
-               'max_relative_difference': float(difference.abs().max() / reference.abs().max()),
-               'psnr_to_first': None if error == 0 else -10 * torch.log10(torch.tensor(error)).item()}
-        if args.memory:
-            row['peak_bytes'] = peak_memory(args, method, precision, size)
-        rows.append(row)
-    return rows
+        times.append(timed(lambda: run(x), x.device))
+        base_times += [] if base is None else [timed(lambda: base(x), x.device)]
+    output = run(x).float().cpu()
+    median = statistics.median(times)
+    row = {'ms': 1e3 * median, 'us_per_pixel': 1e6 * median / x[:, 0].numel(),
+           'speedup': statistics.median(base_times) / median if base_times else 1.0, 'first_call_s': first,
+           'all_seconds': times}
+    if x.is_cuda:
+        row['peak_gb'] = _gb(peak_on_gpu(run, x))
+    if args.profile:
+        row |= profile(run, x, Path(args.profile), f'{x.shape[3]}x{x.shape[2]}_{len(x)}_{method}_{precision}')
+    return row, run, output
 
 
-def report(rows: list[dict], rates: dict[str, float]) -> str:
-    """The rows as a Markdown table. Floor: the time over that of its multiply-adds as one fp32 product."""
-    floors = [name for name in rates if name.startswith('fp32')]
-    lines = ['| size | method | | seconds | us/pixel | speed-up | ' + ' | '.join(f'x floor ({f})' for f in floors)
-             + ' | max diff | PSNR to first | peak memory |', '|' + '---|' * (9 + len(floors))]
-    for row in rows:
-        memory, psnr = row.get('peak_bytes'), row['psnr_to_first']
-        cells = [row['size'] + (f' x{row["batch"]}' if row['batch'] > 1 else ''), row['method'], row['precision'],
-                 f'{row["seconds"]:.3f}', f'{row["microseconds_per_pixel"]:.2f}', f'{row["speedup"]:.2f}',
-                 *(f'{row["floors"][f]:.2f}' for f in floors), f'{row["max_relative_difference"]:.1e}',
-                 '' if psnr is None else f'{psnr:.1f} dB', '' if memory is None else f'{memory / 1e9:.2f} GB']
-        lines.append('| ' + ' | '.join(cells) + ' |')
-    return '\n'.join(lines)
+def profile(run: Callable[[Tensor], Tensor], x: Tensor, folder: Path, name: str) -> dict[str, float]:
+    """Writes what one evaluation consists of; returns the number of kernels (on a CPU operations), and their time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if x.is_cuda else [])]
+    with torch.profiler.profile(activities=activities) as profiler:
+        timed(lambda: run(x), x.device)
+    averages = profiler.key_averages()
+    table = averages.table(sort_by='self_cuda_time_total' if x.is_cuda else 'self_cpu_time_total', row_limit=60,
+                           max_name_column_width=90)
+    (folder / f'profile_{name}.txt').write_text(table, encoding='utf-8')
+    if not x.is_cuda:
+        return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
+    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return {'kernels': len(kernels), 'kernel_ms': sum(event.device_time_total for event in kernels) / 1e3}
+
+
+def _gb(count: int | None) -> float | None:
+    return None if count is None else count / 1e9
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -227,48 +277,52 @@ def size_of(text: str) -> tuple[int, int]:
     return int(width), int(height)
 
 
-def main() -> None:
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--sizes', nargs='+', type=size_of, default=[(224, 224), (512, 512)], metavar='WxH')
-    parser.add_argument('--variant', choices=VARIANTS, default='tiny')
-    parser.add_argument('--weights', metavar='FILE', help='time these weights instead of random ones of --variant')
-    parser.add_argument('--precision', nargs='+', choices=DTYPES, default=['fp32', 'bf16'])
-    parser.add_argument('--methods', nargs='+', choices=METHODS, default=['published', 'plain', 'fast'],
-                        help='the first one is what the others are compared with')
-    parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--batch', type=int, default=1)
-    parser.add_argument('--rounds', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--memory', action='store_true', help='peak memory too, each from a fresh process')
-    parser.add_argument('--onnx', metavar='FILE', help='exported network for ort and openvino')
-    parser.add_argument('--json', type=Path, metavar='FILE', help='write the figures there, too')
-    parser.add_argument('--one', nargs=3, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    add = parser.add_argument
+    add('--sizes', nargs='+', type=size_of, metavar='WxH', help='default: see above; on a CPU 224x224 512x512')
+    add('--variant', choices=VARIANTS, default='tiny')
+    add('--weights', metavar='FILE', help='time these weights instead of random ones of --variant')
+    add('--precision', nargs='+', choices=DTYPES, help='default: fp32 bf16')
+    add('--methods', nargs='+', choices=METHODS, help='the first, in the first precision, is what the others are '
+        'compared with; default: published plain strips, on a GPU compile too')
+    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--batch', type=int, nargs='+', help='images at once, one or several numbers; default 1, on a GPU 1 8')
+    add('--rounds', type=int, default=3)
+    add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
+    add('--quick', action='store_true', help='a small picture, once: does the command work here?')
+    add('--threads', type=int, default=torch.get_num_threads())
+    add('--memory', action='store_true', help='peak memory on a CPU too, each from a fresh process')
+    add('--profile', metavar='FOLDER', help='what each row consists of, one file each; counts its kernels')
+    add('--onnx', metavar='FILE', help='exported network for ort and openvino')
+    add('--out', metavar='FOLDER', help='for inference.json and inference.md')
+    add('--one', nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    on_gpu = args.device.startswith('cuda')
+    if args.quick:
+        args.variant, args.sizes, args.batch, args.rounds = 'nano', args.sizes or [(40, 24)], args.batch or [1], 1
+    args.sizes = args.sizes or ([(512, 512), (1920, 1080), (3840, 2160)] if on_gpu else [(224, 224), (512, 512)])
+    args.batch = args.batch or ([1, 8] if on_gpu else [1])
+    args.precision = args.precision or ['fp32', 'bf16']
+    args.methods = args.methods or ['published', 'plain', 'strips', *(['compile'] if on_gpu else [])]
+    first = args.precision[0]
+    args.ways = [(m, p) for m in args.methods for p in args.precision if m != 'published' or p == first]
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments(argv)
     torch.set_num_threads(args.threads)
     if args.one:
         one(args, args.one[0], args.one[1], size_of(args.one[2]))
         return
     rates = product_rates(torch.device(args.device))
-    machine = {'processor': _processor(args.device), 'threads': args.threads, 'torch': torch.__version__,
-               'products_per_second': rates}
-    print(f'{machine["processor"]}, {args.threads} threads, PyTorch {torch.__version__}; '
-          + ', '.join(f'{name} {rate / 1e9:.0f} GFLOP/s' for name, rate in rates.items()), flush=True)
-    rows = []
-    for size in args.sizes:
-        rows += measure(args, size, rates)
-        print(report(rows, rates) if size == args.sizes[-1] else f'{size[0]}x{size[1]} done', flush=True)
-        if args.json:
-            args.json.write_text(json.dumps({'machine': machine, 'variant': args.variant, 'rows': rows}, indent=1))
-
-
-def _processor(device: str) -> str:
-    if device.startswith('cuda'):
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path('/proc/cpuinfo').read_text().splitlines()
-        return next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    rates = dict(sorted(rates.items(), key=lambda item: item[0] != 'fp32 oneDNN'))  # the fastest float32 comes first
+    settings = {**machine(args.device, args.threads), 'network': args.weights or args.variant, 'rounds': args.rounds,
+                **{f'GFLOP/s {name}': rate / 1e9 for name, rate in rates.items()}}
+    report = Report('inference', settings, args.out, args.seconds)
+    measure(args, report, rates)
+    print(report.table())
 
 
 if __name__ == '__main__':

@@ -1,242 +1,308 @@
-"""Speed, memory and faithfulness of the training switches, measured alternately on this machine.
+"""Time and memory of a training step by network and switches, beside the network as published in the same run.
 
-    python research/benchmarks/training.py --size 128 --batch 4 --rounds 5 --memory --json training.json
-    python research/benchmarks/training.py --device cuda --variant small --size 128 --batch 32 --memory
-    python research/benchmarks/training.py --faithful 600 --dim 12 --blocks 1 --size 48 --lr 1e-3 --methods plain bf16
+    python research/benchmarks/training.py --out report                       T, S and nano, 32 crops of 128x128
+    python research/benchmarks/training.py --variants nano --batch 64 4 --methods bf16+channels_last+kernel all
+    python research/benchmarks/training.py --quick --device cpu               a trial of the command itself
+    python research/benchmarks/training.py --variants tiny --methods all --profile report
 
-A method is ``plain`` (float32, no switch), ``published`` (plain with the layer norm written operation by operation
-and contiguous maps, as in the authors' code), one of the switches below, or several joined by ``+``. The step is
-`MIRAGEModel`'s own, with all three losses and AdamW. Every round takes one step of each method in turn; medians are
-reported, ratios are to ``plain``. Memory is the peak of a fresh process over what it held before its first step.
-``--faithful N`` trains each method for N iterations on noisy crops of scikit-image's photographs (or ``--images
-FOLDER``), the same ones for all, and compares the mean pixel loss of the last tenth; it times nothing.
+A method is ``published`` (the layer norm written operation by operation, contiguous maps, PyTorch's own operations and
+its default of TF32 in convolutions: what the authors' code costs), ``plain`` (IEEE float32, no switch), one of the
+switches below, or several joined by ``+``; ``all`` is bf16+channels_last+kernel+compile. The step is `MIRAGEModel`'s
+own, with all losses, AdamW, and the transfer of the batch.
+
+Each row is measured in turn with ``published``: its ``ratio`` is that of the two medians. Memory is the peak of the
+row's own steps, on a GPU what PyTorch allocated, on a CPU (``--memory``) that of a fresh process over its start.
+With two batch sizes the rows of the second tell by ``to_first_batch`` what binds the step: near 1, the host that
+launches kernels (a GPU does the larger batch in the same time); near the ratio of the batches, memory or arithmetic.
+Every row is printed and written to ``training.json`` and ``training.md`` as it comes; after ``--seconds`` no further
+one is begun.
 """
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
-from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mirage_ir  # noqa: F401  its repairs come before anything of BasicSR
-from mirage_data import list_images, read_rgb, to_float
-from mirage_data.degradations.noise import gaussian_noise_uint8
+from mirage_arch import dynamic_depthwise
 from mirage_ir.training.model import MIRAGEModel
+from research.benchmarks.inference import published
+from research.benchmarks.report import Report, machine
 
-VARIANTS = {'tiny': {}, 'small': {'dim': 30, 'num_refinement_blocks': 3}}
+VARIANTS = {
+    'tiny': {},
+    'small': {'dim': 30, 'num_refinement_blocks': 3},
+    'nano': {'dim': 12, 'num_blocks': [1, 2, 2, 3], 'num_refinement_blocks': 1},
+}
 SWITCHES = {
+    'tf32': {'tf32': True},
     'bf16': {'amp': 'bf16'},
     'fp16': {'amp': 'fp16'},
     'channels_last': {'channels_last': True},
+    'kernel': {},
     'compile': {'compile': True},
     'checkpoint_blocks': {'checkpoint_blocks': True},
     'accumulate_grad': {'accumulate_grad': 2},
     'grad_clip': {'grad_clip': 1.0},
+    'ema': {'ema_decay': 0.999},
 }
-PHOTOGRAPHS = ('astronaut', 'coffee', 'chelsea', 'rocket', 'retina')
-DEFAULT_METHODS = ['published', 'plain', 'channels_last', 'bf16', 'checkpoint_blocks', 'accumulate_grad']
+ALL = 'bf16+channels_last+kernel+compile'
+_HALF = 'bf16+channels_last'
+METHODS = {
+    'cuda': ['plain', 'tf32', _HALF, f'{_HALF}+kernel', f'{_HALF}+compile', 'all', 'all+checkpoint_blocks'],
+    'cpu': ['plain', 'channels_last', 'bf16', 'checkpoint_blocks', 'accumulate_grad'],
+}
 
 
 class PublishedModel(MIRAGEModel):
     """The model with a network that costs what the authors' costs."""
 
     def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
-        from research.benchmarks.inference import published
-
         return super().model_to_device(published(net))
 
 
-def build(method: str, args: argparse.Namespace, total_iter: int = 1_000_000) -> MIRAGEModel:
-    """A model with the switches of a method and weights that are the same for all methods."""
-    names = [name for name in method.split('+') if name not in ('plain', 'published')]
-    unknown = [name for name in names if name not in SWITCHES]
+def parts_of(method: str) -> list[str]:
+    """The switches of a method.
+
+    Raises:
+        SystemExit: One of them is unknown.
+    """
+    names = [n for name in method.split('+') for n in (ALL.split('+') if name == 'all' else [name])]
+    unknown = [name for name in names if name not in (*SWITCHES, 'plain', 'published')]
     if unknown:
-        raise SystemExit(f'--methods: {unknown} unknown; allowed: plain, published, {", ".join(SWITCHES)}, joined by +')
-    network = {'type': 'MIRAGEArch', **VARIANTS[args.variant], **({'dim': args.dim} if args.dim else {})}
-    if args.blocks:
-        network.update(num_blocks=[args.blocks] * 4, num_refinement_blocks=args.blocks)
+        raise SystemExit(f'--methods: {unknown} unknown; allowed: plain, published, all, {", ".join(SWITCHES)}, joined '
+                         'by +')
+    return names
+
+
+@contextlib.contextmanager
+def kernels_of(method: str) -> Iterator[None]:
+    """TF32 and the Triton kernel as a method has them; both are settings of the process."""
+    names, cudnn = parts_of(method), torch.backends.cudnn
+    before = cudnn.allow_tf32, dynamic_depthwise.enabled
+    cudnn.allow_tf32 = 'tf32' in names or 'published' in names
+    dynamic_depthwise.enabled = 'kernel' in names and before[1]
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, dynamic_depthwise.enabled = before
+
+
+def build(method: str, network: dict, device: str, lr: float = 2e-4, total_iter: int = 1_000_000) -> MIRAGEModel:
+    """A model with the switches of a method and weights that are the same for all methods."""
+    names = parts_of(method)
     options = {
-        'name': 'benchmark', 'num_gpu': int(args.device == 'cuda'), 'dist': False, 'rank': 0, 'world_size': 1,
-        'is_train': True, 'network_g': network, 'path': {'experiments_root': tempfile.gettempdir()},
+        'name': 'benchmark', 'num_gpu': int(device == 'cuda'), 'dist': False, 'rank': 0, 'world_size': 1,
+        'is_train': True, 'network_g': {'type': 'MIRAGEArch', **network},
+        'path': {'experiments_root': tempfile.gettempdir()},
         'datasets': {'train': {'name': 'train'}}, 'logger': {'print_freq': 1_000_000},
         'train': {
             'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
             'fourier_opt': {'type': 'FourierLoss', 'loss_weight': 0.1},
             'spd_opt': {'type': 'SPDContrastiveLoss', 'loss_weight': 0.01},
-            'optim_g': {'type': 'AdamW', 'lr': args.lr, 'weight_decay': 0.01},
+            'optim_g': {'type': 'AdamW', 'lr': lr, 'weight_decay': 0.01},
             'scheduler': {'type': 'CosineWithWarmup'}, 'total_iter': total_iter, 'warmup_iter': total_iter // 10,
-            **{key: value for name in names for key, value in SWITCHES[name].items()},
+            **{key: value for name in names if name in SWITCHES for key, value in SWITCHES[name].items()},
         },
     }
     torch.manual_seed(0)
-    return (PublishedModel if method.startswith('published') else MIRAGEModel)(options)
+    with kernels_of(method):
+        return (PublishedModel if 'published' in names else MIRAGEModel)(options)
 
 
-def random_batch(args: argparse.Namespace) -> dict:
-    generator = torch.Generator().manual_seed(0)
-    lq, gt = torch.rand(2, args.batch, 3, args.size, args.size, generator=generator)
-    return {'lq': lq, 'gt': gt, 'lq_path': [''] * args.batch}
+def network_of(args: argparse.Namespace, variant: str) -> dict:
+    network = {**VARIANTS[variant], **({'dim': args.dim} if args.dim else {})}
+    if args.blocks:
+        network.update(num_blocks=[args.blocks] * 4, num_refinement_blocks=args.blocks)
+    return network
 
 
-def step(model: MIRAGEModel, batch: dict, iteration: int) -> float:
-    """Seconds of one training step, data transfer included."""
-    start = time.perf_counter()
-    model.update_learning_rate(iteration)
-    model.feed_data(batch)
-    model.optimize_parameters(iteration)  # reads the losses, and so waits for the device
-    if model.device.type == 'cuda':
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+def random_batch(batch: int, size: int, device: str) -> dict:
+    """As a loader gives it: on the CPU, page-locked where the steps are a GPU's."""
+    lq, gt = torch.rand(2, batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+    if device == 'cuda':
+        lq, gt = lq.pin_memory(), gt.pin_memory()
+    return {'lq': lq, 'gt': gt, 'lq_path': [''] * batch}
 
 
-def measure(args: argparse.Namespace) -> list[dict]:
-    """Interleaved step times of all methods."""
-    batch = random_batch(args)
-    models = {method: build(method, args) for method in args.methods}
-    first = {method: step(model, batch, 1) for method, model in models.items()}  # compiles, allocates
-    seconds: dict[str, list[float]] = {method: [] for method in models}
-    for number in tqdm(range(args.rounds), desc='rounds', unit='round'):
-        for method, model in models.items():
-            seconds[method].append(step(model, batch, number + 2))
-    median = {method: statistics.median(times) for method, times in seconds.items()}
-    base = median.get('plain', median[args.methods[0]])
-    return [
-        {
-            'method': method, 'seconds': median[method], 'iterations_per_s': 1 / median[method],
-            'images_per_s': args.batch / median[method], 'speedup': base / median[method],
-            'first_step_seconds': first[method], 'all_seconds': seconds[method],
-        }
-        for method in models
-    ]
+class Steps:
+    """The steps of one method on one batch, in the settings of the method.
 
+    Args:
+        method: See the top of the file.
+        network: Arguments of the network.
+        batch: What is fed.
+        device: 'cpu' or 'cuda'.
+    """
 
-def own_memory(args: argparse.Namespace, method: str) -> None:
-    """Body of a fresh process: three steps, then the peak of memory over the start, in bytes."""
-    model, batch = build(method, args), random_batch(args)
-    on_gpu = args.device == 'cuda'
-    if on_gpu:
+    def __init__(self, method: str, network: dict, batch: dict, device: str) -> None:
+        self._method, self._batch, self._on_gpu, self._done = method, batch, device == 'cuda', 0
+        self._held = torch.cuda.memory_allocated() if self._on_gpu else 0  # by others
+        self.model = build(method, network, device)
+
+    def seconds(self, steps: int = 1) -> float:
+        """Mean time of some steps, one after the other without waiting between them."""
+        with kernels_of(self._method):
+            self._wait()
+            start = time.perf_counter()
+            for _ in range(steps):
+                self._done += 1
+                self.model.update_learning_rate(self._done)
+                self.model.feed_data(self._batch)
+                self.model.optimize_parameters(self._done)
+            self.model.finish_step()
+            self._wait()
+        return (time.perf_counter() - start) / steps
+
+    def peak_gib(self) -> float | None:
+        """Memory of one step beside that of others; None on a CPU."""
+        if not self._on_gpu:
+            return None
         torch.cuda.reset_peak_memory_stats()
-        before = 0  # weights, gradients and optimizer count: a GPU has to hold them too
-    else:
-        with open('/proc/self/statm', encoding='ascii') as file:
-            before = int(file.read().split()[1]) * resource.getpagesize()
-    for iteration in (1, 2, 3):
-        step(model, batch, iteration)
-    peak = torch.cuda.max_memory_allocated() if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(peak - before)
+        self.seconds()
+        return (torch.cuda.max_memory_allocated() - self._held) / 2**30
+
+    def profile(self, file: Path) -> dict[str, float]:
+        """Writes what one step consists of; returns the number of kernels (on a CPU operations), and their time."""
+        kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if self._on_gpu else [])]
+        with torch.profiler.profile(activities=kinds) as profiler:
+            self.seconds()
+        averages = profiler.key_averages()
+        sort = 'self_cuda_time_total' if self._on_gpu else 'self_cpu_time_total'
+        file.write_text(averages.table(sort_by=sort, row_limit=60, max_name_column_width=90), encoding='utf-8')
+        if not self._on_gpu:
+            return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
+        kernels = [e for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+        return {'kernels': len(kernels), 'kernel_ms': sum(e.device_time_total for e in kernels) / 1e3}
+
+    def _wait(self) -> None:
+        if self._on_gpu:
+            torch.cuda.synchronize()
 
 
-def memory_of(args: argparse.Namespace, method: str) -> int | None:
-    """Peak memory of a method in a process of its own; None where it failed."""
+def measure(args: argparse.Namespace, report: Report) -> None:
+    """All rows: for each network and batch the methods, in turn with the published network."""
+    step_seconds: dict[tuple[str, str], float] = {}
+    for variant in args.variants:
+        for size in args.batch:
+            batch, network, base = random_batch(size, args.size, args.device), network_of(args, variant), None
+            for method in ['published', *args.methods]:
+                if not report.has_time_for(f'{variant}, batch {size}, {method}'):
+                    return
+                row = {'network': variant, 'batch': size, 'method': method}
+                try:
+                    steps = Steps(method, network, batch, args.device)
+                    first = steps.seconds()  # compiles, builds kernels, searches for the fastest convolutions
+                    steps.seconds(args.warm)
+                    times, published_times = [], []
+                    for _ in range(args.rounds):
+                        times.append(steps.seconds(args.steps))
+                        if base is not None:
+                            published_times.append(base.seconds(args.steps))
+                    median = statistics.median(times)
+                    row |= {'ms': 1e3 * median, 'images_per_s': size / median}
+                    if published_times:
+                        row['ratio'] = statistics.median(published_times) / median
+                    elsewhere = step_seconds.setdefault((variant, method), median)
+                    if size != args.batch[0]:
+                        row['to_first_batch'] = median / elsewhere
+                    row |= {'peak_gib': steps.peak_gib(), 'first_step_s': first}
+                    if args.memory and args.device == 'cpu':
+                        row['peak_gib'] = memory_of(args, variant, size, method)
+                    if args.profile:
+                        Path(args.profile).mkdir(parents=True, exist_ok=True)
+                        row |= steps.profile(Path(args.profile) / f'profile_{variant}_{size}_{method}.txt')
+                    report.add(**row, all_seconds=times)
+                    if method == 'published':
+                        base = steps
+                except RuntimeError as error:  # out of memory, or what a compiler says
+                    report.add(**row, failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}')
+                steps = None
+                if args.device == 'cuda':
+                    torch.cuda.empty_cache()
+
+
+def own_memory(args: argparse.Namespace) -> None:
+    """Body of a fresh process: three steps, then the peak of memory over the start, in bytes."""
+    variant, size, method = args.memory_of
+    steps = Steps(method, network_of(args, variant), random_batch(int(size), args.size, 'cpu'), 'cpu')
+    with open('/proc/self/statm', encoding='ascii') as file:
+        before = int(file.read().split()[1]) * resource.getpagesize()
+    steps.seconds(3)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+
+
+def memory_of(args: argparse.Namespace, variant: str, size: int, method: str) -> float | None:
+    """Peak memory of a method on a CPU in GiB, in a process of its own; None where it failed."""
     command = [
-        sys.executable, __file__, '--memory-of', method, '--variant', args.variant, '--device', args.device, '--size',
-        str(args.size), '--batch', str(args.batch), '--threads', str(args.threads), '--dim', str(args.dim),
-        '--blocks', str(args.blocks),
+        sys.executable, __file__, '--memory-of', variant, str(size), method, '--device', 'cpu', '--size',
+        str(args.size), '--threads', str(args.threads), '--dim', str(args.dim), '--blocks', str(args.blocks),
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         print(f'{method}: no memory figure: {result.stderr.strip().splitlines()[-1:]}', file=sys.stderr)
         return None
-    return int(result.stdout.split()[-1])
+    return int(result.stdout.split()[-1]) / 2**30
 
 
-def photographs(args: argparse.Namespace) -> list[np.ndarray]:
-    """8-bit RGB images (h, w, 3)."""
-    if args.images:
-        return [np.uint8(np.round(255 * to_float(read_rgb(path)))) for path in list_images(args.images)]
-    from skimage import data
-
-    return [np.ascontiguousarray(getattr(data, name)()[..., :3]) for name in PHOTOGRAPHS if hasattr(data, name)]
-
-
-def noisy_crops(images: list[np.ndarray], iteration: int, args: argparse.Namespace) -> dict:
-    """The batch of an iteration: crops with Gaussian noise of sigma 15 to 50, a function of the number alone."""
-    rng = np.random.default_rng([0, iteration])
-    pairs = []
-    for _ in range(args.batch):
-        image = images[rng.integers(len(images))]
-        top, left = (rng.integers(side - args.size + 1) for side in image.shape[:2])
-        clean = image[top:top + args.size, left:left + args.size]
-        pairs.append((gaussian_noise_uint8(clean, sigma=rng.uniform(15, 50), rng=rng), clean))
-    lq, gt = (torch.from_numpy(np.stack(part).transpose(0, 3, 1, 2) / np.float32(255)) for part in zip(*pairs))
-    return {'lq': lq, 'gt': gt, 'lq_path': [f'iteration {iteration}'] * args.batch}
-
-
-def faithfulness(args: argparse.Namespace) -> list[dict]:
-    """Mean pixel loss over the last tenth of a run with each method, beside plain's."""
-    images, tail = photographs(args), max(1, args.faithful // 10)
-    rows: list[dict] = []
-    for method in args.methods:
-        model = build(method, args, args.faithful)
-        torch.manual_seed(1)
-        losses = []
-        for iteration in tqdm(range(1, args.faithful + 1), desc=method, unit='it'):
-            step(model, noisy_crops(images, iteration, args), iteration)
-            losses.append(model.log_dict['l_pix'])
-        rows.append({'method': method, 'first_loss': losses[0], 'last_tenth': statistics.fmean(losses[-tail:])})
-        print(rows[-1], flush=True)  # a long run that is cut short has told something
-    base = next((row['last_tenth'] for row in rows if row['method'] == 'plain'), rows[0]['last_tenth'])
-    for row in rows:
-        row['difference_percent'] = 100 * (row['last_tenth'] / base - 1)
-    return rows
-
-
-def show(rows: list[dict]) -> None:
-    columns = [key for key in rows[0] if key != 'all_seconds']
-    cells = [[f'{row[c]:.4g}' if isinstance(row[c], float) else str(row[c]) for c in columns] for row in rows]
-    print(f'| {" | ".join(columns)} |\n|{"---|" * len(columns)}')
-    for line in cells:
-        print(f'| {" | ".join(line)} |')
-
-
-def main() -> None:
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--methods', nargs='+', default=DEFAULT_METHODS)
-    parser.add_argument('--variant', choices=VARIANTS, default='tiny')
-    parser.add_argument('--dim', type=int, default=0, help='another width of the first level; 0: the variant\'s')
-    parser.add_argument('--blocks', type=int, default=0, help='as many blocks on every level; 0: the variant\'s')
-    parser.add_argument('--size', type=int, default=128, help='height and width of the crops')
-    parser.add_argument('--batch', type=int, default=4)
-    parser.add_argument('--rounds', type=int, default=5)
-    parser.add_argument('--lr', type=float, default=2e-4)
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--threads', type=int, default=torch.get_num_threads())
-    parser.add_argument('--memory', action='store_true', help='also peak memory, each method in a fresh process')
-    parser.add_argument('--faithful', type=int, default=0, metavar='N', help='compare losses over N iterations instead')
-    parser.add_argument('--images', help='folder of photographs for --faithful')
-    parser.add_argument('--json', help='write everything there')
-    parser.add_argument('--memory-of', help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    add = parser.add_argument
+    add('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
+    add('--methods', nargs='+', metavar='METHOD', help='beside published, which is always measured')
+    add('--size', type=int, default=128, help='height and width of the crops (default 128)')
+    add('--batch', type=int, nargs='+', default=[32], help='one or several sizes (default 32)')
+    add('--rounds', type=int, default=5, help='turns of each method and of published (default 5)')
+    add('--steps', type=int, help='steps in a turn (default 4 on a GPU, 1 on a CPU)')
+    add('--warm', type=int, default=2, help='steps before the turns, after the first (default 2)')
+    add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
+    add('--quick', action='store_true', help='a small network, crops and batches: does the command work here?')
+    add('--dim', type=int, default=0, help="another width of the first level; 0: the network's")
+    add('--blocks', type=int, default=0, help="as many blocks on every level; 0: the network's")
+    add('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--threads', type=int, default=torch.get_num_threads())
+    add('--memory', action='store_true', help='peak memory on a CPU too, each method in a fresh process')
+    add('--profile', metavar='FOLDER', help='what a step of each row consists of, one file each; counts its kernels')
+    add('--out', metavar='FOLDER', help='for training.json and training.md')
+    add('--memory-of', nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    if args.quick:
+        args.variants, args.size, args.batch = ['nano'], 32, [2, 4]
+        args.dim, args.blocks, args.rounds, args.warm = 6, 1, 2, 1
+        args.methods = args.methods or (METHODS[args.device] if args.device == 'cuda' else ['plain', _HALF])
+    args.methods = [m for m in args.methods or METHODS[args.device] if m != 'published']
+    args.steps = args.steps or (4 if args.device == 'cuda' else 1)
+    for method in args.methods:
+        parts_of(method)
+    return args
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = arguments(argv)
     torch.set_num_threads(args.threads)
     logging.getLogger('basicsr').setLevel(logging.ERROR)
     if args.memory_of:
-        own_memory(args, args.memory_of)
+        own_memory(args)
         return
-    on_cpu = f'{platform.processor() or platform.machine()}, {args.threads} threads'
-    machine = torch.cuda.get_device_name() if args.device == 'cuda' else on_cpu
-    print(f'torch {torch.__version__} on {machine}; {args.variant}, {args.batch} x {args.size}x{args.size}')
-    rows = faithfulness(args) if args.faithful else measure(args)
-    if args.memory and not args.faithful:
-        for row in rows:
-            peak = memory_of(args, row['method'])
-            row['peak_gib'] = None if peak is None else peak / 2**30
-    show(rows)
-    if args.json:
-        content = {'torch': torch.__version__, 'machine': machine, 'settings': vars(args), 'rows': rows}
-        Path(args.json).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+    torch.backends.cudnn.benchmark = True  # as BasicSR trains
+    settings = {**machine(args.device, args.threads), 'crops': f'{args.size}x{args.size}', 'rounds': args.rounds,
+                'steps_in_a_turn': args.steps, 'arguments': json.dumps(sys.argv[1:] if argv is None else argv)}
+    report = Report('training', settings, args.out, args.seconds)
+    measure(args, report)
+    print(report.table())
 
 
 if __name__ == '__main__':

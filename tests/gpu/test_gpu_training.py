@@ -153,7 +153,7 @@ def test_steps_after_loading_a_state_are_bit_for_bit_those_without_a_stop(switch
 
 def run(root, *arguments, **settings):
     process = launch(root, '-opt', 'small.yml', *arguments, **settings)
-    text = process.finish(timeout=150)
+    text = process.finish()
     assert process.returncode == 0, text[-3000:]
     return root / 'experiments' / 'small'
 

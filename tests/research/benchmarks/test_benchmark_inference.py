@@ -1,7 +1,6 @@
 """The benchmark must compare equal things and count work as the paper does."""
 import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -40,20 +39,47 @@ def test_work_is_what_the_paper_counts(benchmark):
     assert benchmark.flops(mirage_tiny(spd_head=False), (1, 3, 224, 224)) == pytest.approx(2 * 16.275e9, rel=0.01)
 
 
-def test_a_run_writes_table_and_json(benchmark, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def report(benchmark, tmp_path, monkeypatch):
+    """Runs the command with these arguments and returns what it wrote."""
     monkeypatch.setitem(benchmark.VARIANTS, 'tiny', small)
     monkeypatch.setattr(benchmark, 'product_rates', lambda device: {'fp32 mm': 1e9})
-    out = tmp_path / 'inference.json'
-    monkeypatch.setattr(sys, 'argv', ['benchmark', '--sizes', '30x21', '16x16', '--rounds', '1', '--device', 'cpu',
-                                      '--methods', 'published', 'fast', '--json', str(out)])
-    benchmark.main()
-    rows = json.loads(out.read_text())['rows']
-    assert [(r['size'], r['method'], r['precision']) for r in rows] == [
-        (size, *way) for size in ('30x21', '16x16')
-        for way in (('published', 'fp32'), ('fast', 'fp32'), ('fast', 'bf16'))]
-    assert all(r['max_relative_difference'] < (1e-5 if r['precision'] == 'fp32' else 0.05) for r in rows)
-    assert all(r['floors']['fp32 mm'] > 0 and r['seconds'] > 0 for r in rows)
-    assert '| 30x21 | fast | fp32 |' in capsys.readouterr().out
+
+    def run(*arguments):
+        benchmark.main([*arguments, '--rounds', '1', '--device', 'cpu', '--out', str(tmp_path)])
+        return json.loads((tmp_path / 'inference.json').read_text()), (tmp_path / 'inference.md').read_text()
+
+    return run
+
+
+def test_a_run_writes_table_and_json(report, tmp_path, capsys):
+    found, table = report('--sizes', '30x21', '16x16', '--batch', '1', '2', '--methods', 'published', 'strips',
+                          '--profile', str(tmp_path / 'profiles'))
+    rows = found['rows']
+    assert [(r['size'], r['batch'], r['method'], r['precision']) for r in rows] == [
+        (size, batch, *way) for size in ('30x21', '16x16') for batch in (1, 2)
+        for way in (('published', 'fp32'), ('strips', 'fp32'), ('strips', 'bf16'))]
+    assert all(r['max_difference'] < (1e-5 if r['precision'] == 'fp32' else 0.05) for r in rows)
+    assert all(r['floors']['fp32 mm'] > 0 and r['ms'] > 0 and r['operations'] > 100 for r in rows)
+    assert '| 30x21 | 1 | strips | fp32 |' in table and '| 30x21 | 1 | strips | fp32 |' in capsys.readouterr().out
+    assert len(list((tmp_path / 'profiles').iterdir())) == len(rows)
+
+
+def test_a_way_that_fails_and_one_without_time_are_named(report, benchmark, monkeypatch):
+    built = benchmark.build
+
+    def build(method, *arguments):
+        if method == 'plain':
+            raise RuntimeError('CUDA out of memory. Tried to allocate')
+        return built(method, *arguments)
+
+    monkeypatch.setattr(benchmark, 'build', build)
+    found, table = report('--sizes', '16x16', '--precision', 'fp32', '--methods', 'published', 'plain', 'strips')
+    assert [('failed' in row, row['method']) for row in found['rows']] == [
+        (False, 'published'), (True, 'plain'), (False, 'strips')]
+    found, table = report('--sizes', '16x16', '--precision', 'fp32', '--seconds', '0')
+    assert found['rows'] == [] and found['left_out'] == ['16x16 1 published fp32']
+    assert 'No time was left for 16x16 1 published fp32' in table
 
 
 def test_exported_backends_ask_for_their_file(benchmark):
