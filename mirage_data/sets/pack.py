@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ import numpy as np
 from mirage_data.files.image import ImageError, decode_rgb, list_names, read_bytes
 from mirage_data.files.lmdb import LmdbError, LmdbReader, LmdbWriter, key_of
 
+STAMPS_FILE = 'files.json'  # in a database: size and time of the files that it was made of
 _BATCH = 64  # files read ahead
 
 
@@ -42,8 +45,9 @@ def write_lmdb(
 ) -> Written:
     """Writes all images of a folder, and of folders below it, into an LMDB of BasicSR's format.
 
-    Files of equal content are stored once. A database that names the same images already is left as it is; an
-    unfinished one is gone on with. It takes its name only when it is whole.
+    Files of equal content are stored once. A database of the same images with the same content already is left as it
+    is: size and time of each file are kept beside it, and where they differ the content decides. An unfinished one is
+    gone on with. It takes its name only when it is whole.
 
     Args:
         folder: with images.
@@ -63,7 +67,9 @@ def write_lmdb(
     if not names:
         raise ImageError(f'{folder}: has no images; prepare the data set first')
     names = _without_clashes(names, result)
-    if result.path.exists() and _is_current(result.path, names, raw):
+    seen = _stamps(Path(folder), names)
+    if result.path.exists() and _is_current(result.path, Path(folder), names, raw, seen):
+        _write_stamps(result.path, seen)
         result.stored, result.there_already = len(names), True
         return result
     with LmdbWriter(result.path, raw=raw, overwrite=True) as writer, ThreadPoolExecutor(workers) as pool:
@@ -90,7 +96,34 @@ def write_lmdb(
             result.stored += 1
         if not len(writer):
             raise LmdbError(f'{result.path}: none of the {len(names)} images of {folder} can be read')
+    _write_stamps(result.path, seen)
     return result
+
+
+def _stamps(folder: Path, names: list[str]) -> dict[str, list[int]]:
+    """Size and time of each file, of which a change shows."""
+    found = {}
+    for name in names:
+        try:
+            state = os.stat(folder / name)
+        except OSError:  # reported when it is read
+            continue
+        found[name] = [state.st_size, state.st_mtime_ns]
+    return found
+
+
+def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
+    aside = path / (STAMPS_FILE + '.part')
+    aside.write_text(json.dumps(stamps, ensure_ascii=True), encoding='ascii')
+    os.replace(aside, path / STAMPS_FILE)
+
+
+def _known_stamps(path: Path) -> dict[str, list[int]]:
+    try:
+        found = json.loads((path / STAMPS_FILE).read_text(encoding='ascii'))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _without_clashes(names: list[str], result: Written) -> list[str]:
@@ -103,15 +136,29 @@ def _without_clashes(names: list[str], result: Written) -> list[str]:
     return list(chosen.values())
 
 
-def _is_current(path: Path, names: list[str], raw: bool) -> bool:
+def _is_current(path: Path, folder: Path, names: list[str], raw: bool, stamps: dict[str, list[int]]) -> bool:
     try:
         reader = LmdbReader(path)
     except LmdbError:
         return False
     try:
-        return reader.raw == raw and set(reader.names) == set(names)
+        if reader.raw != raw or set(reader.names) != set(names):
+            return False
+        known = _known_stamps(path)
+        touched = [name for name in names if name not in stamps or known.get(name) != stamps[name]]
+        return all(_same_content(reader, folder / name, key_of(name)) for name in touched)
     finally:
         reader.close()
+
+
+def _same_content(reader: LmdbReader, file: Path, key: str) -> bool:
+    try:
+        data = read_bytes(file)
+        return np.array_equal(reader.view(key), decode_rgb(data, str(file))) if reader.raw else (
+            reader.value(key) == data
+        )
+    except (ImageError, LmdbError):
+        return False
 
 
 Loaded = tuple[str, str, bytes, np.ndarray | None, str]

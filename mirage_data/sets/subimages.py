@@ -6,6 +6,8 @@ A crop from a small file is read much faster than one from a large file. Names a
 
 from __future__ import annotations
 
+import glob
+import json
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +20,7 @@ import numpy as np
 from mirage_data.files.image import ImageError, list_names, read_rgb
 
 SUFFIX = '_sub'
+RECORD = '.subimages.json'
 
 
 @dataclass
@@ -52,7 +55,10 @@ def cut_folder(
     workers: int | None = None,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> Cut:
-    """Cuts all images of a folder (and of folders below it) into squares; those that exist already are kept.
+    """Cuts all images of a folder (and of folders below it) into squares.
+
+    Squares that exist already are kept if they were cut from the same file (by its size and time, kept in
+    `RECORD` beside the squares); of a changed file they are cut again.
 
     Args:
         folder: with images of at least `size` pixels each side; smaller ones are reported and left out.
@@ -63,7 +69,7 @@ def cut_folder(
         progress: wraps what is iterated over, e.g. with a bar.
 
     Raises:
-        ValueError: for a size or step below 1, or a step above the size.
+        ValueError: for a size or step below 1, a step above the size, or a target with squares of another size or step.
         OSError: if a file cannot be written.
     """
     if size < 1 or not 1 <= step <= size:
@@ -71,17 +77,43 @@ def cut_folder(
     target = Path(target)
     names = list_names(folder, recursive=True)
     result = Cut()
+    record = _read_record(target, size, step)
+    known = record['sources']
+    stamps = {name: [state.st_size, state.st_mtime_ns] for name in names for state in [os.stat(Path(folder, name))]}
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
-        jobs = pool.map(lambda name: _cut(Path(folder), name, target, size, step), names)
-        for written, kept, problem in progress(jobs, len(names)):
+        jobs = pool.map(
+            lambda name: _cut(Path(folder), name, target, size, step, keep=known.get(name) == stamps[name]), names
+        )
+        for name, (written, kept, problem) in zip(names, progress(jobs, len(names))):
+            if not problem:
+                known[name] = stamps[name]
             result.written += written
             result.there_already += kept
             if problem:
                 result.problems.append(problem)
+    if target.is_dir():
+        _write_bytes(target / RECORD, json.dumps(record).encode())
     return result
 
 
-def _cut(folder: Path, name: str, target: Path, size: int, step: int) -> tuple[int, int, str]:
+def _read_record(target: Path, size: int, step: int) -> dict:
+    """What the squares of a folder were cut from; without a record nothing is known, and all are cut again."""
+    wanted = {'size': size, 'step': step, 'sources': {}}
+    try:
+        found = json.loads((target / RECORD).read_text(encoding='utf-8'))
+        if not isinstance(found['sources'], dict):
+            return wanted
+        if (found['size'], found['step']) == (size, step):
+            return found
+    except (OSError, ValueError, LookupError, TypeError):
+        return wanted
+    raise ValueError(
+        f'{target}: holds squares of --subimages {found["size"]} {found["step"]}, not of {size} {step}; '
+        'remove or rename that folder, and run the command again'
+    )
+
+
+def _cut(folder: Path, name: str, target: Path, size: int, step: int, keep: bool) -> tuple[int, int, str]:
     try:
         image = read_rgb(folder / name)
     except ImageError as error:
@@ -96,17 +128,25 @@ def _cut(folder: Path, name: str, target: Path, size: int, step: int) -> tuple[i
         for left in starts(width, size, step):
             number += 1
             place = target / f'{stem}_s{number:03d}.png'
-            if place.exists():
+            if keep and place.exists():
                 kept += 1
                 continue
             place.parent.mkdir(parents=True, exist_ok=True)
             _write(place, image[top : top + size, left : left + size])
             written += 1
+    for old in () if keep else sorted(target.glob(f'{glob.escape(stem)}_s*.png')):  # of a larger picture before
+        tail = old.stem.rpartition('_s')[2]
+        if tail.isdigit() and int(tail) > number:
+            old.unlink()
     return written, kept, ''
 
 
 def _write(place: Path, image: np.ndarray) -> None:
     data = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
+    _write_bytes(place, data.tobytes())
+
+
+def _write_bytes(place: Path, data: bytes) -> None:
     aside = place.with_name(place.name + '.part')
-    aside.write_bytes(data.tobytes())
+    aside.write_bytes(data)
     os.replace(aside, place)

@@ -1,5 +1,6 @@
 """Sub-images, LMDBs beside folders, and the command line of `mirage-basicsr prepare`."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -191,3 +192,38 @@ def test_folders_of_the_storage_system_are_no_data(tmp_path, capsys):
     assert main(['lol', '--root', str(tmp_path / 'root'), '--source', str(tmp_path / 'x')]) == 0
     assert 'skipped 4: left by the operating system' in capsys.readouterr().out
     assert [path.name for path in (tmp_path / 'root').rglob('*.png')] == ['1.png', '1.png']
+
+
+@pytest.mark.parametrize('raw', [False, True])
+def test_an_lmdb_is_made_again_when_a_file_was_replaced(tmp_path, raw):
+    folder = tmp_path / 'gt'
+    for number in range(2):
+        write_png(folder / f'{number}.png', random_image(number, 16, 16))
+    write_lmdb(folder, raw=raw)
+    assert write_lmdb(folder, raw=raw).there_already
+    write_png(folder / '1.png', random_image(7, 16, 16))
+    assert not write_lmdb(folder, raw=raw).there_already
+    reader = LmdbReader(lmdb_path(folder))
+    assert np.array_equal(reader.read('1'), random_image(7, 16, 16))
+    reader.close()
+    os.utime(folder / '1.png', ns=(1, 1))  # another time, the same content
+    assert write_lmdb(folder, raw=raw).there_already
+
+
+def test_squares_of_another_size_are_not_taken_for_these(tmp_path):
+    write_png(tmp_path / 'a/1.png', random_image(1, 40, 48))
+    cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16)
+    with pytest.raises(ValueError, match='holds squares of --subimages 16 16, not of 32 16'):
+        cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 32, 16)
+
+
+def test_squares_of_a_replaced_picture_are_cut_again(tmp_path):
+    write_png(tmp_path / 'a/1.png', random_image(1, 40, 48))
+    first = cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16)
+    assert cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16).there_already == first.written == 9
+    image = random_image(2, 16, 33)
+    write_png(tmp_path / 'a/1.png', image)
+    assert cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16).written == 3
+    squares = sorted((tmp_path / 'a_sub').glob('*.png'))
+    assert [path.name for path in squares] == ['1_s001.png', '1_s002.png', '1_s003.png']
+    assert np.array_equal(read_rgb(squares[2]), image[:, 17:])
