@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument('--output', type=Path, help='JSON file of what was measured')
     args = parser.parse_args()
     # A busy machine is no reason to kill what is tried here, or to give up starting it.
-    os.environ.update(RAY_memory_monitor_refresh_ms='0', RAY_raylet_start_wait_time_s='300')
+    os.environ.update(RAY_memory_monitor_refresh_ms='0', RAY_raylet_start_wait_time_s='300',
+                      RAY_agent_register_timeout_ms='300000')
     with tempfile.TemporaryDirectory(prefix='ray-trial-') as folder:
         told = _Trial(Path(folder), args.count, args.size).run()
     print(json.dumps(told, indent=1))
