@@ -9,6 +9,7 @@ from pathlib import Path
 from mirage_data.files.image import ImageError
 from mirage_data.files.lmdb import LmdbError, LmdbReader
 from mirage_data.files.pairing import PairingError, match_pairs
+from mirage_data.sets.alignment import misaligned
 from mirage_data.sets.check_findings import Finding, FolderRow, Report
 from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.folder_scan import FolderScan, Progress, scan_folder
@@ -134,6 +135,12 @@ class Checker:
             sizes = ['{} {}x{}, {} {}x{}'.format(a, *lq.shapes[a], b, *gt.shapes[b]) for a, b in unequal]
             self._add('error', 'size', part.lq, len(unequal), 'another size than the clean image', sizes)
             self._rows[row.name, part.lq].unequal = len(unequal)
+        same_size = [(lq.folder / a, gt.folder / b) for a, b in known if lq.shapes[a] == gt.shapes[b]]
+        if not row.published and same_size:  # sets as published are known to fit; one's own pairs are compared
+            shifted, other = misaligned(same_size)
+            for names, text in ((shifted, 'shifted against the clean image'), (other, 'of another picture')):
+                if names:
+                    self._add('error', 'alignment', part.lq, len(names), text, names)
         equal = [a for a, b in known if lq.digests[a] == gt.digests[b]]
         if equal:
             self._add('error', 'equal sides', part.lq, len(equal), 'the same pixels as the clean image', equal)

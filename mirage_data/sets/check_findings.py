@@ -13,8 +13,8 @@ class Finding:
 
     Attributes:
         level: 'error' (the data is not usable as it is), 'warning' (figures may differ), or 'note'.
-        kind: 'absent', 'count', 'unreadable', 'foreign', 'unpaired', 'size', 'equal sides', 'duplicates', 'grey',
-            'lmdb', 'list' or 'leak'.
+        kind: 'absent', 'count', 'unreadable', 'foreign', 'unpaired', 'size', 'alignment', 'equal sides', 'duplicates',
+            'grey', 'lmdb', 'list' or 'leak'.
         where: the folder or file.
         count: how many files it is about.
         message: in words.

@@ -3,6 +3,7 @@
     mirage-basicsr check-data                            # everything that is prepared
     mirage-basicsr check-data rain100l bsd400 --json report.json
     mirage-basicsr check-data wed --list-file denoise.txt
+    mirage-basicsr check-data --pairs my/dark my/bright --pairing '(.+)_dark=\\1'
     mirage-basicsr check-data --train my/photos --test datasets/test/denoise/bsd68 --leak-free lists/
 
 Counted, read and compared are: images against the published number, unreadable and foreign files, pairs without a
@@ -20,6 +21,7 @@ from pathlib import Path
 import cv2
 from tqdm import tqdm
 
+from mirage_data.files.pairing import parse_rule, rule_named
 from mirage_data.sets.check import Checker
 from mirage_data.sets.check_report import as_json, as_text
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
@@ -33,6 +35,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--root', default=DEFAULT_ROOT, help='data root (default: datasets)')
     parser.add_argument('--train', nargs='+', default=[], metavar='DIR', help='further folders, compared as training')
     parser.add_argument('--test', nargs='+', default=[], metavar='DIR', help='further folders, compared as test images')
+    pairs = 'folders of degraded and clean images: names, sizes, and whether both sides show one picture'
+    parser.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LQ', 'GT'), help=pairs)
+    parser.add_argument('--pairing', type=parse_rule, default='same_name', help='rule of --pairs, or REGEX=NAME')
     parser.add_argument('--list-file', nargs='+', default=[], help='list files to compare with the named sets')
     parser.add_argument('--quick', action='store_true', help='compare names only, read no image')
     parser.add_argument('--no-leaks', action='store_true', help='do not compare training with test images')
@@ -44,10 +49,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     args.leaks = not (args.quick or args.no_leaks)
     if args.leak_free and not args.leaks:
         parser.error('--leak-free needs the comparison that --quick and --no-leaks leave out')
-    for folder in (*args.train, *args.test):
+    for folder in (*args.train, *args.test, *(side for sides in args.pairs for side in sides)):
         if not Path(folder).is_dir():
             parser.error(f'{folder}: no such folder')
     try:
+        rule_named(args.pairing)
         args.rows = [data_set(name) for name in args.names]
     except ValueError as error:
         parser.error(str(error))
@@ -60,6 +66,12 @@ def folder_row(folder: str, split: str) -> DataSet:
     return DataSet(str(folder), str(folder), '', (part,), (), '', '')
 
 
+def pair_row(lq: str, gt: str, rule: str | dict) -> DataSet:
+    """Two folders of one's own as a data set without expectations."""
+    lq, gt = (str(Path(folder).resolve()) for folder in (lq, gt))
+    return DataSet(lq, lq, '', (Part('train', gt=gt, gt_count=0, lq=lq, pairing=rule, recursive=True),), (), '', '')
+
+
 def bar(items, total: int, what: str):
     return tqdm(items, desc=Path(what).name or what, total=total, unit='file', leave=False, disable=None)
 
@@ -68,6 +80,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     cv2.setNumThreads(1)  # images are spread over threads already
     own = [folder_row(folder, 'train') for folder in args.train] + [folder_row(folder, 'test') for folder in args.test]
+    own += [pair_row(*sides, args.pairing) for sides in args.pairs]
     table = list(all_data_sets().values())
     chosen = args.rows + own or table
     checker = Checker(args.root, quick=args.quick, workers=args.workers, progress=bar)
