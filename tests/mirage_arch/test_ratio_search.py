@@ -169,7 +169,7 @@ def test_weights_are_read_back(tmp_path):
     with torch.no_grad():
         assert torch.equal(again(x), net(x))
     assert discrete_ratios(again) == discrete_ratios(net) == UNEVEN
-    with pytest.raises(CheckpointError, match='report_ratios'):
+    with pytest.raises(CheckpointError, match='ratio_search.export'):
         infer_arguments(net.state_dict())
     save_weights(export(net).state_dict(), tmp_path / 'ordinary.pth')
     with pytest.raises(CheckpointError, match='no learned ratios'):
