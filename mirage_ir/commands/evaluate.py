@@ -3,6 +3,7 @@
     mirage-basicsr evaluate --restored DIR --gt DIR
     mirage-basicsr evaluate --restored DIR --gt DIR --metrics psnr ssim lpips niqe --channel y --json results/mine
 
+    mirage-basicsr evaluate --restored DIR --gt DIR --protocol lol-gtmean
     mirage-basicsr evaluate --restored results/test_5deg/visualization/LOL --gt datasets/test/enhance/lol/target
     mirage-basicsr evaluate --restored DIR --gt DIR --pairing '(.+)_real_out=\\1_mean'
 
@@ -12,12 +13,15 @@ With --json FOLDER the figures also become a results.json that mirage-basicsr ta
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
 from mirage_data.files.pairing import RULES, parse_rule
 from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import report as validation_report
+from mirage_ir.measuring.metrics import LPIPS_NETS, WINDOWS
+from mirage_ir.measuring.protocols import PROTOCOLS, described
 
 from . import command_parser
 
@@ -29,6 +33,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
     parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
+    parser.add_argument('--protocol', choices=tuple(PROTOCOLS), help='a usual set of these for psnr and ssim: '
+                        + '; '.join(f'{name}: {row.meaning}' for name, row in PROTOCOLS.items()))
+    parser.add_argument('--crop-border', type=int, default=0, help='pixels left out along every edge')
+    parser.add_argument('--eight-bit', action='store_true', help='round the pictures to 8 bits first')
+    parser.add_argument('--gt-mean', action='store_true', help='scale pictures to the mean of their ground truth')
+    parser.add_argument('--window', choices=tuple(WINDOWS), default='uniform', help='of ssim: 7x7, or 11x11 Gaussian')
+    parser.add_argument('--lpips-net', choices=LPIPS_NETS, default='alex', help='network of lpips')
     rules = f'rule that pairs the names: {", ".join(RULES)}, or REGEX=NAME of your own (for restored names)'
     parser.add_argument('--pairing', default='same_name', type=parse_rule, help=rules)
     parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
@@ -40,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         result = evaluation.evaluate_folders(
             arguments.restored, arguments.gt, arguments.metrics, channel=arguments.channel,
             crop_multiple=arguments.crop_multiple, pairing=arguments.pairing, suffix=arguments.suffix, progress=True,
+            protocol=arguments.protocol, conventions=_conventions(arguments),
         )  # fmt: skip
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
@@ -53,6 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{score.name}  ' + '  '.join(f'{key} {value:.4f}' for key, value in score.values.items()))
     rows = validation_report.rows_of(name, scores)
     print(validation_report.table(rows))
+    print(described(result.protocol['metrics'], result.protocol['crop_multiple']))
     if result.unpaired:
         more = ', ...' if len(result.unpaired) > 5 else ''
         print(f'{len(result.unpaired)} without a partner, left out: {", ".join(result.unpaired[:5])}{more}')
@@ -61,3 +74,13 @@ def main(argv: list[str] | None = None) -> int:
         validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
         validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
     return 0
+
+
+def _conventions(arguments: argparse.Namespace) -> dict[str, object]:
+    """Those that differ from the paper's: what is usual need not stand below every table."""
+    given = {
+        'crop_border': arguments.crop_border, 'eight_bit': arguments.eight_bit, 'gt_mean': arguments.gt_mean,
+        'window': arguments.window, 'net': arguments.lpips_net,
+    }  # fmt: skip
+    usual = {'crop_border': 0, 'eight_bit': False, 'gt_mean': False, 'window': 'uniform', 'net': 'alex'}
+    return {key: value for key, value in given.items() if value != usual[key]}

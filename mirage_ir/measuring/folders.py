@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from mirage_data.files.crops import centre_window
 from mirage_data.files.image import list_names, read_rgb, to_float
 from mirage_data.files.pairing import match_pairs
 
-from . import metrics
+from . import metrics, protocols
 
 METRIC_NAMES = tuple(metrics.METRICS)
 
@@ -52,6 +51,8 @@ def evaluate_folders(
     pairing: str | dict = 'same_name',
     suffix: str = '',
     progress: bool = False,
+    conventions: Mapping[str, object] | None = None,
+    protocol: str | None = None,
 ) -> Evaluation:
     """Compare the pictures of one folder with those of another.
 
@@ -68,33 +69,43 @@ def evaluate_folders(
             Without it, where no name fits, an end from an underscore on that all restored names share is left out, and
             a number of five digits before them: so test runs name their pictures.
         progress: Show a progress bar.
+        conventions: Further arguments of the metrics that know them: `crop_border`, `eight_bit`, `gt_mean`, `window`
+            (of SSIM), `net` (of LPIPS).
+        protocol: A name of `protocols.PROTOCOLS`, whose settings of PSNR, SSIM and cropping go before all others.
 
     Raises:
-        ValueError: An unknown metric or rule, no pair at all, pictures of different size (named), or a metric that is
-            not installed (`metrics.MetricUnavailableError`).
+        ValueError: An unknown metric, protocol or rule, no pair at all, pictures of different size (named), or a
+            metric that is not installed (`metrics.MetricUnavailableError`).
     """
-    _check(names, gt, channel, crop_multiple)
+    chosen = protocols.protocol(protocol) if protocol else None
+    crop_multiple = (chosen.crop_multiple or 1) if chosen else crop_multiple
+    given = {'channel': channel, **(conventions or {})}
+    _check(names, gt, channel, crop_multiple, str(given.get('net', 'alex')))
+    options = {name: {'type': metrics.METRICS[name].type, **protocols.arguments_of(metrics.METRICS[name], given)}
+               for name in names}  # fmt: skip
+    for name in names if chosen else ():
+        options[name] = chosen.metrics().get(name, options[name])
     pairs, unpaired = _pairs(Path(restored), None if gt is None else Path(gt), pairing, suffix)
     images = {}
     for name, path, gt_path in tqdm(pairs, desc='evaluating', unit='image', disable=not progress):
         image, truth = _load(path, gt_path, crop_multiple)
         try:
-            images[name] = {metric: metrics.METRICS[metric].measure(image, truth, channel) for metric in names}
+            images[name] = {metric: _measure(metric, image, truth, options[metric]) for metric in names}
         except ValueError as error:
             raise ValueError(f'{path}: {error}') from error
-    options = {name: {'type': metrics.METRICS[name].type} for name in names}
-    for name in names:
-        if _has_channel(metrics.METRICS[name]):
-            options[name]['channel'] = channel
-    protocol = {'metrics': options, 'crop_multiple': crop_multiple if crop_multiple > 1 else 0, 'from': 'picture files'}
-    return Evaluation(images, tuple(unpaired), protocol)
+    how = {'metrics': options, 'crop_multiple': crop_multiple if crop_multiple > 1 else 0, 'from': 'picture files'}
+    return Evaluation(images, tuple(unpaired), {**({'protocol': protocol} if protocol else {}), **how})
 
 
-def _has_channel(metric: metrics.Metric) -> bool:
-    return metric.registered is not None and 'channel' in inspect.signature(metric.registered).parameters
+def _measure(name: str, image: np.ndarray, truth: np.ndarray | None, options: Mapping) -> float:
+    metric = metrics.METRICS[name]
+    arguments = {key: value for key, value in options.items() if key != 'type'}
+    if metric.registered is None:
+        return metric.measure(image, truth, arguments.get('channel', 'rgb'))
+    return metric.registered(image, truth, **arguments)
 
 
-def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multiple: int) -> None:
+def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multiple: int, net: str) -> None:
     if not names or any(name not in METRIC_NAMES for name in names):
         raise ValueError(f'metrics {", ".join(names) or "(none)"}: allowed are {", ".join(METRIC_NAMES)}')
     if channel not in metrics.CHANNELS:
@@ -105,7 +116,7 @@ def _check(names: Sequence[str], gt: str | Path | None, channel: str, crop_multi
     if gt is None and needy:
         raise ValueError(f'{", ".join(needy)} need a ground truth folder; without one only niqe can be measured')
     for name in names:
-        metrics.require_available(name)
+        metrics.require_available(name, net)
 
 
 def _pairs(

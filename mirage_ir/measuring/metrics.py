@@ -22,12 +22,15 @@ import numpy as np
 import torch
 
 CHANNELS = ('rgb', 'y')
+#: Windows of SSIM with their sides.
+WINDOWS = {'uniform': 7, 'gaussian': 11}
 LPIPS_NETS = ('alex', 'vgg', 'squeeze')
 _INPUT_FORMATS = ('auto', 'rgb', 'bgr')
 # ITU-R BT.601 with the studio swing that MATLAB's rgb2ycbcr uses, and BasicSR and the weather papers with it.
 _LUMA = np.array([65.481, 128.553, 24.966]) / 255
 _LUMA_OFFSET = 16 / 255
-_WINDOW = 7
+_SIGMA = 1.5  # of the Gaussian window
+_GREY = np.array([0.299, 0.587, 0.114])
 _BACKBONES = {
     'alex': 'alexnet-owt-7be5be79.pth',
     'vgg': 'vgg16-397923af.pth',
@@ -65,15 +68,17 @@ def psnr(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
     return float('inf') if error == 0 else float(-10 * np.log10(error))
 
 
-def ssim(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
-    """Structural similarity with a 7x7 uniform window for data range 1, per channel, averaged.
+def ssim(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb', window: str = 'uniform') -> float:
+    """Structural similarity for data range 1, per channel, averaged.
 
-    Variances are the unbiased ones and the border of 3 pixels is left out of the average, as in scikit-image.
+    The paper's has a 7x7 uniform window and unbiased variances, as scikit-image by default; that of Wang et al., MATLAB
+    and BasicSR an 11x11 Gaussian one of sigma 1.5. Pixels whose window leaves the image do not count.
 
     Args:
-        restored: Float RGB image (h, w, 3) in [0, 1], at least 7 pixels high and wide.
+        restored: Float RGB image (h, w, 3) in [0, 1], at least as high and wide as the window.
         gt: Ground truth of the same shape.
         channel: 'rgb', or 'y' for the luma of BT.601.
+        window: 'uniform' or 'gaussian'.
 
     Returns:
         The mean similarity, at most 1.
@@ -84,20 +89,40 @@ def ssim(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
     Source: skimage.metrics.structural_similarity (Wang et al. 2004), which the authors' evaluation calls.
     """
     restored, gt = _pair(restored, gt, channel)
-    if min(restored.shape[:2]) < _WINDOW:
-        raise ValueError(f'SSIM needs at least {_WINDOW}x{_WINDOW} pixels, got {restored.shape[0]}x{restored.shape[1]}')
+    if window not in WINDOWS:
+        raise ValueError(f"window is '{window}'; allowed are {', '.join(WINDOWS)}")
+    side = WINDOWS[window]
+    if min(restored.shape[:2]) < side:
+        raise ValueError(f'SSIM needs at least {side}x{side} pixels, got {restored.shape[0]}x{restored.shape[1]}')
 
     def mean(x: np.ndarray) -> np.ndarray:
-        margin = _WINDOW // 2
-        return cv2.blur(x, (_WINDOW, _WINDOW))[margin:-margin, margin:-margin]
+        margin = side // 2
+        blurred = cv2.blur(x, (side, side)) if window == 'uniform' else cv2.GaussianBlur(x, (side, side), _SIGMA)
+        return blurred[margin:-margin, margin:-margin]
 
     c1, c2 = 0.01**2, 0.03**2
-    unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
+    unbiased = side**2 / (side**2 - 1) if window == 'uniform' else 1.0
     mean_a, mean_b = mean(restored), mean(gt)
     spread = (mean(restored * restored) - mean_a * mean_a + mean(gt * gt) - mean_b * mean_b) * unbiased
     shared = (mean(restored * gt) - mean_a * mean_b) * unbiased
     luminance = (2 * mean_a * mean_b + c1) / (mean_a * mean_a + mean_b * mean_b + c1)
     return float(np.mean(luminance * (2 * shared + c2) / (spread + c2)))
+
+
+def rounded_to_eight_bits(image: np.ndarray) -> np.ndarray:
+    """A float image as it comes back from a PNG of 8 bits."""
+    return np.round(np.clip(np.asarray(image, np.float64), 0, 1) * 255) / 255
+
+
+def with_mean_of(restored: np.ndarray, gt: np.ndarray) -> np.ndarray:
+    """A restored float RGB image scaled to the mean grey of its ground truth and clipped, "GT-mean" in papers on LOL.
+
+    It uses the ground truth to set the brightness, which is what such figures have over plain ones. Grey is that of
+    BT.601 without swing. A black image stays as it is.
+    """
+    mean = float((np.asarray(restored, np.float64) @ _GREY).mean())
+    wanted = float((np.asarray(gt, np.float64) @ _GREY).mean())
+    return np.clip(restored * (wanted / mean), 0, 1) if mean > 0 else restored
 
 
 def perceptual_distance(restored: np.ndarray, gt: np.ndarray, net: str = 'alex') -> float:
@@ -160,6 +185,8 @@ def psnr_float(
     crop_border: int = 0,
     input_format: str = 'auto',
     better: str = 'higher',
+    eight_bit: bool = False,
+    gt_mean: bool = False,
 ) -> float:
     """`psnr` as BasicSR calls it.
 
@@ -171,8 +198,10 @@ def psnr_float(
         input_format: Order of the channels; 'auto' takes float images for RGB and 8-bit ones, as BasicSR makes
             them, for BGR.
         better: Read by BasicSR, not here.
+        eight_bit: The result is rounded to 8 bits first, as a picture file is.
+        gt_mean: Then the result is scaled to the mean of the ground truth; see `with_mean_of`.
     """
-    return psnr(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), channel)
+    return psnr(*_prepared(img, img2, input_format, crop_border, eight_bit, gt_mean), channel)
 
 
 def ssim_float(
@@ -182,9 +211,12 @@ def ssim_float(
     crop_border: int = 0,
     input_format: str = 'auto',
     better: str = 'higher',
+    window: str = 'uniform',
+    eight_bit: bool = False,
+    gt_mean: bool = False,
 ) -> float:
-    """`ssim` as BasicSR calls it; arguments as `psnr_float`."""
-    return ssim(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), channel)
+    """`ssim` as BasicSR calls it; arguments as `psnr_float`, and ``window``: 'uniform' or 'gaussian'."""
+    return ssim(*_prepared(img, img2, input_format, crop_border, eight_bit, gt_mean), channel, window)
 
 
 def lpips(
@@ -194,9 +226,11 @@ def lpips(
     crop_border: int = 0,
     input_format: str = 'auto',
     better: str = 'lower',
+    eight_bit: bool = False,
+    gt_mean: bool = False,
 ) -> float:
     """`perceptual_distance` as BasicSR calls it; arguments as `psnr_float`, and the network."""
-    return perceptual_distance(_as_rgb(img, input_format, crop_border), _as_rgb(img2, input_format, crop_border), net)
+    return perceptual_distance(*_prepared(img, img2, input_format, crop_border, eight_bit, gt_mean), net)
 
 
 @lru_cache(maxsize=len(LPIPS_NETS))
@@ -231,6 +265,16 @@ def _as_rgb(image: np.ndarray, input_format: str, crop_border: int) -> np.ndarra
     if crop_border:
         image = image[crop_border:-crop_border, crop_border:-crop_border]
     return image / 255.0 if eight_bit else image
+
+
+def _prepared(
+    img: np.ndarray, img2: np.ndarray, input_format: str, crop_border: int, eight_bit: bool, gt_mean: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Result and ground truth as float RGB images, by the conventions that were asked for."""
+    restored, gt = (_as_rgb(image, input_format, crop_border) for image in (img, img2))
+    if eight_bit:
+        restored = rounded_to_eight_bits(restored)
+    return (with_mean_of(restored, gt) if gt_mean else restored), gt
 
 
 @dataclass(frozen=True)

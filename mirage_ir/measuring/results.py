@@ -14,6 +14,7 @@ from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_table,
 #: The metric that the paper's figures were made with, by the name of its column.
 PAPER_METRICS = {name: metric.type for name, metric in METRICS.items() if metric.registered}
 _DIGITS = {'memory_mb': 0, 'params_m': 2, 'flops_g': 2, **{name: metric.digits for name, metric in METRICS.items()}}
+_USUAL = {'channel': 'rgb', 'crop_border': 0, 'eight_bit': False, 'gt_mean': False, 'window': 'uniform', 'net': 'alex'}
 _HIGHER_IS_BETTER = tuple(name for name, metric in METRICS.items() if metric.better == 'higher')
 
 
@@ -129,7 +130,9 @@ def _is_the_papers(result: Result, metric: str) -> bool:
     options = (result.protocol.get('metrics') or {}).get(metric)
     if not options or metric not in PAPER_METRICS:
         return True  # the run does not say, or the figure has one definition only
-    return options.get('type') == PAPER_METRICS[metric] and options.get('channel', 'rgb') == 'rgb'
+    return options.get('type') == PAPER_METRICS[metric] and not any(
+        options.get(key, usual) != usual for key, usual in _USUAL.items()
+    )
 
 
 def difference(row: TableRow, reference: TableRow) -> TableRow:

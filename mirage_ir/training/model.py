@@ -17,6 +17,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.datasets.sample import bytes_to_float
+from mirage_ir.measuring.protocols import apply_protocol
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from . import diagnostics, switches
@@ -56,6 +57,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
 
     def __init__(self, opt: Mapping) -> None:
         opt = deepcopy(opt)
+        apply_protocol(opt.get('val') or {})
         check_validation(opt)
         spd_from_list(opt.get('train') or {})
         opt['network_g'] = network_options(opt)

@@ -7,6 +7,7 @@ follow.
 from __future__ import annotations
 
 from mirage_data.option import Option
+from mirage_ir.measuring.protocols import PROTOCOLS
 
 TOP = {
     'deterministic': Option('flag', 'let equal runs be equal to the last bit, also on a GPU; slower', False),
@@ -29,6 +30,8 @@ TRAIN = {
 }
 
 VAL = {
+    'protocol': Option('text', 'a usual set of conventions for PSNR, SSIM and cropping, before `metrics`',
+                       choices=tuple(PROTOCOLS)),
     'crop_multiple': Option('count', 'images are cropped to multiples of this; 0: not', 0, low=0, none=True),
     'self_ensemble': Option('flag', 'average over the eight flips and turns', False),
     'input_metrics': Option('flag', 'measure the degraded images, too', False),

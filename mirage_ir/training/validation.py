@@ -19,6 +19,7 @@ from mirage_data.files.sheet import side_by_side
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
 from mirage_ir.measuring.pictures import PictureNames
+from mirage_ir.measuring.protocols import described
 from mirage_ir.measuring.scoring import centre_crop, check_metrics, measure
 
 from .network_setup import evaluating
@@ -205,10 +206,12 @@ class ValidationMixin:
                     tb_logger.add_scalar(f'metrics/{row.dataset}/{row.task}/{metric}', value, current_iter)
         if complete:
             best = getattr(self, 'best_metric_results', None) if self.is_train else None
-            get_root_logger().info(f'Validation at {current_iter}\n{report.table(rows, best)}')
+            how = described(self._val('metrics') or {}, self._val('crop_multiple') or 0)
+            get_root_logger().info(f'Validation at {current_iter}\n{report.table(rows, best)}\n{how}')
 
     def _protocol(self) -> dict:
         return {
+            **({'protocol': self._val('protocol')} if self._val('protocol') else {}),
             'metrics': {key: dict(options) for key, options in (self._val('metrics') or {}).items()},
             'crop_multiple': self._val('crop_multiple') or 0,
             'self_ensemble': bool(self._val('self_ensemble')),
