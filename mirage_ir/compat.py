@@ -6,6 +6,7 @@ them again because the launchers import `mirage_ir` at their top. Nothing here i
 and nothing imports ``basicsr.train``, so this also works in the middle of a foreign BasicSR's own start-up.
 """
 
+import ctypes
 import functools
 import importlib.util
 import logging
@@ -29,6 +30,9 @@ DIST_TIMEOUT_SECONDS = 1800
 
 WORKER_GRACE_SECONDS = 20
 """A DataLoader worker that is told to end (SIGTERM) while it is still needed ends this much later."""
+
+
+_PR_SET_PDEATHSIG = 1  # of <sys/prctl.h>
 
 
 def alias_functional_tensor() -> None:
@@ -125,6 +129,7 @@ def model_to_device(self, net: torch.nn.Module) -> torch.nn.Module:
 
 def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> None:
     """Seed numpy and python in a worker; BasicSR's does it alike in every epoch, hence the same crops."""
+    _die_with_parent()
     # Ctrl-C, torchrun and SLURM signal workers, too: they must serve until the training process has saved and left
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, 'alarm'):
@@ -136,6 +141,22 @@ def worker_init_fn(worker_id: int, num_workers: int, rank: int, seed: int) -> No
     mixed = np.random.SeedSequence([torch.initial_seed() % 2**63, seed, rank, worker_id]).generate_state(2)
     np.random.seed(mixed[0])
     random.seed(int(mixed[1]))
+
+
+def _die_with_parent() -> None:
+    """Let the kernel end this process when the one that started it is gone, however that ended (Linux).
+
+    A worker that waits in its queue would outlast a trainer that was killed, and a memory killer takes that one first.
+    """
+    if not sys.platform.startswith('linux'):
+        return
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    except (OSError, AttributeError):  # a C library without it
+        return
+    parent = mp.parent_process()
+    if parent is not None and not parent.is_alive():  # it was gone before
+        os._exit(1)
 
 
 def _end_later(number: int, frame: types.FrameType | None) -> None:

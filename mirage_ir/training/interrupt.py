@@ -11,6 +11,12 @@ from .ranks import largest_of_all_ranks
 IMPATIENCE_SECONDS = 2.0
 """A second Ctrl-C later than this ends the run at once; torchrun repeats the first one sooner."""
 
+COMPILING_SECONDS = 8.0
+"""A stop signal that arrives while the network is compiled, and that is not heeded for so long, ends the process.
+
+The compiler's own processes are mostly signalled with it, die of it, and leave the trainer waiting for them for ever.
+"""
+
 
 class StopSignal:
     """Remembers a signal until the training loop asks for it, between two iterations.
@@ -23,11 +29,29 @@ class StopSignal:
         self._received = 0
         self._since = 0.0
         self._armed = False
+        self._compiling = False
         self._previous: dict[int, object] = {}
 
     def arm(self) -> None:
         """Remember signals from now on."""
         self._armed = True
+
+    def compiling(self, *, now: bool) -> None:
+        """Tell whether a step is under way that may compile the network.
+
+        If a signal has arrived meanwhile, `received` answers it as ever.
+        """
+        self._compiling = now
+
+    def _leave_if_stuck(self, number: int) -> None:
+        deadline = time.monotonic() + COMPILING_SECONDS
+        while time.monotonic() < deadline:
+            if not self._compiling:
+                return
+            time.sleep(0.1)
+        os.write(2, b'The network was being compiled, and what compiles it was stopped, too: ended without saving. '
+                    b'To go on from the last state, give the same command with --auto_resume.\n')
+        os._exit(128 + number)
 
     def __enter__(self) -> 'StopSignal':
         if threading.current_thread() is not threading.main_thread():
@@ -49,6 +73,8 @@ class StopSignal:
         if not self._received:
             self._received, self._since = number, time.monotonic()
             # os.write, because a print that was interrupted must not be entered again
+            if self._compiling:
+                threading.Thread(target=self._leave_if_stuck, args=(number,), daemon=True).start()
             os.write(2, b'\nStopping after this iteration or validation; Ctrl-C again stops at once, without saving.\n')
 
     def received(self) -> int:

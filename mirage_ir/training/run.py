@@ -32,6 +32,8 @@ from .run_lock import RunLock
 from .state import TrainingStateMixin
 from .training_data import write_training_data
 
+_COMPILING_STEPS = 3  # in which a compiled network still compiles: the first, and the first after its optimizer's
+
 
 class TrainingRun:
     """What one run adds to BasicSR's training loop.
@@ -205,8 +207,12 @@ class TrainingRun:
             for name in ('save_network', 'save_training_state', 'resume_training'):
                 setattr(model, name, types.MethodType(getattr(TrainingStateMixin, name), model))
         optimize, iteration_seen = model.optimize_parameters, self._iteration
+        compiled = bool(opt['train'].get('compile'))
 
         def optimize_parameters(current_iter: int) -> None:
+            # the first steps compile; what they take is theirs, so none is watched beyond them
+            steps = current_iter - iteration_seen
+            self._stop.compiling(now=compiled and steps <= _COMPILING_STEPS)
             try:
                 optimize(current_iter)
             except RunError:
@@ -214,6 +220,8 @@ class TrainingRun:
             except RuntimeError as error:  # torch tells of a dead worker wherever the program happens to be
                 self._explain_dead_worker(error)
                 raise
+            finally:
+                self._stop.compiling(now=False)
             self._iteration = current_iter
 
         model.optimize_parameters = optimize_parameters

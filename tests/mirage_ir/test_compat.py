@@ -1,7 +1,12 @@
 """Each repair of BasicSR, alone."""
 
+import os
 import queue
 import random
+import select
+import signal
+import sys
+import time
 import types
 from itertools import count
 
@@ -146,3 +151,25 @@ def test_slurm_variables_become_those_of_torch(monkeypatch):
     assert compat.os.environ['LOCAL_RANK'] == '1'
     assert started['command'][-1] == 'gpu[1-2]'
     assert started['timeout'].total_seconds() == compat.DIST_TIMEOUT_SECONDS
+
+
+@pytest.mark.skipif(not sys.platform.startswith('linux'), reason='a signal of Linux')
+def test_a_worker_ends_with_its_trainer_even_if_that_was_killed():
+    reading, writing = os.pipe()
+    trainer = os.fork()
+    if trainer == 0:
+        worker = os.fork()
+        if worker == 0:
+            compat.worker_init_fn(0, num_workers=1, rank=0, seed=0)
+            os.write(writing, f'{os.getpid()}\n'.encode())
+            time.sleep(120)
+            os._exit(0)
+        time.sleep(120)
+        os._exit(0)
+    os.close(writing)
+    worker = int(os.read(reading, 20))
+    os.kill(trainer, signal.SIGKILL)
+    os.waitpid(trainer, 0)
+    # the pipe closes when its last writer, the worker, is gone
+    assert select.select([reading], [], [], 20)[0] and os.read(reading, 1) == b'', f'process {worker} lives on'
+    os.close(reading)
