@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The weights in the package from nothing: photographs, training in seven stages, the file, its figures.
+# The weights in the package from nothing: photographs, training in nine stages, the file, its figures.
 #
 #   bash research/restoration/train_bundled.sh BSDS500 LEAK_FREE_LIST UNPACKED_PACKAGES
 #
-# What the three are: research/restoration/photographs.py --help. Interrupted, the same command goes on where it stopped.
+# What the three are: research/restoration/photographs.py --help. The last two stages read datasets/BundledPairs, which
+# research/restoration/real_pairs.py lays out before. Interrupted, the same command goes on where it stopped.
 set -euo pipefail
-[ $# -eq 3 ] || { sed -n '2,6p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+[ $# -eq 3 ] || { sed -n '2,7p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 bsds=$(realpath "$1") list=$(realpath "$2") packages=$(realpath "$3")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 source "$root/scripts/environment.sh"
@@ -31,6 +32,11 @@ for stage in "${later[@]}"; do
     "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
 done
 
-"$python" -m mirage_ir convert "$(newest "${first}_${later[-1]}")" $weights --no-head
+# Real pairs, then more of what these made it forget; the file is a mixture of before and after.
+for stage in real kept; do
+    "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
+done
+
+"$python" -m research.restoration.mix_weights "$(newest "${first}_320")" "$(newest "${first}_kept")" --share 0.6 --out $weights
 (cd mirage_restore/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
 "$python" research/restoration/measure.py --weights $weights --out results/bundled
