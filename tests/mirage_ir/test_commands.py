@@ -23,7 +23,7 @@ def test_help_shows_an_example_and_the_exit_codes(name, capsys):
         main([name, '--help'])
     assert ended.value.code == 0
     text = capsys.readouterr().out
-    assert re.search(rf'^ +mirage-basicsr {name}\b', text, re.MULTILINE) and commands.EXIT_CODES in text
+    assert re.search(rf'^ *mirage-basicsr {name}\b', text, re.MULTILINE) and commands.EXIT_CODES in text
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -85,7 +85,7 @@ def test_registries_whose_networks_are_told_the_scale(tmp_path, package, case):
 
 @pytest.mark.parametrize('files, copied, line', [
     ({'models/select_network.py': ''}, 'models/network_mirage.py', 'from models.network_mirage import MIRAGEArch'),
-    ({'main_test_swinir.py': '', 'models/network_swinir.py': ''}, 'models/network_mirage.py', 'return MIRAGEArch('),
+    ({'main_test_swinir.py': '', 'models/network_swinir.py': ''}, 'models/network_mirage.py', 'model = MIRAGEArch('),
     ({'net/model.py': '', 'train.py': 'import torch\nfrom net.model import AdaIR\n'}, 'net/mirage_arch.py',
      'in place of `self.net = AdaIR(decoder=True)`')])
 def test_where_files_do_not_suffice_the_lines_are_named(tmp_path, files, copied, line):
