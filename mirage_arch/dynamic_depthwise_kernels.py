@@ -26,6 +26,16 @@ def _load_row(pointer, step, column, width, inside, FIRST: tl.constexpr, COUNT: 
     return values
 
 
+@triton.jit
+def _from_to(inside, column, row, first, end):
+    """The lanes ``inside``, if ``row`` is one of ``first`` to ``end - 1``.
+
+    Through ``column``, since the interpreter of Triton 3.9 takes no mask that a number was compared for.
+    """
+    row += column * 0
+    return inside & (row >= first) & (row < end)
+
+
 # Numbers and addresses are not specialised: nothing here gains by it, and every new size would compile again.
 _CONVOLVE = ('x', 'weight', 'out', 'flip', 'channels', 'height', 'width', 'strips', 'lane_blocks', 'rows',
              'x_sample', 'x_row', 'x_column', 'out_sample', 'out_row', 'out_column')
@@ -59,12 +69,12 @@ def _convolve(x, weight, out, flip, channels, height, width, strips, lane_blocks
     sums = ()
     for _ in tl.static_range(7 * PX):
         sums += (tl.zeros((LANES,), tl.float32),)
-    ahead = _load_row(row_in, x_column, column, width, inside & (top >= 3) & (top - 3 < height), -3, PX + 6)
+    ahead = _load_row(row_in, x_column, column, width, _from_to(inside, column, top - 3, 0, height), -3, PX + 6)
     # Row r adds to the results of rows r - 3 ... r + 3; that of r - 3 is complete then.
     for r in range(top - 3, bottom + 3):
         line = ahead
         row_in += x_row
-        ahead = _load_row(row_in, x_column, column, width, inside & (r + 1 >= 0) & (r + 1 < height), -3, PX + 6)
+        ahead = _load_row(row_in, x_column, column, width, _from_to(inside, column, r + 1, 0, height), -3, PX + 6)
         added = ()
         for a in tl.static_range(7):
             for p in tl.static_range(PX):
@@ -74,7 +84,7 @@ def _convolve(x, weight, out, flip, channels, height, width, strips, lane_blocks
                 added += (value,)
         for p in tl.static_range(PX):
             tl.store(row_out + p * out_column, added[p].to(out.dtype.element_ty),
-                     mask=inside & (column + p < width) & (r - 3 >= top))
+                     mask=_from_to(inside & (column + p < width), column, r - 3, top, height))
         row_out += out_row
         sums = added[PX:]
         for _ in tl.static_range(PX):
@@ -106,15 +116,15 @@ def _weight_gradient(x, gradient, parts, channels, height, width, strips, lane_b
     window = ()  # of the gradient: before row r of x come its rows r - 3 ... r + 2, and 0 for those of other programs
     for _ in tl.static_range(6 * PX):
         window += (tl.zeros((BL, BC), tl.float32),)
-    ahead_x = _load_row(row_x, x_column, column, width, inside & (top >= 3) & (top - 3 < height), -3, PX + 6)
+    ahead_x = _load_row(row_x, x_column, column, width, _from_to(inside, column, top - 3, 0, height), -3, PX + 6)
     ahead_g = _load_row(row_g, g_column, column, width, inside, 0, PX)
     for r in range(top - 3, bottom + 3):
         line = ahead_x
         window += ahead_g
         row_x += x_row
         row_g += g_row
-        ahead_x = _load_row(row_x, x_column, column, width, inside & (r + 1 >= 0) & (r + 1 < height), -3, PX + 6)
-        ahead_g = _load_row(row_g, g_column, column, width, inside & (r + 4 < bottom), 0, PX)
+        ahead_x = _load_row(row_x, x_column, column, width, _from_to(inside, column, r + 1, 0, height), -3, PX + 6)
+        ahead_g = _load_row(row_g, g_column, column, width, _from_to(inside, column, r + 4, top, bottom), 0, PX)
         added = ()
         for i in tl.static_range(7):
             for j in tl.static_range(7):
