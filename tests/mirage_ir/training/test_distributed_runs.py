@@ -43,7 +43,7 @@ def test_two_ranks_train_validate_and_resume_bit_for_bit(two_ranks, tmp_path):
 
 
 def test_only_rank_0_writes(two_ranks):
-    expected = ['small.yml', 'validation.csv']
+    expected = ['small.yml', 'training_data.json', 'validation.csv']
     expected += [f'models/net_g_{label}.pth' for label in (3, 6, 9, 12, 'latest')]
     expected += [f'training_states/{iteration}.state' for iteration in (3, 6, 9, 12)]
     found = files(two_ranks / 'experiments' / 'small')
