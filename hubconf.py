@@ -2,6 +2,7 @@
 
 The one with weights is `mirage_nano`, which comes with the package.
 """
+
 dependencies = ['torch', 'numpy', 'safetensors']
 
 

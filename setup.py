@@ -1,4 +1,5 @@
 """What cannot stand in pyproject.toml: the one line that pip shows where BasicSR has to be installed first."""
+
 import os
 import site
 import sys
@@ -16,7 +17,8 @@ def basicsr_is_installed() -> bool:
 
 # `python -m build` makes the same wheel on every Python and does not need BasicSR; pip sets this variable
 if sys.version_info >= (3, 13) and 'PIP_BUILD_TRACKER' in os.environ and not basicsr_is_installed():
-    raise SystemExit('On Python 3.13 and later pip cannot build BasicSR by itself. First run:  '
-                     'python mirage_ir/install_basicsr.py')
+    raise SystemExit(
+        'On Python 3.13 and later pip cannot build BasicSR by itself. First run:  python mirage_ir/install_basicsr.py'
+    )
 
 setup()

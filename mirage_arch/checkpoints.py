@@ -1,4 +1,5 @@
 """Weights of MIRAGE from the files people have: the authors' Lightning checkpoints, BasicSR's, safetensors."""
+
 from __future__ import annotations
 
 import argparse
@@ -15,8 +16,15 @@ from torch import Tensor, nn
 
 from .mirage_arch import MIRAGEArch
 
-__all__ = ['CheckpointError', 'convert_released_state_dict', 'infer_arguments', 'load_into', 'load_network',
-           'load_weights', 'save_weights']
+__all__ = [
+    'CheckpointError',
+    'convert_released_state_dict',
+    'infer_arguments',
+    'load_into',
+    'load_network',
+    'load_weights',
+    'save_weights',
+]
 
 StateDict = dict[str, Tensor]
 
@@ -72,8 +80,9 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
         CheckpointError: Tensors that such a network needs are absent, or they are of a search for channel ratios.
     """
     if 'ratio_logits' in state_dict:
-        raise CheckpointError('weights of a RatioSearchArch: mirage_arch.ratio_search.export cuts the network of its '
-                              'ratios out of them')
+        raise CheckpointError(
+            'weights of a RatioSearchArch: mirage_arch.ratio_search.export cuts the network of its ratios out of them'
+        )
     shapes = {name: tuple(tensor.shape) for name, tensor in state_dict.items()}
     levels = ('encoder_level1', 'encoder_level2', 'encoder_level3', 'latent')
     try:
@@ -111,13 +120,19 @@ def load_into(net: nn.Module, state_dict: Mapping[str, Tensor], source: str = 's
     given = {name: tensor for name, tensor in state_dict.items() if name in own or not name.startswith(_HEAD)}
     missing = [name for name in own if name not in given]
     surplus = [name for name in given if name not in own]
-    misshapen = [f'{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}'
-                 for name in own if name in given and own[name].shape != given[name].shape]
+    misshapen = [
+        f'{name} {tuple(given[name].shape)} instead of {tuple(own[name].shape)}'
+        for name in own
+        if name in given and own[name].shape != given[name].shape
+    ]
     if missing or surplus or misshapen:
         matched = len(own) - len(missing) - len(misshapen)
         lines = [f'{source}: does not fit this network ({matched} of its {len(own)} tensors match)']
-        lines += [f'  {label} ({len(names)}): {_shorten(names)}' for label, names in
-                  (('missing', missing), ('surplus', surplus), ('misshapen', misshapen)) if names]
+        lines += [
+            f'  {label} ({len(names)}): {_shorten(names)}'
+            for label, names in (('missing', missing), ('surplus', surplus), ('misshapen', misshapen))
+            if names
+        ]
         raise CheckpointError('\n'.join(lines))
     net.load_state_dict(given)
 
@@ -195,18 +210,18 @@ def _select(content: Mapping, key: str | None, path: Path) -> Mapping:
 
 def _strip_prefixes(tensors: Mapping[str, Tensor], source: str) -> StateDict:
     anchor = next((name for name in tensors if name.endswith(_ANCHOR)), None)
-    prefix = anchor[:-len(_ANCHOR)] if anchor else ''
+    prefix = anchor[: -len(_ANCHOR)] if anchor else ''
     rest = prefix
     while rest:
         known = next((p for p in _PREFIXES if rest.startswith(p)), None)
         if known is None:
             anchor = None
             break
-        rest = rest[len(known):]
+        rest = rest[len(known) :]
     if anchor is None:
         raise CheckpointError(f'{source}: no MIRAGE weights ({_ANCHOR} is missing); it has {_shorten(list(tensors))}')
     # Names outside the prefix (a loss network's, say) belong to something else.
-    return {name[len(prefix):]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _shorten(names: list) -> str:
@@ -222,6 +237,7 @@ def _branch_widths(shapes: Mapping[str, tuple], attn: str) -> tuple[int, int, in
     def width(name: str, axis: int) -> int:
         shape = shapes.get(attn + name)
         return shape[axis] if shape else 0
+
     return width('qkv.weight', 1), width('gatedcnn.norm.weight', 0), width('mlp.0.weight', 1)
 
 

@@ -4,6 +4,7 @@ PyTorch has a grouped convolution for this, with the batch made channels; on a G
 leaves the channels_last layout on the way in and out. ``MIRAGE_TRITON=0`` in the environment, or ``enabled = False``
 here, keeps to it everywhere; so does, after one warning, a machine on which the kernels cannot be built.
 """
+
 from __future__ import annotations
 
 import importlib.util
@@ -18,17 +19,25 @@ __all__ = ['applies', 'dynamic_depthwise', 'enabled', 'plain']
 
 enabled = os.environ.get('MIRAGE_TRITON', '1') != '0'
 _INTERPRETED = os.environ.get('TRITON_INTERPRET', '0') == '1'  # Triton's interpreter: the kernels run on a CPU
-_THERE = (importlib.util.find_spec('triton') is not None
-          and hasattr(getattr(torch, 'library', None), 'register_autograd')
-          and hasattr(getattr(torch, 'compiler', None), 'is_exporting'))  # PyTorch 2.7 or later
+_THERE = (
+    importlib.util.find_spec('triton') is not None
+    and hasattr(getattr(torch, 'library', None), 'register_autograd')
+    and hasattr(getattr(torch, 'compiler', None), 'is_exporting')
+)  # PyTorch 2.7 or later
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
 _SIZE = 7
 
 
 def applies(x: Tensor) -> bool:
     """Whether `dynamic_depthwise` should convolve this tensor, not PyTorch's own operations."""
-    return (_THERE and enabled and (x.is_cuda or (_INTERPRETED and x.device.type == 'cpu')) and x.dtype in _TYPES
-            and not torch.jit.is_tracing() and not torch.compiler.is_exporting())
+    return (
+        _THERE
+        and enabled
+        and (x.is_cuda or (_INTERPRETED and x.device.type == 'cpu'))
+        and x.dtype in _TYPES
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_exporting()
+    )
 
 
 def plain(x: Tensor, weight: Tensor) -> Tensor:
@@ -57,8 +66,10 @@ def dynamic_depthwise(x: Tensor, weight: Tensor) -> Tensor:
         ValueError: Shapes that do not fit one another.
     """
     if x.dim() != 4 or weight.shape != (*x.shape[:2], _SIZE, _SIZE):
-        raise ValueError(f'expected x (b, c, h, w) and weight (b, c, {_SIZE}, {_SIZE}), got {tuple(x.shape)} and '
-                         f'{tuple(weight.shape)}')
+        raise ValueError(
+            f'expected x (b, c, h, w) and weight (b, c, {_SIZE}, {_SIZE}), got {tuple(x.shape)} and '
+            f'{tuple(weight.shape)}'
+        )
     if torch.is_autocast_enabled(x.device.type):
         x = x.to(torch.get_autocast_dtype(x.device.type))
     return torch.ops.mirage.dynamic_depthwise(x, weight.to(x.dtype), False)
@@ -76,13 +87,17 @@ def _give_up(error: Exception) -> None:
     _failed = True
     logging.getLogger(__name__).warning(
         'the Triton kernel of the dynamic convolution cannot be used here, PyTorch convolves instead (slower); '
-        'MIRAGE_TRITON=0 hides this message. %s: %s', type(error).__name__, str(error).strip()[:500])
+        'MIRAGE_TRITON=0 hides this message. %s: %s',
+        type(error).__name__,
+        str(error).strip()[:500],
+    )
 
 
 def _convolve(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
     if _by_triton(x):
         try:
             from .dynamic_depthwise_kernels import convolve
+
             return convolve(x, weight, flip)
         except torch.OutOfMemoryError:
             raise
@@ -96,6 +111,7 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     if _by_triton(x):
         try:
             from .dynamic_depthwise_kernels import weight_gradient
+
             return weight_gradient(x, gradient)
         except torch.OutOfMemoryError:
             raise
@@ -105,8 +121,18 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
     groups = b * c
     shape = (1, groups, h, w)
     return torch.ops.aten.convolution_backward(
-        gradient.reshape(shape), x.reshape(shape), x.new_empty((groups, 1, _SIZE, _SIZE)), None, (1, 1),
-        (_SIZE // 2, _SIZE // 2), (1, 1), False, (0, 0), groups, (False, True, False))[1].reshape(b, c, _SIZE, _SIZE)
+        gradient.reshape(shape),
+        x.reshape(shape),
+        x.new_empty((groups, 1, _SIZE, _SIZE)),
+        None,
+        (1, 1),
+        (_SIZE // 2, _SIZE // 2),
+        (1, 1),
+        False,
+        (0, 0),
+        groups,
+        (False, True, False),
+    )[1].reshape(b, c, _SIZE, _SIZE)
 
 
 def _register() -> torch.library.Library:
@@ -144,8 +170,9 @@ def _register() -> torch.library.Library:
         return dx, dg
 
     torch.library.register_autograd('mirage::dynamic_depthwise', gradients, setup_context=keep, lib=library)
-    torch.library.register_autograd('mirage::dynamic_depthwise_weight', gradients_of_weight, setup_context=keep,
-                                    lib=library)
+    torch.library.register_autograd(
+        'mirage::dynamic_depthwise_weight', gradients_of_weight, setup_context=keep, lib=library
+    )
     return library
 
 

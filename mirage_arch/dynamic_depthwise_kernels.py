@@ -6,6 +6,7 @@ neighbouring columns and walks down the rows: of every row it loads ``PX + 6`` v
 ``PX`` columns of results that wait in registers. Lanes of a warp lie side by side along the channels first.
 Every sum is added up in a fixed order. Imported where a kernel runs only, since it imports Triton.
 """
+
 import functools
 
 import torch
@@ -17,7 +18,7 @@ __all__ = ['convolve', 'weight_gradient']
 
 
 @triton.jit
-def _load_row(pointer, step, column, width, inside, FIRST: tl.constexpr, COUNT: tl.constexpr):  # noqa: N803
+def _load_row(pointer, step, column, width, inside, FIRST: tl.constexpr, COUNT: tl.constexpr):
     """``COUNT`` values of a row in float32, those of the columns ``column + FIRST`` onwards; 0 outside the map."""
     values = ()
     for q in tl.static_range(COUNT):
@@ -37,16 +38,66 @@ def _from_to(inside, column, row, first, end):
 
 
 # Numbers and addresses are not specialised: nothing here gains by it, and every new size would compile again.
-_CONVOLVE = ('x', 'weight', 'out', 'flip', 'channels', 'height', 'width', 'strips', 'lane_blocks', 'rows',
-             'x_sample', 'x_row', 'x_column', 'out_sample', 'out_row', 'out_column')
-_WEIGHT_GRADIENT = ('x', 'gradient', 'parts', 'channels', 'height', 'width', 'strips', 'lane_blocks', 'channel_blocks',
-                    'rows', 'x_sample', 'x_row', 'x_column', 'g_sample', 'g_row', 'g_column', 'part_size')
+_CONVOLVE = (
+    'x',
+    'weight',
+    'out',
+    'flip',
+    'channels',
+    'height',
+    'width',
+    'strips',
+    'lane_blocks',
+    'rows',
+    'x_sample',
+    'x_row',
+    'x_column',
+    'out_sample',
+    'out_row',
+    'out_column',
+)
+_WEIGHT_GRADIENT = (
+    'x',
+    'gradient',
+    'parts',
+    'channels',
+    'height',
+    'width',
+    'strips',
+    'lane_blocks',
+    'channel_blocks',
+    'rows',
+    'x_sample',
+    'x_row',
+    'x_column',
+    'g_sample',
+    'g_row',
+    'g_column',
+    'part_size',
+)
 
 
 @triton.jit(do_not_specialize=_CONVOLVE)
-def _convolve(x, weight, out, flip, channels, height, width, strips, lane_blocks, rows,
-              x_sample, x_row, x_column, out_sample, out_row, out_column,
-              PX: tl.constexpr, LANES: tl.constexpr):  # noqa: N803
+def _convolve(
+    x,
+    weight,
+    out,
+    flip,
+    channels,
+    height,
+    width,
+    strips,
+    lane_blocks,
+    rows,
+    x_sample,
+    x_row,
+    x_column,
+    out_sample,
+    out_row,
+    out_column,
+    PX: tl.constexpr,
+    LANES: tl.constexpr,
+):
     """One program: ``LANES`` (column group, channel) pairs by ``rows`` rows of one sample."""
     program = tl.program_id(0)
     lane = (program % lane_blocks) * LANES + tl.arange(0, LANES)
@@ -83,8 +134,11 @@ def _convolve(x, weight, out, flip, channels, height, width, strips, lane_blocks
                     value += line[p + j] * taps[(6 - a) * 7 + j]
                 added += (value,)
         for p in tl.static_range(PX):
-            tl.store(row_out + p * out_column, added[p].to(out.dtype.element_ty),
-                     mask=_from_to(inside & (column + p < width), column, r - 3, top, height))
+            tl.store(
+                row_out + p * out_column,
+                added[p].to(out.dtype.element_ty),
+                mask=_from_to(inside & (column + p < width), column, r - 3, top, height),
+            )
         row_out += out_row
         sums = added[PX:]
         for _ in tl.static_range(PX):
@@ -92,9 +146,28 @@ def _convolve(x, weight, out, flip, channels, height, width, strips, lane_blocks
 
 
 @triton.jit(do_not_specialize=_WEIGHT_GRADIENT)
-def _weight_gradient(x, gradient, parts, channels, height, width, strips, lane_blocks, channel_blocks, rows,
-                     x_sample, x_row, x_column, g_sample, g_row, g_column, part_size,
-                     PX: tl.constexpr, BC: tl.constexpr, BL: tl.constexpr):  # noqa: N803
+def _weight_gradient(
+    x,
+    gradient,
+    parts,
+    channels,
+    height,
+    width,
+    strips,
+    lane_blocks,
+    channel_blocks,
+    rows,
+    x_sample,
+    x_row,
+    x_column,
+    g_sample,
+    g_row,
+    g_column,
+    part_size,
+    PX: tl.constexpr,
+    BC: tl.constexpr,
+    BL: tl.constexpr,
+):
     """One program: the sums over ``BL * PX`` columns by ``rows`` rows of one sample, for ``BC`` channels."""
     program = tl.program_id(0)
     lane_block = program % lane_blocks
@@ -209,8 +282,30 @@ def convolve(x: Tensor, weight: Tensor, flip: bool, px: int = 4, warps: int = 2,
     lane_blocks = _cdiv(_cdiv(w, px) * c, lanes)
     rows = rows or _rows(b * lane_blocks * warps, h, 400, _schedulers(x.device))
     strips = _cdiv(h, rows)
-    _launch(_convolve, x.device, b * strips * lane_blocks, x, weight, out, int(flip), c, h, w, strips, lane_blocks,
-            rows, x.stride(0), x.stride(2), x.stride(3), h * w * c, w * c, c, PX=px, LANES=lanes, num_warps=warps)
+    _launch(
+        _convolve,
+        x.device,
+        b * strips * lane_blocks,
+        x,
+        weight,
+        out,
+        int(flip),
+        c,
+        h,
+        w,
+        strips,
+        lane_blocks,
+        rows,
+        x.stride(0),
+        x.stride(2),
+        x.stride(3),
+        h * w * c,
+        w * c,
+        c,
+        PX=px,
+        LANES=lanes,
+        num_warps=warps,
+    )
     return out
 
 
@@ -241,7 +336,30 @@ def weight_gradient(x: Tensor, gradient: Tensor, px: int = 4, warps: int = 1, ro
     rows = rows or _rows(b * channel_blocks * lane_blocks * warps, h, 1000, _schedulers(x.device))
     strips = _cdiv(h, rows)
     parts = torch.empty((lane_blocks * strips, b, c, 7, 7), dtype=torch.float32, device=x.device)
-    _launch(_weight_gradient, x.device, b * channel_blocks * strips * lane_blocks, x, gradient, parts, c, h, w, strips,
-            lane_blocks, channel_blocks, rows, x.stride(0), x.stride(2), x.stride(3), gradient.stride(0),
-            gradient.stride(2), gradient.stride(3), b * c * 49, PX=px, BC=block, BL=columns, num_warps=warps)
+    _launch(
+        _weight_gradient,
+        x.device,
+        b * channel_blocks * strips * lane_blocks,
+        x,
+        gradient,
+        parts,
+        c,
+        h,
+        w,
+        strips,
+        lane_blocks,
+        channel_blocks,
+        rows,
+        x.stride(0),
+        x.stride(2),
+        x.stride(3),
+        gradient.stride(0),
+        gradient.stride(2),
+        gradient.stride(3),
+        b * c * 49,
+        PX=px,
+        BC=block,
+        BL=columns,
+        num_warps=warps,
+    )
     return parts.sum(dim=0).to(x.dtype)

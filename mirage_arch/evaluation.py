@@ -1,4 +1,5 @@
 """Evaluating a network with the memory there is, and in a float32 that is float32."""
+
 from __future__ import annotations
 
 import math
@@ -12,8 +13,14 @@ from torch import Tensor, nn
 
 from .fast_forward import FastMIRAGE
 
-__all__ = ['DeviceEvaluator', 'evaluation_kernels', 'is_out_of_memory', 'restore_exactly', 'strip_sizes',
-           'unless_out_of_memory']
+__all__ = [
+    'DeviceEvaluator',
+    'evaluation_kernels',
+    'is_out_of_memory',
+    'restore_exactly',
+    'strip_sizes',
+    'unless_out_of_memory',
+]
 
 _Result = TypeVar('_Result')
 
@@ -35,7 +42,8 @@ _OUT_OF_MEMORY = re.compile(
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of PyTorch, a library below it, or Python says that memory ran out."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None)
+        isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)) is not None
+    )
 
 
 def unless_out_of_memory(function: Callable[[], _Result]) -> _Result | None:
@@ -141,5 +149,6 @@ class DeviceEvaluator:
             strips = ', even in strips' if self._prepare else ''
             raise RuntimeError(
                 f'out of memory: an image of {w}x{h} pixels does not fit into that of {images.device}{strips}; '
-                'validate on smaller images, or where more memory is free')
+                'validate on smaller images, or where more memory is free'
+            )
         return restored

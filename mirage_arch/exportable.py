@@ -1,4 +1,5 @@
 """A form of the network that exporters can write with free batch, height and width."""
+
 from __future__ import annotations
 
 import copy
@@ -29,7 +30,7 @@ class _ShiftedConvolution(GatedConvolution):
         kernel = self.kernel_generator(x).reshape(-1, c, _SIZE, _SIZE, 1, 1)
         pick = torch.eye(_SIZE, dtype=x.dtype, device=x.device).reshape(_SIZE, 1, 1, _SIZE).repeat(c, 1, 1, 1)
         shifted = F.conv2d(F.pad(x, [_SIZE // 2] * 4), pick, groups=c).unflatten(1, (c, _SIZE))
-        rows = [(shifted[:, :, :, i:i + h] * kernel[:, :, i]).sum(dim=2) for i in range(_SIZE)]
+        rows = [(shifted[:, :, :, i : i + h] * kernel[:, :, i]).sum(dim=2) for i in range(_SIZE)]
         return sum(rows[1:], rows[0])
 
 
@@ -87,6 +88,15 @@ def export_onnx(net: MIRAGEArch, path: str, half: bool = False) -> None:
     if half:
         module, example = module.half(), example.half()
     free = torch.export.Dim.DYNAMIC
-    torch.onnx.export(module, (example,), path, input_names=['image'], output_names=['restored'],
-                      dynamic_shapes=({0: free, 2: free, 3: free},), opset_version=_OPSET, dynamo=True,
-                      external_data=False, verbose=False)
+    torch.onnx.export(
+        module,
+        (example,),
+        path,
+        input_names=['image'],
+        output_names=['restored'],
+        dynamic_shapes=({0: free, 2: free, 3: free},),
+        opset_version=_OPSET,
+        dynamo=True,
+        external_data=False,
+        verbose=False,
+    )

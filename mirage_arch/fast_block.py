@@ -4,6 +4,7 @@ Only three things in a block look at the whole image, and all are sums over pixe
 keys, their product, and the mean of the convolution branch's input. So one pass over the tiles adds these up, a
 second one applies the mixed branches in place and a third the feed-forward.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -105,8 +106,9 @@ class FastBlock:
         """(n, i) -> (n, o)."""
         return self.k.linear(x, affine.weight, affine.bias, act)
 
-    def _conv_pair(self, tile: Tile, x: Tensor, inner: Affine, outer: Affine, inner_act: str = 'none',
-                   **fused) -> Tensor:
+    def _conv_pair(
+        self, tile: Tile, x: Tensor, inner: Affine, outer: Affine, inner_act: str = 'none', **fused
+    ) -> Tensor:
         """1x1 and depthwise convolution of ``tile.around(halo)`` (h, w, i), halo of the outer one -> (n, o)."""
         hidden = self._linear(x.flatten(0, 1), inner, inner_act).view(*x.shape[:2], -1)
         halo = outer.weight.shape[-1] // 2

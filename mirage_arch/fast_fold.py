@@ -4,6 +4,7 @@ What linear maps follow one another without an edge, a norm or an activation bet
 part of the layer norms, batch norm and temperature go into the 1x1 behind them, the last two 1x1s of the convolution
 branch into one. All of it is computed in float64.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,11 +79,14 @@ class Attention:
         gamma, beta = (t[inputs] for t in _affine_of(norm))
         weight, bias = _matrix(attn.qkv), _bias(attn.qkv)
         weight, bias = weight * gamma, bias + weight @ beta
-        return cls(inputs, attn.temperature.detach().to(torch.float64, copy=True).flatten(),
-                   Affine.of(weight[:2 * c], bias[:2 * c], dtype),
-                   Affine.depthwise(attn.qkv_dwconv, slice(0, 2 * c), dtype),
-                   Affine.of(weight[2 * c:], bias[2 * c:], dtype),
-                   Affine.depthwise(attn.qkv_dwconv, slice(2 * c, 3 * c), dtype))
+        return cls(
+            inputs,
+            attn.temperature.detach().to(torch.float64, copy=True).flatten(),
+            Affine.of(weight[: 2 * c], bias[: 2 * c], dtype),
+            Affine.depthwise(attn.qkv_dwconv, slice(0, 2 * c), dtype),
+            Affine.of(weight[2 * c :], bias[2 * c :], dtype),
+            Affine.depthwise(attn.qkv_dwconv, slice(2 * c, 3 * c), dtype),
+        )
 
     def matrix(self, products: Tensor) -> Tensor:
         """Softmax over channels for every head, as one block-diagonal (c, c)."""
@@ -90,8 +94,10 @@ class Attention:
         norms = products.diagonal().clamp_min(0).sqrt().clamp_min(1e-12)
         logits = products[:c, c:] / norms[:c, None] / norms[None, c:]
         size = c // heads
-        blocks = [(logits[i:i + size, i:i + size] * t).softmax(dim=-1)
-                  for i, t in zip(range(0, c, size), self.temperature)]
+        blocks = [
+            (logits[i : i + size, i : i + size] * t).softmax(dim=-1)
+            for i, t in zip(range(0, c, size), self.temperature)
+        ]
         return torch.block_diag(*blocks)
 
 
@@ -121,9 +127,12 @@ class Gated:
         weight = weight * (scale * gamma)
         hidden, identity, c = branch.widths
         t = branch.temperature.detach().double()
-        parts = [(weight[:identity] / t, bias[:identity] / t), (weight[identity:hidden] / t, bias[identity:hidden] / t),
-                 (weight[hidden:hidden + identity], bias[hidden:hidden + identity]),
-                 (weight[hidden + identity:], bias[hidden + identity:])]
+        parts = [
+            (weight[:identity] / t, bias[:identity] / t),
+            (weight[identity:hidden] / t, bias[identity:hidden] / t),
+            (weight[hidden : hidden + identity], bias[hidden : hidden + identity]),
+            (weight[hidden + identity :], bias[hidden + identity :]),
+        ]
         static = generator = None
         if branch.dynamic:
             first, last = branch.kernel_generator[1], branch.kernel_generator[3]
@@ -132,9 +141,16 @@ class Gated:
             static = Affine.depthwise(branch.static_conv, slice(None), dtype)
         last, middle = _matrix(branch.proj_out), _matrix(branch.gic2)
         both, out_bias = last @ middle, last @ (_bias(branch.gic2) + beta) + _bias(branch.proj_out)
-        return cls(inputs, *(Affine.of(*p, dtype) for p in parts), parts[3], static, generator,
-                   Affine.of(both[:, :identity], out_bias, dtype), both[:, identity:].to(dtype).contiguous(),
-                   (last * gamma).to(dtype))
+        return cls(
+            inputs,
+            *(Affine.of(*p, dtype) for p in parts),
+            parts[3],
+            static,
+            generator,
+            Affine.of(both[:, :identity], out_bias, dtype),
+            both[:, identity:].to(dtype).contiguous(),
+            (last * gamma).to(dtype),
+        )
 
     def kernel(self, mean: Tensor) -> Affine:
         """The depthwise kernel that the mean of the normalised input generates, (c,) -> (c, 1, k, k)."""
@@ -172,8 +188,11 @@ class Mlp:
         inputs, (first, _, second) = _branch_slices(attn)['mlp'], attn.mlp
         gamma, beta = (t[inputs] for t in _affine_of(norm))
         weight = _matrix(first)
-        return cls(inputs, Affine.of(weight * gamma, _bias(first) + weight @ beta, dtype),
-                   Affine.of(_matrix(second), _bias(second), dtype))
+        return cls(
+            inputs,
+            Affine.of(weight * gamma, _bias(first) + weight @ beta, dtype),
+            Affine.of(_matrix(second), _bias(second), dtype),
+        )
 
 
 @dataclass
@@ -196,8 +215,7 @@ class Fusion:
             for source, columns in slices.items():
                 if source != to:
                     resize = getattr(attn.resize, f'{source}_to_{to}', None)
-                    others[rows, columns] = torch.eye(attn.widths[to]).to(others) if resize is None \
-                        else _matrix(resize)
+                    others[rows, columns] = torch.eye(attn.widths[to]).to(others) if resize is None else _matrix(resize)
         return cls(out, others.to(dtype), alpha.to(dtype))
 
 
@@ -216,6 +234,8 @@ class GatedFeedForward:
         bias = _bias(ffn.project_in) + weight @ beta
         weight, hidden = weight * gamma, weight.shape[0] // 2
         halves = (slice(0, hidden), slice(hidden, None))
-        return cls(tuple(Affine.of(weight[s], bias[s], dtype) for s in halves),
-                   tuple(Affine.depthwise(ffn.dwconv, s, dtype) for s in halves),
-                   Affine.of(_matrix(ffn.project_out), _bias(ffn.project_out), dtype))
+        return cls(
+            tuple(Affine.of(weight[s], bias[s], dtype) for s in halves),
+            tuple(Affine.depthwise(ffn.dwconv, s, dtype) for s in halves),
+            Affine.of(_matrix(ffn.project_out), _bias(ffn.project_out), dtype),
+        )

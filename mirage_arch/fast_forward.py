@@ -5,6 +5,7 @@
 
 The blocks are in ``fast_block``; here are the U around them and the decision what can be evaluated so.
 """
+
 from __future__ import annotations
 
 import copy
@@ -29,10 +30,28 @@ _MAPS_KEPT = 5.5
 _MAPS_OF_TILE = 8
 _BYTES_BESIDES = 200e6
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-_KNOWN = (arch.MIRAGEArch, arch.ChannelNorm, arch.FeedForward, arch.GatedConvolution, arch.PointwiseConv,
-          arch.BranchFusion, arch.MixedBranches, arch.MixedDegradationBlock, arch.Resample, GeometryHeads,
-          nn.Sequential, nn.Conv2d, nn.Linear, nn.LayerNorm, nn.BatchNorm2d, nn.SyncBatchNorm, nn.GELU,
-          nn.AdaptiveAvgPool2d, nn.PixelShuffle, nn.PixelUnshuffle)
+_KNOWN = (
+    arch.MIRAGEArch,
+    arch.ChannelNorm,
+    arch.FeedForward,
+    arch.GatedConvolution,
+    arch.PointwiseConv,
+    arch.BranchFusion,
+    arch.MixedBranches,
+    arch.MixedDegradationBlock,
+    arch.Resample,
+    GeometryHeads,
+    nn.Sequential,
+    nn.Conv2d,
+    nn.Linear,
+    nn.LayerNorm,
+    nn.BatchNorm2d,
+    nn.SyncBatchNorm,
+    nn.GELU,
+    nn.AdaptiveAvgPool2d,
+    nn.PixelShuffle,
+    nn.PixelUnshuffle,
+)
 
 
 def supports(net: nn.Module) -> tuple[bool, str]:
@@ -118,11 +137,23 @@ class FastMIRAGE(nn.Module):
             weight = module.weight.detach().to(self.dtype)
             return weight.clone(memory_format=torch.channels_last), None if bias is None else bias.clone()
 
-        self._stages = {name: stage(getattr(net, name)) for name in (
-            'encoder_level1', 'encoder_level2', 'encoder_level3', 'latent', 'decoder_level3', 'decoder_level2',
-            'decoder_level1', 'refinement')}
-        self._convs = {name: conv(getattr(net, name)) for name in (
-            'reduce_dim_level3', 'reduce_chan_level3', 'reduce_chan_level2', 'output')}
+        self._stages = {
+            name: stage(getattr(net, name))
+            for name in (
+                'encoder_level1',
+                'encoder_level2',
+                'encoder_level3',
+                'latent',
+                'decoder_level3',
+                'decoder_level2',
+                'decoder_level1',
+                'refinement',
+            )
+        }
+        self._convs = {
+            name: conv(getattr(net, name))
+            for name in ('reduce_dim_level3', 'reduce_chan_level3', 'reduce_chan_level2', 'output')
+        }
         self._convs['patch_embed'] = conv(net.patch_embed.proj)
         for name in ('down1_2', 'down2_3', 'down3_4', 'up4_3', 'up3_2', 'up2_1'):
             self._convs[name] = conv(getattr(net, name).body[0])
@@ -153,8 +184,10 @@ class FastMIRAGE(nn.Module):
         if x.dim() != 4:
             raise ValueError(f'expected a batch of images (b, c, h, w), got a tensor of shape {tuple(x.shape)}')
         if x.device != self.device:
-            raise ValueError(f'the network was prepared on {self.device}, the image is on {x.device}: '
-                             f'move the network first and prepare it again')
+            raise ValueError(
+                f'the network was prepared on {self.device}, the image is on {x.device}: '
+                f'move the network first and prepare it again'
+            )
         if not self.is_fast:
             with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 return self._plain(x.to(next(self._plain.parameters()).dtype)).to(x.dtype)
@@ -204,7 +237,7 @@ class FastMIRAGE(nn.Module):
         rows, _ = self._tile_shape(x)
         for top in range(0, height, rows):
             bottom = min(top + rows, height)
-            strip = x[max(0, top - k):min(height, bottom + k)].to(self.dtype)
+            strip = x[max(0, top - k) : min(height, bottom + k)].to(self.dtype)
             above, below = max(0, k - top), max(0, bottom + k - height)
             if above != below:
                 strip, above = F.pad(strip, (0, 0, 0, 0, above, below)), 0
@@ -221,6 +254,6 @@ class FastMIRAGE(nn.Module):
         y = self._convolve(name, x)
         h, w, c = y.shape
         out = skip.new_empty(2 * h, 2 * w, c // 4 + skip.shape[2])
-        out[..., :c // 4].view(h, 2, w, 2, c // 4).copy_(y.view(h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2))
-        out[..., c // 4:] = skip
+        out[..., : c // 4].view(h, 2, w, 2, c // 4).copy_(y.view(h, w, c // 4, 2, 2).permute(0, 3, 1, 4, 2))
+        out[..., c // 4 :] = skip
         return out

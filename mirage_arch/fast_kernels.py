@@ -4,6 +4,7 @@ Feature maps are (rows, width, channels) or (pixels, channels), channels fastest
 products and convolutions apply GELU, a sigmoid, a sum or a product to their result before it leaves the registers;
 ``torch.compile`` reaches them through the operators used here. Elsewhere the same operations run one by one.
 """
+
 from __future__ import annotations
 
 import functools
@@ -13,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels',
-           'has_half_arithmetic']
+__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels', 'has_half_arithmetic']
 
 _ACTIVATIONS = {'gelu': F.gelu, 'sigmoid': torch.sigmoid, 'none': lambda x: x}
 
@@ -49,9 +49,15 @@ class PlainKernels:
         return F.linear(x, weight, bias).mul_(other)
 
     @classmethod
-    def depthwise(cls, x: Tensor, weight: Tensor, bias: Tensor | None = None,
-                  missing: tuple[int, int, int, int] = (0, 0, 0, 0), act: str = 'none',
-                  mul: Tensor | None = None) -> Tensor:
+    def depthwise(
+        cls,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        missing: tuple[int, int, int, int] = (0, 0, 0, 0),
+        act: str = 'none',
+        mul: Tensor | None = None,
+    ) -> Tensor:
         """Depthwise convolution of a tile.
 
         Args:
@@ -71,9 +77,9 @@ class PlainKernels:
         padding = (reach if top or bottom else 0, reach if left or right else 0)
         out = cls._convolve(as_image(x), weight, bias, padding, act)
         if padding[0]:
-            out = out[reach - top:out.shape[0] - (reach - bottom)]
+            out = out[reach - top : out.shape[0] - (reach - bottom)]
         if padding[1]:
-            out = out[:, reach - left:out.shape[1] - (reach - right)]
+            out = out[:, reach - left : out.shape[1] - (reach - right)]
         out = out.reshape(-1, out.shape[-1])
         return out if mul is None else out.mul_(mul)
 
@@ -106,8 +112,11 @@ class OneDnnKernels(PlainKernels):
     @staticmethod
     def _convolve(x, weight, bias, padding, act):
         algorithm = 'none' if act == 'gelu' else ''
-        return as_rows(torch.ops.mkldnn._convolution_pointwise.default(
-            x, weight, bias, list(padding), [1, 1], [1, 1], weight.shape[0], act, [], algorithm))
+        return as_rows(
+            torch.ops.mkldnn._convolution_pointwise.default(
+                x, weight, bias, list(padding), [1, 1], [1, 1], weight.shape[0], act, [], algorithm
+            )
+        )
 
     @staticmethod
     def normalise(x, out, epsilon):
@@ -135,10 +144,19 @@ def _fusion_works(dtype: torch.dtype) -> bool:
     kernel = draw(12, 1, 3, 3)
     try:
         with torch.no_grad():
-            pairs = [(k.linear(x, w, b, 'gelu'), k.linear(x, w, b, 'sigmoid'), k.linear(x[:, 2:6], w[:, 2:6]),
-                      k.linear_add(x, w, b, other), k.linear_mul(x, w, None, other),
-                      k.depthwise(wide, kernel, b, act='gelu'), k.depthwise(wide, kernel, None, mul=other),
-                      k.depthwise(wide, kernel, b, (1, 0, 1, 1))) for k in (plain, fused)]
+            pairs = [
+                (
+                    k.linear(x, w, b, 'gelu'),
+                    k.linear(x, w, b, 'sigmoid'),
+                    k.linear(x[:, 2:6], w[:, 2:6]),
+                    k.linear_add(x, w, b, other),
+                    k.linear_mul(x, w, None, other),
+                    k.depthwise(wide, kernel, b, act='gelu'),
+                    k.depthwise(wide, kernel, None, mul=other),
+                    k.depthwise(wide, kernel, b, (1, 0, 1, 1)),
+                )
+                for k in (plain, fused)
+            ]
         limit = 1e-5 if dtype == torch.float32 else 0.1
         return all(torch.allclose(p.float(), f.float(), rtol=limit, atol=limit) for p, f in zip(*pairs))
     except (RuntimeError, AttributeError, TypeError) as error:

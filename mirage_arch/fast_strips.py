@@ -4,6 +4,7 @@ A convolution needs rows above its strip, and those have been overwritten by the
 though, only their normalised copy, so the normalised rows that the next strip shares with this one are kept. Strips of
 a wide map are handed out in tiles, so that the time for a pixel depends neither on the width nor on the height.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -49,8 +50,12 @@ class Tile:
     def missing(self, halo: int) -> tuple[int, int, int, int]:
         """Rows above and below, columns left and right of a halo that lie beyond the edges of the map."""
         height, width = self.target.shape[:2]
-        return (max(0, halo - self.top), max(0, self.bottom + halo - height),
-                max(0, halo - self.left), max(0, self.right + halo - width))
+        return (
+            max(0, halo - self.top),
+            max(0, self.bottom + halo - height),
+            max(0, halo - self.left),
+            max(0, self.right + halo - width),
+        )
 
     def around(self, halo: int, channels: slice = slice(None)) -> Tensor:
         """Normalised pixels of the tile and of a halo around it, as far as the map reaches: contiguous (h, w, c)."""
@@ -63,17 +68,18 @@ class Tile:
         """The tile's own pixels (n, c) of what ``around(halo)`` returned."""
         above, _, before, _ = self.missing(halo)
         top, left = halo - above, halo - before
-        inner = around[top:top + self.bottom - self.top, left:left + self.right - self.left]
+        inner = around[top : top + self.bottom - self.top, left : left + self.right - self.left]
         return inner.reshape(-1, around.shape[-1])
 
     def add(self, residual: Tensor) -> None:
         """Add (n, c) to the tile's pixels of the map."""
-        pixels = self.target[self.top:self.bottom, self.left:self.right]
+        pixels = self.target[self.top : self.bottom, self.left : self.right]
         pixels.add_(residual.view(pixels.shape))
 
 
-def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKernels], dtype: torch.dtype,
-          epsilon: float) -> Iterator[Tile]:
+def sweep(
+    x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKernels], dtype: torch.dtype, epsilon: float
+) -> Iterator[Tile]:
     """Go over a map in tiles, from the top and from the left, and normalise every pixel once.
 
     Args:
@@ -94,11 +100,11 @@ def sweep(x: Tensor, halo: int, shape: tuple[int, int], kernels: type[PlainKerne
         low, high = max(0, top - halo), min(height, bottom + halo)
         kept = done - low
         if kept and low > first:
-            shared = buffer[low - first:done - first]
+            shared = buffer[low - first : done - first]
             buffer[:kept] = shared.clone() if kept > low - first else shared
         for row in range(done, high, chunk):
             stop = min(row + chunk, high)
-            kernels.normalise(x[row:stop], buffer[row - low:stop - low], epsilon)
+            kernels.normalise(x[row:stop], buffer[row - low : stop - low], epsilon)
         first, done = low, high
         for left in range(0, width, columns):
-            yield Tile(x, top, bottom, left, min(left + columns, width), low, buffer[:high - low])
+            yield Tile(x, top, bottom, left, min(left + columns, width), low, buffer[: high - low])

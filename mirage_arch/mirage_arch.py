@@ -11,6 +11,7 @@ loaded, so this file may be copied as it is into ``basicsr/archs`` or ``basicsr/
 
 Tensor names and shapes are those of the checkpoints that the paper's authors released.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -40,8 +41,11 @@ _MULTIPLE = 8  # three halvings of the resolution
 _GATED_EXPANSION = 8 / 3
 _DYNAMIC_KERNEL = 7
 _SHALLOW_CHANNELS, _LATENT_CHANNELS, _EMBEDDING = 12, 24, 64  # of the SPD heads, whatever the width
-_CHOICES = {'contrast': ('spd', 'euclidean'), 'spd_tap': ('level1', 'patch_embed'),
-            'geometry': ('vectorised', 'log_euclidean', 'cholesky', 'covariance')}
+_CHOICES = {
+    'contrast': ('spd', 'euclidean'),
+    'spd_tap': ('level1', 'patch_embed'),
+    'geometry': ('vectorised', 'log_euclidean', 'cholesky', 'covariance'),
+}
 
 
 def branch_widths(width: int, ratio: Sequence[float], heads: int) -> tuple[int, int, int]:
@@ -62,12 +66,16 @@ def branch_widths(width: int, ratio: Sequence[float], heads: int) -> tuple[int, 
         raise ValueError(f'branch_ratio must be three shares >= 0, not all 0, got {tuple(ratio)}')
     share, total = [width * r / sum(ratio) for r in ratio], sum(ratio)
     if len({r for r in ratio if r}) == 1 and width * ratio[0] % total:
-        raise ValueError(f'dim must give widths divisible by {sum(r > 0 for r in ratio)} (the number of branches), '
-                         f'got a level of {width} channels')
+        raise ValueError(
+            f'dim must give widths divisible by {sum(r > 0 for r in ratio)} (the number of branches), '
+            f'got a level of {width} channels'
+        )
     attention = int(share[0]) if share[0] == int(share[0]) else max(1, round(share[0] / heads)) * heads
     if attention % heads:
-        raise ValueError(f'the attention branch has {attention} of {width} channels, which {heads} heads do not '
-                         f'divide: change dim, heads or branch_ratio')
+        raise ValueError(
+            f'the attention branch has {attention} of {width} channels, which {heads} heads do not '
+            f'divide: change dim, heads or branch_ratio'
+        )
     rest = width - attention
     conv = rest if not ratio[2] else round(rest * ratio[1] / (ratio[1] + ratio[2]))
     widths = (attention, conv, rest - conv)
@@ -124,8 +132,11 @@ class GatedConvolution(nn.Module):
         self.gic1 = nn.Conv2d(dim, 2 * hidden, 1, bias=bias)
         if dynamic:
             self.kernel_generator = nn.Sequential(
-                nn.AdaptiveAvgPool2d(1), nn.Conv2d(dim, dim, 1, bias=bias), nn.GELU(),
-                nn.Conv2d(dim, dim * _DYNAMIC_KERNEL**2, 1, bias=bias))
+                nn.AdaptiveAvgPool2d(1),
+                nn.Conv2d(dim, dim, 1, bias=bias),
+                nn.GELU(),
+                nn.Conv2d(dim, dim * _DYNAMIC_KERNEL**2, 1, bias=bias),
+            )
         else:
             self.static_conv = nn.Conv2d(dim, dim, _DYNAMIC_KERNEL, padding=_DYNAMIC_KERNEL // 2, groups=dim, bias=bias)
         self.gic2 = nn.Conv2d(hidden, dim, 1, bias=bias)
@@ -174,8 +185,16 @@ class BranchFusion(nn.Module):
 class MixedBranches(nn.Module):
     """Channel-wise functional decomposition (Algorithm 1): attention, convolution and MLP side by side, then fused."""
 
-    def __init__(self, dim: int, heads: int, bias: bool, widths: Sequence[int], drop_path_rate: float, fusion: bool,
-                 dynamic_conv: bool) -> None:
+    def __init__(
+        self,
+        dim: int,
+        heads: int,
+        bias: bool,
+        widths: Sequence[int],
+        drop_path_rate: float,
+        fusion: bool,
+        dynamic_conv: bool,
+    ) -> None:
         super().__init__()
         widths = dict(zip(('att', 'gated', 'mlp'), widths))
         self.widths = {name: width for name, width in widths.items() if width}
@@ -188,8 +207,9 @@ class MixedBranches(nn.Module):
             self.gatedcnn = GatedConvolution(widths['gated'], bias, drop_path_rate, dynamic_conv)
         if 'mlp' in self.widths:
             c = widths['mlp']
-            self.mlp = nn.Sequential(PointwiseConv(c, 2 * c, 1, bias=bias), nn.GELU(),
-                                     PointwiseConv(2 * c, c, 1, bias=bias))
+            self.mlp = nn.Sequential(
+                PointwiseConv(c, 2 * c, 1, bias=bias), nn.GELU(), PointwiseConv(2 * c, c, 1, bias=bias)
+            )
         self.fusion = fusion and len(self.widths) > 1
         if self.fusion:
             for name in self.widths:
@@ -202,8 +222,10 @@ class MixedBranches(nn.Module):
         """Attention among channels (Restormer): softmax over q k^T of pixel-normalised q and k."""
         b, c, h, w = x.shape
         # (b, heads, c / heads, h * w); channels_last memory stays as it is, the matrix products take the strides
-        q, k, v = (t.permute(0, 2, 3, 1).reshape(b, h * w, self.heads, c // self.heads).permute(0, 2, 3, 1)
-                   for t in self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1))
+        q, k, v = (
+            t.permute(0, 2, 3, 1).reshape(b, h * w, self.heads, c // self.heads).permute(0, 2, 3, 1)
+            for t in self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
+        )
         # Normalising q before the product keeps it in the range of float16; k's norms divide the small matrix.
         q = q * (1 / _pixel_norm(q)).to(q.dtype)
         weights = (q @ k.transpose(-2, -1)) / _pixel_norm(k).transpose(-2, -1) * self.temperature
@@ -266,8 +288,10 @@ def channel_covariance(x: Tensor, epsilon: float = 1e-5) -> Tensor:
     """
     pixels = x.shape[-2] * x.shape[-1]
     if pixels < 2:
-        raise ValueError('a covariance needs at least 2 pixels, got a feature map of 1x1: '
-                         'embeddings need an image of more than 8 pixels in height or width')
+        raise ValueError(
+            'a covariance needs at least 2 pixels, got a feature map of 1x1: '
+            'embeddings need an image of more than 8 pixels in height or width'
+        )
     x = x.flatten(2)
     x = x - x.mean(dim=-1, keepdim=True)
     identity = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
@@ -321,26 +345,63 @@ class MIRAGEArch(nn.Module):
         torch.Size([1, 3, 61, 83])
     """
 
-    def __init__(self, inp_channels: int = 3, out_channels: int = 3, dim: int = 24,
-                 num_blocks: Sequence[int] = (3, 5, 5, 7), num_refinement_blocks: int = 2,
-                 heads: Sequence[int] = (1, 2, 4, 8), ffn_expansion_factor: float = 2.0, bias: bool = False,
-                 drop_path_rate: float = 0.1, branch_ratio: Sequence = (1, 1, 1), fusion: bool = True,
-                 dynamic_conv: bool = True, spd_head: bool = True, contrast: str = 'spd', spd_tap: str = 'level1',
-                 geometry: str = 'vectorised', checkpoint_blocks: bool = False) -> None:
+    def __init__(
+        self,
+        inp_channels: int = 3,
+        out_channels: int = 3,
+        dim: int = 24,
+        num_blocks: Sequence[int] = (3, 5, 5, 7),
+        num_refinement_blocks: int = 2,
+        heads: Sequence[int] = (1, 2, 4, 8),
+        ffn_expansion_factor: float = 2.0,
+        bias: bool = False,
+        drop_path_rate: float = 0.1,
+        branch_ratio: Sequence = (1, 1, 1),
+        fusion: bool = True,
+        dynamic_conv: bool = True,
+        spd_head: bool = True,
+        contrast: str = 'spd',
+        spd_tap: str = 'level1',
+        geometry: str = 'vectorised',
+        checkpoint_blocks: bool = False,
+    ) -> None:
         super().__init__()
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
-        _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios,
-                         drop_path_rate, checkpoint_blocks, contrast=contrast, spd_tap=spd_tap, geometry=geometry)
+        _check_arguments(
+            inp_channels,
+            out_channels,
+            dim,
+            num_blocks,
+            num_refinement_blocks,
+            heads,
+            ratios,
+            drop_path_rate,
+            checkpoint_blocks,
+            contrast=contrast,
+            spd_tap=spd_tap,
+            geometry=geometry,
+        )
         self.spd_tap, self.contrast, self.geometry, self.has_spd_head = spd_tap, contrast, geometry, spd_head
         self.checkpoint_blocks = checkpoint_blocks
 
         def stage(level: int, width: int, blocks: int) -> nn.Sequential:
             own = dim * 2**level
             widths = [width // own * share for share in branch_widths(own, ratios[level], heads[level])]
-            return nn.Sequential(*(
-                MixedDegradationBlock(width, heads[level], ffn_expansion_factor, bias, widths=widths, fusion=fusion,
-                                      drop_path_rate=drop_path_rate, dynamic_conv=dynamic_conv)
-                for _ in range(blocks)))
+            return nn.Sequential(
+                *(
+                    MixedDegradationBlock(
+                        width,
+                        heads[level],
+                        ffn_expansion_factor,
+                        bias,
+                        widths=widths,
+                        fusion=fusion,
+                        drop_path_rate=drop_path_rate,
+                        dynamic_conv=dynamic_conv,
+                    )
+                    for _ in range(blocks)
+                )
+            )
 
         self.patch_embed = nn.Sequential(OrderedDict(proj=nn.Conv2d(inp_channels, dim, 3, padding=1, bias=bias)))
         self.encoder_level1 = stage(0, dim, num_blocks[0])
@@ -367,8 +428,10 @@ class MIRAGEArch(nn.Module):
             try:  # not at the top: this file alone builds the published network
                 from mirage_arch.spd_heads import GeometryHeads
             except ImportError as error:
-                raise ImportError(f"geometry='{geometry}' needs the packages mirage_arch and mirage_losses; this file "
-                                  f"alone has geometry='vectorised', and restores with spd_head=False") from error
+                raise ImportError(
+                    f"geometry='{geometry}' needs the packages mirage_arch and mirage_losses; this file "
+                    f"alone has geometry='vectorised', and restores with spd_head=False"
+                ) from error
             self.spd_heads = GeometryHeads(dim, geometry)
         elif spd_head:
             power = 2 if contrast == 'spd' else 1  # a covariance matrix or a pooled vector
@@ -431,8 +494,12 @@ class MIRAGEArch(nn.Module):
         if not (self.checkpoint_blocks and torch.is_grad_enabled()):
             return blocks(x)
         for block in blocks:
-            x = checkpoint(block, x, use_reentrant=False,
-                           context_fn=lambda b=block: (contextlib.nullcontext(), _without_statistics(b)))
+            x = checkpoint(
+                block,
+                x,
+                use_reentrant=False,
+                context_fn=lambda b=block: (contextlib.nullcontext(), _without_statistics(b)),
+            )
         return x
 
 
@@ -458,19 +525,33 @@ def _padded_index(length: int | Tensor, multiple: int, device: torch.device) -> 
     return torch.where(padding < length, (last - (index - last).abs()).clamp_min(0), torch.minimum(index, last))
 
 
-def _check_arguments(inp_channels, out_channels, dim, num_blocks, num_refinement_blocks, heads, ratios, drop_path_rate,
-                     checkpoint_blocks, **chosen):
+def _check_arguments(
+    inp_channels,
+    out_channels,
+    dim,
+    num_blocks,
+    num_refinement_blocks,
+    heads,
+    ratios,
+    drop_path_rate,
+    checkpoint_blocks,
+    **chosen,
+):
     if checkpoint_blocks and 'context_fn' not in inspect.signature(checkpoint).parameters:
         raise ValueError(f'checkpoint_blocks=True needs PyTorch 2.1 or later, and this is {torch.__version__}')
     if inp_channels != out_channels:
-        raise ValueError(f'out_channels must equal inp_channels (the output is a residual on the input), '
-                         f'got {out_channels} and {inp_channels}')
+        raise ValueError(
+            f'out_channels must equal inp_channels (the output is a residual on the input), '
+            f'got {out_channels} and {inp_channels}'
+        )
     for name, value in (('num_blocks', num_blocks), ('heads', heads), ('branch_ratio', ratios)):
         if len(value) != 4:
             raise ValueError(f'{name} must have 4 entries, one for each level, got {value}')
     if min(*num_blocks, *heads, num_refinement_blocks + 1) < 1:
-        raise ValueError(f'num_blocks and heads must be positive and num_refinement_blocks 0 or more, got '
-                         f'{tuple(num_blocks)}, {tuple(heads)} and {num_refinement_blocks}')
+        raise ValueError(
+            f'num_blocks and heads must be positive and num_refinement_blocks 0 or more, got '
+            f'{tuple(num_blocks)}, {tuple(heads)} and {num_refinement_blocks}'
+        )
     if dim < 2 or dim % 2:
         raise ValueError(f'dim must be even and positive (a down-sampling halves it), got {dim}')
     if not 0 <= drop_path_rate < 1:

@@ -1,4 +1,5 @@
 """The blocks of `RatioSearchArch`: three branches at full width behind masks, and their cut to an ordinary block."""
+
 from __future__ import annotations
 
 import contextlib
@@ -51,8 +52,9 @@ class MaskedBranches(MixedBranches):
     only; where whole widths are equal, the identity takes their place, as in the ordinary block.
     """
 
-    def __init__(self, dim: int, heads: int, bias: bool, drop_path_rate: float, fusion: bool,
-                 dynamic_conv: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, bias: bool, drop_path_rate: float, fusion: bool, dynamic_conv: bool
+    ) -> None:
         super().__init__(dim, heads, bias, (dim, dim, dim), drop_path_rate, fusion, dynamic_conv)
         self.gatedcnn = MaskedConvolution(dim, bias, drop_path_rate, dynamic_conv)
         self.project_out = nn.Conv2d(3 * dim, dim, 1, bias=bias)
@@ -74,8 +76,10 @@ class MaskedBranches(MixedBranches):
     def _masked_attention(self, x: Tensor, slots: Tensor) -> Tensor:
         """`_attention` whose softmax leaves absent channels out."""
         b, c, h, w = x.shape
-        q, k, v = (t.permute(0, 2, 3, 1).reshape(b, h * w, self.heads, c // self.heads).permute(0, 2, 3, 1)
-                   for t in self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1))
+        q, k, v = (
+            t.permute(0, 2, 3, 1).reshape(b, h * w, self.heads, c // self.heads).permute(0, 2, 3, 1)
+            for t in self.qkv_dwconv(self.qkv(x)).chunk(3, dim=1)
+        )
         q = q * (1 / _pixel_norm(q)).to(q.dtype)
         scores = (q @ k.transpose(-2, -1)) / _pixel_norm(k).transpose(-2, -1) * self.temperature
         present = slots.to(scores.dtype).reshape(self.heads, 1, c // self.heads)
@@ -95,8 +99,11 @@ class MaskedBranches(MixedBranches):
         several = torch.stack([mask.amax() > 0 for mask in own.values()]).sum() > 1
         fused = {}
         for to, x in features.items():
-            others = sum(F.conv2d(y, self._resize_weight(source, to, masks)[..., None, None].to(y.dtype))
-                         for source, y in features.items() if source != to)
+            others = sum(
+                F.conv2d(y, self._resize_weight(source, to, masks)[..., None, None].to(y.dtype))
+                for source, y in features.items()
+                if source != to
+            )
             gate = getattr(self, f'alpha_{to}') * torch.sigmoid(others) * several
             fused[to] = x + gate * _spread(own[to], x)
         return fused
@@ -133,8 +140,13 @@ class SearchedBlocks(nn.Sequential):
     def forward(self, x: Tensor, masks: BranchMasks, recompute: bool = False) -> Tensor:
         for block in self:
             if recompute:
-                x = checkpoint(block, x, masks, use_reentrant=False,
-                               context_fn=lambda b=block: (contextlib.nullcontext(), _without_statistics(b)))
+                x = checkpoint(
+                    block,
+                    x,
+                    masks,
+                    use_reentrant=False,
+                    context_fn=lambda b=block: (contextlib.nullcontext(), _without_statistics(b)),
+                )
             else:
                 x = block(x, masks)
         return x
@@ -159,10 +171,15 @@ def cut_branches(attn: MaskedBranches, masks: BranchMasks) -> dict[str, Tensor]:
         kept |= {'qkv': (three, att), 'qkv_dwconv': (three, None)}
     if len(gated):
         taps = (gated[:, None] * _DYNAMIC_KERNEL**2 + torch.arange(_DYNAMIC_KERNEL**2, device=gated.device)).flatten()
-        kept |= {'gatedcnn.norm': (gated, None), 'gatedcnn.static_conv': (gated, None),
-                 'gatedcnn.gic1': (torch.cat([inner, inner + spare + c]), gated),
-                 'gatedcnn.kernel_generator.1': (gated, gated), 'gatedcnn.kernel_generator.3': (taps, gated),
-                 'gatedcnn.gic2': (gated, inner), 'gatedcnn.proj_out': (gated, gated)}
+        kept |= {
+            'gatedcnn.norm': (gated, None),
+            'gatedcnn.static_conv': (gated, None),
+            'gatedcnn.gic1': (torch.cat([inner, inner + spare + c]), gated),
+            'gatedcnn.kernel_generator.1': (gated, gated),
+            'gatedcnn.kernel_generator.3': (taps, gated),
+            'gatedcnn.gic2': (gated, inner),
+            'gatedcnn.proj_out': (gated, gated),
+        }
     if len(mlp):
         kept |= {'mlp.0': (hidden, mlp), 'mlp.2': (mlp, hidden)}
     present = [name for name, channels in own.items() if len(channels)]
@@ -171,8 +188,11 @@ def cut_branches(attn: MaskedBranches, masks: BranchMasks) -> dict[str, Tensor]:
             kept[f'resize.{source}_to_{to}'] = (own[to], own[source])
     kept['project_out'] = (None, torch.cat([own[name] + i * c for i, name in enumerate(own)]))
 
-    scalars = {'temperature': len(att), 'gatedcnn.temperature': len(gated),
-               **{f'alpha_{name}': name in present and len(present) > 1 for name in own}}
+    scalars = {
+        'temperature': len(att),
+        'gatedcnn.temperature': len(gated),
+        **{f'alpha_{name}': name in present and len(present) > 1 for name in own},
+    }
     cut = {name: state[name] for name, wanted in scalars.items() if wanted and name in state}
     for name, tensor in state.items():
         module, _, kind = name.rpartition('.')

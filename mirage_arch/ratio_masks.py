@@ -1,4 +1,5 @@
 """Shares of channels that can be learned: from three numbers a level to masks over channels, soft or hard."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -51,6 +52,7 @@ def soft_masks(widths: Tensor, channels: int, heads: int, temperature: Tensor) -
         heads: Attention heads.
         temperature: Width of an edge in channels, a scalar above 0; an edge falls from 0.95 to 0.05 over 6 of them.
     """
+
     def below(edge: Tensor, count: int) -> Tensor:
         centres = torch.arange(count, device=widths.device, dtype=widths.dtype) + 0.5
         return torch.sigmoid((edge - centres) / temperature)
@@ -63,6 +65,7 @@ def soft_masks(widths: Tensor, channels: int, heads: int, temperature: Tensor) -
 
 def hard_masks(widths: Tensor, channels: int, heads: int) -> BranchMasks:
     """Masks of 0 and 1 for whole widths (3,), of which attention's is a multiple of ``heads``."""
+
     def below(edge: Tensor, count: int) -> Tensor:
         return (torch.arange(count, device=widths.device) < edge).float()
 

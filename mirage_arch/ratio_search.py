@@ -6,6 +6,7 @@ masks over the channels, whose soft edges carry gradients to the shares; the edg
 ``harden_at`` of the run the shares are whole channels and stay, and the weights settle for them: what is then cut out,
 `export`, is an ordinary `MIRAGEArch` that gives the same images.
 """
+
 from __future__ import annotations
 
 import inspect
@@ -23,8 +24,16 @@ from .ratio_masks import BranchMasks, hard_masks, soft_masks, whole_widths
 
 __all__ = ['RatioSearchArch', 'discrete_ratios', 'export', 'load_search']
 
-_LEVELS = {'encoder_level1': 0, 'encoder_level2': 1, 'encoder_level3': 2, 'latent': 3, 'decoder_level3': 2,
-           'decoder_level2': 1, 'decoder_level1': 0, 'refinement': 0}
+_LEVELS = {
+    'encoder_level1': 0,
+    'encoder_level2': 1,
+    'encoder_level3': 2,
+    'latent': 3,
+    'decoder_level3': 2,
+    'decoder_level2': 1,
+    'decoder_level1': 0,
+    'refinement': 0,
+}
 _SHARPEST = 0.1  # channels: an edge that reaches one channel at most
 
 
@@ -48,13 +57,23 @@ class RatioSearchArch(MIRAGEArch):
             channels, or a number out of its range.
     """
 
-    def __init__(self, *, branch_ratio: Sequence = (1, 1, 1), harden_at: float = 0.75, softness: float = 0.1,
-                 ratio_gain: float = 10.0, **network) -> None:
+    def __init__(
+        self,
+        *,
+        branch_ratio: Sequence = (1, 1, 1),
+        harden_at: float = 0.75,
+        softness: float = 0.1,
+        ratio_gain: float = 10.0,
+        **network,
+    ) -> None:
         own = {name: p.default for name, p in inspect.signature(MIRAGEArch).parameters.items()} | network
         super().__init__(**{**network, 'branch_ratio': (0, 0, 1)})  # branches of any ratio: they are replaced
         start = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
-        for name, value, most in (('harden_at', harden_at, 1), ('softness', softness, 1),
-                                  ('ratio_gain', ratio_gain, math.inf)):
+        for name, value, most in (
+            ('harden_at', harden_at, 1),
+            ('softness', softness, 1),
+            ('ratio_gain', ratio_gain, math.inf),
+        ):
             if not 0 < value < most:
                 raise ValueError(f'{name} must be above 0 and below {most:g}, got {value}')
         if len(start) != 4 or any(len(ratio) != 3 or min(ratio) <= 0 for ratio in start):
@@ -68,8 +87,9 @@ class RatioSearchArch(MIRAGEArch):
             for block in getattr(self, name):
                 width = block.norm1.body.weight.shape[0]
                 if width % self.heads[level]:
-                    raise ValueError(f'heads must divide the channels of their level: {self.heads[level]} do not '
-                                     f'divide {width}')
+                    raise ValueError(
+                        f'heads must divide the channels of their level: {self.heads[level]} do not divide {width}'
+                    )
                 blocks.append(SearchedBlock(block, MaskedBranches(width, self.heads[level], **options)))
             setattr(self, name, SearchedBlocks(level, *blocks))
         self.ratio_logits = nn.Parameter(torch.tensor(start, dtype=torch.float32).log() / ratio_gain)
@@ -126,8 +146,10 @@ def discrete_ratios(net: RatioSearchArch) -> tuple[tuple[int, int, int], ...]:
     """Channels of attention, convolution and MLP on the four levels: the fixed ones, or what the shares now come to."""
     if net.ratio_widths.any():
         return tuple(tuple(level) for level in net.ratio_widths.tolist())
-    return tuple(whole_widths(shares, channels, heads) for shares, channels, heads in
-                 zip(net.shares().tolist(), net.level_widths(), net.heads))
+    return tuple(
+        whole_widths(shares, channels, heads)
+        for shares, channels, heads in zip(net.shares().tolist(), net.level_widths(), net.heads)
+    )
 
 
 @torch.no_grad()
@@ -141,8 +163,11 @@ def export(net: RatioSearchArch) -> MIRAGEArch:
     widths = discrete_ratios(net)
     device = net.ratio_logits.device
     ordinary = MIRAGEArch(**{**net.arguments, 'branch_ratio': widths}).to(net.ratio_logits)
-    state = {name: tensor for name, tensor in net.state_dict().items()
-             if '.attn.' not in name and not name.startswith('ratio_')}
+    state = {
+        name: tensor
+        for name, tensor in net.state_dict().items()
+        if '.attn.' not in name and not name.startswith('ratio_')
+    }
     for stage, level in _LEVELS.items():
         for number, block in enumerate(getattr(net, stage)):
             channels = block.norm1.body.weight.shape[0]
@@ -166,8 +191,9 @@ def load_search(path: str | Path, *, key: str | None = None) -> RatioSearchArch:
     """
     state = load_weights(path, key=key)
     if 'ratio_logits' not in state:
-        raise CheckpointError(f'{path}: has no learned ratios (ratio_logits is missing): weights of a RatioSearchArch '
-                              f'are needed')
+        raise CheckpointError(
+            f'{path}: has no learned ratios (ratio_logits is missing): weights of a RatioSearchArch are needed'
+        )
     arguments = infer_arguments({name: t for name, t in state.items() if not name.startswith('ratio_')})
     net = RatioSearchArch(**{**arguments, 'branch_ratio': (1, 1, 1), 'ratio_gain': float(state['ratio_gain'])})
     load_into(net, state, str(path))

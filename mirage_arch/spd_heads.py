@@ -1,4 +1,5 @@
 """SPD heads that use the geometry of covariance matrices, which the paper (appendix E) leaves as future work."""
+
 from __future__ import annotations
 
 import torch.nn.functional as F

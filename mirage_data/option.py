@@ -57,12 +57,21 @@ class Option:
         words = ', '.join(str(c) for c in self.choices)
         if self.kind == 'text':
             return f'one of {words}' if words else 'a text'
-        plain = {'flag': 'true or false', 'section': 'a section of its own keys', 'any': 'anything',
-                 'sections': 'a list of sections, each starting with a dash'}
+        plain = {
+            'flag': 'true or false',
+            'section': 'a section of its own keys',
+            'any': 'anything',
+            'sections': 'a list of sections, each starting with a dash',
+        }
         if self.kind in plain:
             return ' or '.join(part for part in (plain[self.kind], words) if part)
-        noun = {'count': 'a whole number', 'number': 'a number', 'counts': 'a list of whole numbers',
-                'numbers': 'a list of numbers', 'number or numbers': 'a number or a list of numbers'}[self.kind]
+        noun = {
+            'count': 'a whole number',
+            'number': 'a number',
+            'counts': 'a list of whole numbers',
+            'numbers': 'a list of numbers',
+            'number or numbers': 'a number or a list of numbers',
+        }[self.kind]
         bounds = [f'({self.length} of them)'] if self.length else []
         if self.low > -math.inf:
             bounds.append(f'{"above" if self.open_low else "of at least"} {self.low:g}')

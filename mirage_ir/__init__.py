@@ -1,4 +1,5 @@
 """MIRAGE as a plugin of BasicSR: importing this package registers everything that option files may name."""
+
 from mirage_restore.threads import bound_spinning
 
 bound_spinning()  # before compat, which imports torch

@@ -1,4 +1,5 @@
 """The BasicSR of the folder one stands in, where that is a linked checkout."""
+
 from __future__ import annotations
 
 import os

@@ -3,6 +3,7 @@
 Run by ``mirage-basicsr doctor``. Where even ``import mirage_ir`` fails, run this file itself: ``python
 .../mirage_ir/doctor.py``. Therefore it imports nothing at the top but the standard library.
 """
+
 from __future__ import annotations
 
 import importlib
@@ -19,8 +20,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
-PACKAGES = ('torch', 'torchvision', 'numpy', 'opencv-python', 'lmdb', 'PyYAML', 'tqdm', 'safetensors', 'pillow',
-            'pyvips', 'av', 'basicsr')
+PACKAGES = (
+    'torch',
+    'torchvision',
+    'numpy',
+    'opencv-python',
+    'lmdb',
+    'PyYAML',
+    'tqdm',
+    'safetensors',
+    'pillow',
+    'pyvips',
+    'av',
+    'basicsr',
+)
 _GIB = 2**30
 _BF16_SINCE = 8  # major compute capability: Ampere
 OLDEST = (3, 10)
@@ -100,14 +113,20 @@ def examine_tensorboard() -> Iterator[Finding]:
     """TensorBoard comes under two package names that overwrite each other's files."""
     present = [name for name in ('tb-nightly', 'tensorboard') if _version(name)]
     if len(present) == 2:
-        yield Finding('note', f'tb-nightly {_version("tb-nightly")} and tensorboard {_version("tensorboard")} are both '
-                      'installed, and each overwrites files of the other',
-                      'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly')
+        yield Finding(
+            'note',
+            f'tb-nightly {_version("tb-nightly")} and tensorboard {_version("tensorboard")} are both '
+            'installed, and each overwrites files of the other',
+            'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly',
+        )
     try:
         from torch.utils.tensorboard import SummaryWriter  # noqa: F401
     except Exception as error:  # a mixture of the two fails in many ways
-        yield Finding('FAIL', f'TensorBoard cannot be used: {_line(error)}',
-                      'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly, or set use_tb_logger: false')
+        yield Finding(
+            'FAIL',
+            f'TensorBoard cannot be used: {_line(error)}',
+            'pip uninstall -y tensorboard tb-nightly && pip install tb-nightly, or set use_tb_logger: false',
+        )
     else:
         yield Finding('ok', f'TensorBoard logging works ({", ".join(present) or "from an unknown package"})')
 
@@ -119,16 +138,25 @@ def examine_basicsr() -> Iterator[Finding]:
         yield Finding('FAIL', 'no package basicsr is found', INSTALL)
         return
     installed = bool({'site-packages', 'dist-packages'} & set(folder.parts))
-    yield Finding('ok' if installed else 'note', f'basicsr is taken from {folder}',
-                  '' if installed else 'a checkout, not the installed package: our tests were made with version 1.4.2')
+    yield Finding(
+        'ok' if installed else 'note',
+        f'basicsr is taken from {folder}',
+        '' if installed else 'a checkout, not the installed package: our tests were made with version 1.4.2',
+    )
     if not (folder / 'utils' / 'registry.py').is_file():
-        yield Finding('FAIL', 'that one has no registry (an older fork): our names cannot be registered in it',
-                      'copy the network there with `mirage-basicsr link CHECKOUT`, or put BasicSR 1.4.2 first')
+        yield Finding(
+            'FAIL',
+            'that one has no registry (an older fork): our names cannot be registered in it',
+            'copy the network there with `mirage-basicsr link CHECKOUT`, or put BasicSR 1.4.2 first',
+        )
         return
     reason = _import_plainly()
     if reason:
-        yield Finding('note', f'by itself `import basicsr` fails here ({reason})',
-                      'our commands repair it; in scripts of your own import mirage_ir before basicsr')
+        yield Finding(
+            'note',
+            f'by itself `import basicsr` fails here ({reason})',
+            'our commands repair it; in scripts of your own import mirage_ir before basicsr',
+        )
     try:
         _import_ours()
         from mirage_ir.link_files import OLDEST_BASICSR, text_of, version_of
@@ -138,8 +166,11 @@ def examine_basicsr() -> Iterator[Finding]:
     yield Finding('ok', f'`import mirage_ir` works (from {_HERE})')
     version = version_of(folder)
     if version and version < OLDEST_BASICSR:
-        yield Finding('FAIL', f'that is BasicSR {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
-                      'use the network under a model of its own, or pip install basicsr==1.4.2')
+        yield Finding(
+            'FAIL',
+            f'that is BasicSR {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
+            'use the network under a model of its own, or pip install basicsr==1.4.2',
+        )
 
 
 def examine_registry() -> Iterator[Finding]:
@@ -180,8 +211,11 @@ def examine_folder() -> Iterator[Finding]:
         if path not in plan.files:
             yield Finding('FAIL', f'{path} is left from an earlier version', 'delete it and link again')
         elif path.read_text(encoding='utf-8') != plan.files[path]:
-            yield Finding('FAIL', f'{path} is stale: it was linked from another place or version',
-                          'run `mirage-basicsr link .` again, or `mirage-basicsr unlink .`')
+            yield Finding(
+                'FAIL',
+                f'{path} is stale: it was linked from another place or version',
+                'run `mirage-basicsr link .` again, or `mirage-basicsr unlink .`',
+            )
         else:
             yield Finding('ok', f'{path} is up to date')
     if not shims:
@@ -189,8 +223,11 @@ def examine_folder() -> Iterator[Finding]:
     if plan.package is None:
         return
     if lacks_version(plan.package):
-        yield Finding('FAIL', f'{plan.package / "version.py"} is missing, which setup.py writes: the package '
-                      'cannot be imported', 'mirage-basicsr link .   (writes it, too)')
+        yield Finding(
+            'FAIL',
+            f'{plan.package / "version.py"} is missing, which setup.py writes: the package cannot be imported',
+            'mirage-basicsr link .   (writes it, too)',
+        )
     yield from _examine_script(plan.package)
 
 
@@ -200,13 +237,23 @@ def _examine_script(package: Path) -> Iterator[Finding]:
 
     script = f'`python {package.name}/train.py`'
     done = subprocess.run(
-        [sys.executable, '-c', f'import sys; sys.path[0] = {str(package)!r}; import {package.name}, basicsr; '
-                               'print("\\n" + list(basicsr.__path__)[0])'],
-        capture_output=True, text=True, check=False)
+        [
+            sys.executable,
+            '-c',
+            f'import sys; sys.path[0] = {str(package)!r}; import {package.name}, basicsr; '
+            'print("\\n" + list(basicsr.__path__)[0])',
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ['for an unknown reason'])[-1]
-        yield Finding('FAIL', f'{script} will fail at its imports: {reason}',
-                      'mirage-basicsr link .' if _is_ours(reason) else f'install what {package.parent.name} needs')
+        yield Finding(
+            'FAIL',
+            f'{script} will fail at its imports: {reason}',
+            'mirage-basicsr link .' if _is_ours(reason) else f'install what {package.parent.name} needs',
+        )
         return
     used = Path(done.stdout.splitlines()[-1]).resolve()
     own = package if package.name == 'basicsr' else None
@@ -216,16 +263,22 @@ def _examine_script(package: Path) -> Iterator[Finding]:
         yield Finding('ok', f'{script} uses the BasicSR in {used}')
     version = version_of(used)
     if version and version < OLDEST_BASICSR and (used / 'utils' / 'registry.py').is_file():
-        yield Finding('FAIL', f'that is version {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
-                      'use the network under a model of its own, or a newer BasicSR')
+        yield Finding(
+            'FAIL',
+            f'that is version {text_of(version)}, and MIRAGEModel needs {text_of(OLDEST_BASICSR)}',
+            'use the network under a model of its own, or a newer BasicSR',
+        )
     wanted = _pinned(package.parent / 'requirements.txt')
     if wanted and version and not own and wanted != text_of(version):
-        yield Finding('FAIL', f'{package.parent.name} wants BasicSR {wanted}, and {text_of(version)} is used',
-                      f'pip install basicsr=={wanted}')
+        yield Finding(
+            'FAIL',
+            f'{package.parent.name} wants BasicSR {wanted}, and {text_of(version)} is used',
+            f'pip install basicsr=={wanted}',
+        )
 
 
 def _is_ours(reason: str) -> bool:
-    return any(word in reason for word in ('functional_tensor', 'No module named \'basicsr', 'version'))
+    return any(word in reason for word in ('functional_tensor', "No module named 'basicsr", 'version'))
 
 
 def _pinned(requirements: Path) -> str | None:
@@ -250,12 +303,18 @@ def examine_devices() -> Iterator[Finding]:
             yield Finding('ok', f'GPU {number}: {properties.name}, {properties.total_memory / _GIB:.0f} GiB')
             # is_bf16_supported() says yes where bfloat16 is emulated, which is slower than float32
             if torch.version.hip is None and properties.major < _BF16_SINCE:
-                yield Finding('note', f'GPU {number} computes bfloat16 by emulation (compute capability '
-                              f'{properties.major}.{properties.minor}, it is native from {_BF16_SINCE}.0 on)',
-                              'use amp: fp16 there, and precision fp16 for restoring')
+                yield Finding(
+                    'note',
+                    f'GPU {number} computes bfloat16 by emulation (compute capability '
+                    f'{properties.major}.{properties.minor}, it is native from {_BF16_SINCE}.0 on)',
+                    'use amp: fp16 there, and precision fp16 for restoring',
+                )
     elif torch.version.cuda and any(Path('/dev').glob('nvidia[0-9]*')):
-        yield Finding('FAIL', f'a GPU is there, but torch (for CUDA {torch.version.cuda}) cannot use it',
-                      'update the driver, or install a torch for the CUDA version that `nvidia-smi` shows')
+        yield Finding(
+            'FAIL',
+            f'a GPU is there, but torch (for CUDA {torch.version.cuda}) cannot use it',
+            'update the driver, or install a torch for the CUDA version that `nvidia-smi` shows',
+        )
     else:
         yield Finding('note', f'no GPU: everything runs on {os.cpu_count()} CPU cores, and num_gpu must be 0 or auto')
     if not torch.distributed.is_available():
@@ -267,22 +326,34 @@ def examine_resources() -> Iterator[Finding]:
     here = Path.cwd()
     free = shutil.disk_usage(here).free / _GIB
     if not os.access(here, os.W_OK):
-        yield Finding('FAIL', f'{here} cannot be written to, and runs put experiments/ and results/ into the current '
-                      'folder', 'change to a folder of your own')
+        yield Finding(
+            'FAIL',
+            f'{here} cannot be written to, and runs put experiments/ and results/ into the current folder',
+            'change to a folder of your own',
+        )
     elif free < 1:
         yield Finding('note', f'{free:.2f} GiB of disk space are left in {here}', 'free some before training')
     else:
         yield Finding('ok', f'{free:.0f} GiB of disk space in {here}')
     shared = Path('/dev/shm')
     if shared.is_dir() and shutil.disk_usage(shared).total < _GIB:
-        yield Finding('note', f'/dev/shm has only {shutil.disk_usage(shared).total / _GIB:.2f} GiB: DataLoader workers '
-                      'may die with a bus error', 'start a container with --shm-size=8g, or set num_worker_per_gpu: 0')
+        yield Finding(
+            'note',
+            f'/dev/shm has only {shutil.disk_usage(shared).total / _GIB:.2f} GiB: DataLoader workers '
+            'may die with a bus error',
+            'start a container with --shm-size=8g, or set num_worker_per_gpu: 0',
+        )
 
 
 SECTIONS: dict[str, Callable[[], Iterator[Finding]]] = {
-    'Versions': examine_versions, 'OpenCV': examine_opencv, 'TensorBoard': examine_tensorboard,
-    'BasicSR': examine_basicsr, 'Registered names': examine_registry, 'This folder': examine_folder,
-    'Devices': examine_devices, 'Disk and shared memory': examine_resources,
+    'Versions': examine_versions,
+    'OpenCV': examine_opencv,
+    'TensorBoard': examine_tensorboard,
+    'BasicSR': examine_basicsr,
+    'Registered names': examine_registry,
+    'This folder': examine_folder,
+    'Devices': examine_devices,
+    'Disk and shared memory': examine_resources,
 }
 
 

@@ -9,6 +9,7 @@ write into the function itself. The release's files are unchanged, and nothing o
 
 It also avoids what ``pip install basicsr`` does on every Python: download a second PyTorch in order to build.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 RELEASE = 'basicsr==1.4.2'
 
 # Python imports a module of this name when it starts; its folder is on the path of the build alone
-_HELP_EXEC = '''\
+_HELP_EXEC = """\
 import builtins
 import sys
 
@@ -38,7 +39,7 @@ def _exec_in_get_version(code, *scopes, **options):
 
 if sys.version_info >= (3, 13):
     builtins.exec = _exec_in_get_version
-'''
+"""
 
 
 class InstallError(RuntimeError):
@@ -99,8 +100,18 @@ def build_wheel(folder: Path) -> Path:
         # beside the environment, which need not have them; the build must not be isolated, else it downloads PyTorch
         _pip('install', '--target', tools, 'setuptools', 'wheel')
         Path(tools, 'sitecustomize.py').write_text(_HELP_EXEC, encoding='utf-8')
-        _pip('wheel', '--no-deps', '--no-build-isolation', '--use-pep517', '--no-binary', 'basicsr', '--wheel-dir',
-             str(folder), RELEASE, path=tools)
+        _pip(
+            'wheel',
+            '--no-deps',
+            '--no-build-isolation',
+            '--use-pep517',
+            '--no-binary',
+            'basicsr',
+            '--wheel-dir',
+            str(folder),
+            RELEASE,
+            path=tools,
+        )
     return max(folder.glob('basicsr-*.whl'), key=os.path.getmtime)
 
 

@@ -5,6 +5,7 @@ its older forks do and look for a class by its name, others have registries of t
 `link_files` has what each needs; `link` writes those files, edits none, and says which lines a person has to add where
 files do not suffice.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -32,14 +33,18 @@ def plan_of(checkout: str | Path) -> Plan:
     if root.name == 'basicsr' and (root / 'models').is_dir():
         root = root.parent
     if {'site-packages', 'dist-packages'} & set(root.resolve().parts):
-        raise LinkError(f'{checkout} is an installed package, which is never edited. It needs no link: run '
-                        '`mirage-basicsr train` and `mirage-basicsr test`')
+        raise LinkError(
+            f'{checkout} is an installed package, which is never edited. It needs no link: run '
+            '`mirage-basicsr train` and `mirage-basicsr test`'
+        )
     plan = plan_for(root)
     if plan is None:
         found = 'is of no kind that is known' if root.is_dir() else 'is no folder'
-        raise LinkError(f'{checkout} {found}. Known are BasicSR (basicsr/archs with a registry), its older forks '
-                        '(basicsr/models/archs), projects that call its pipeline, traiNNer-redux, neosr, KAIR, SwinIR, '
-                        'PromptIR and AdaIR. Elsewhere copy mirage_arch/mirage_arch.py to where the networks are')
+        raise LinkError(
+            f'{checkout} {found}. Known are BasicSR (basicsr/archs with a registry), its older forks '
+            '(basicsr/models/archs), projects that call its pipeline, traiNNer-redux, neosr, KAIR, SwinIR, '
+            'PromptIR and AdaIR. Elsewhere copy mirage_arch/mirage_arch.py to where the networks are'
+        )
     return plan
 
 

@@ -2,6 +2,7 @@
 
 Each takes the root of a project and returns a `Plan`, or None if the project is not of its kind.
 """
+
 from __future__ import annotations
 
 import re
@@ -46,21 +47,24 @@ if _NAME not in sys.modules and importlib.util.find_spec(_NAME) is None:
     sys.modules[_NAME].rgb_to_grayscale = rgb_to_grayscale
 '''
 
-_IMPORT_OURS = '''
+_IMPORT_OURS = """
 _PROJECT = {project!r}
 if importlib.util.find_spec('mirage_ir') is None:  # not installed: use the folder it was linked from
     if not os.path.isdir(os.path.join(_PROJECT, 'mirage_ir')):
         raise ImportError(f'MIRAGE was linked from {{_PROJECT}}, which is gone: link this project again, or unlink it')
     sys.path.append(_PROJECT)  # at the end: this project's own packages come first
 import mirage_ir  # noqa: E402, F401
-'''
+"""
 
-_REGISTER = '''{marker}
+_REGISTER = (
+    '''{marker}
 """Registers MIRAGE: network, model, losses, data sets and metrics."""
 import importlib.util
 import os
 import sys
-''' + _IMPORT_OURS
+'''
+    + _IMPORT_OURS
+)
 
 # A script beside it has the package's folder in front of the path, not the project's; so it finds this file first.
 _HAND_OVER = '''{marker}
@@ -90,7 +94,7 @@ __version__ = {version!r}
 __gitsha__ = 'unknown'
 '''
 
-_BUILDERS = '''
+_BUILDERS = """
 
 from {package}.utils.registry import ARCH_REGISTRY as _HERE  # noqa: E402
 
@@ -107,7 +111,7 @@ def _register(make):
 
 for _make in (MIRAGEArch, mirage_nano, mirage_tiny, mirage_small):
     _register(_make)
-'''
+"""
 
 
 def plan_for(root: Path) -> Plan | None:
@@ -120,12 +124,17 @@ def basicsr_checkout(root: Path) -> Plan | None:
     package = root / 'basicsr'
     if not ((package / 'archs').is_dir() and (package / 'utils' / 'registry.py').is_file()):
         return None
-    files = {package / 'basicsr.py': _HAND_OVER.format(marker=MARKER, what="this checkout's package", register=''),
-             package / 'archs' / 'mirage_repair_arch.py': _REPAIR, **_missing_version(root, package)}
+    files = {
+        package / 'basicsr.py': _HAND_OVER.format(marker=MARKER, what="this checkout's package", register=''),
+        package / 'archs' / 'mirage_repair_arch.py': _REPAIR,
+        **_missing_version(root, package),
+    }
     if (found := version_of(package)) and found < OLDEST_BASICSR:
-        return Plan({**files, package / 'archs' / 'mirage_arch.py': _network()},
-                    f'MIRAGEArch alone; MIRAGEModel needs BasicSR {text_of(OLDEST_BASICSR)}, this is {text_of(found)}',
-                    package=package)
+        return Plan(
+            {**files, package / 'archs' / 'mirage_arch.py': _network()},
+            f'MIRAGEArch alone; MIRAGEModel needs BasicSR {text_of(OLDEST_BASICSR)}, this is {text_of(found)}',
+            package=package,
+        )
     register = _REGISTER.format(marker=MARKER, project=str(PROJECT))
     return Plan({**files, package / 'models' / 'mirage_model.py': register}, 'every name of MIRAGE', package=package)
 
@@ -136,9 +145,14 @@ def old_fork(root: Path) -> Plan | None:
     if not (package / 'models' / 'archs').is_dir():
         return None
     hand_over = _HAND_OVER.format(marker=MARKER, what="this fork's package", register='')
-    return Plan({package / 'basicsr.py': hand_over if (package / '__init__.py').is_file() else _IS_PACKAGE,
-                 package / 'models' / 'archs' / 'mirage_arch.py': _network()},
-                'MIRAGEArch (set spd_head: false where you train on several processes)', package=package)
+    return Plan(
+        {
+            package / 'basicsr.py': hand_over if (package / '__init__.py').is_file() else _IS_PACKAGE,
+            package / 'models' / 'archs' / 'mirage_arch.py': _network(),
+        },
+        'MIRAGEArch (set spd_head: false where you train on several processes)',
+        package=package,
+    )
 
 
 def plugin(root: Path) -> Plan | None:
@@ -150,7 +164,8 @@ def plugin(root: Path) -> Plan | None:
             ours = _IMPORT_OURS.format(project=str(PROJECT)).lstrip('\n')
             files = {
                 package / f'{name}.py': _HAND_OVER.format(marker=MARKER, what=f'{name}, with MIRAGE', register=ours)
-                for name in ('basicsr', package.name)}
+                for name in ('basicsr', package.name)
+            }
             return Plan({**files, **_missing_version(root, package)}, 'every name of MIRAGE', package=package)
     return None
 
@@ -160,8 +175,10 @@ def other_registry(root: Path) -> Plan | None:
     for name in ('traiNNer', 'neosr'):
         package = root / name
         if (package / 'utils' / 'registry.py').is_file() and (package / 'archs').is_dir():
-            return Plan({package / 'archs' / 'mirage_arch.py': _network() + _BUILDERS.format(package=name)},
-                        'MIRAGEArch, mirage_nano, mirage_tiny, mirage_small')
+            return Plan(
+                {package / 'archs' / 'mirage_arch.py': _network() + _BUILDERS.format(package=name)},
+                'MIRAGEArch, mirage_nano, mirage_tiny, mirage_small',
+            )
     return None
 
 
@@ -169,23 +186,34 @@ def kair(root: Path) -> Plan | None:
     """KAIR: networks are chosen in a chain of ifs."""
     if not (root / 'models' / 'select_network.py').is_file():
         return None
-    return Plan({root / 'models' / 'network_mirage.py': _network()}, '"net_type": "mirage"', (
-        'models/select_network.py, in define_G before `elif net_type == \'fdncnn\':`',
-        '    elif net_type == \'mirage\':',
-        '        from models.network_mirage import MIRAGEArch',
-        '        netG = MIRAGEArch(spd_head=False, **{k: v for k, v in opt_net.items() if k in '
-        '(\'dim\', \'num_blocks\', \'num_refinement_blocks\', \'heads\')})',
-        'and in the option file  "netG": {"net_type": "mirage", "dim": 24, "init_type": "none"}'))
+    return Plan(
+        {root / 'models' / 'network_mirage.py': _network()},
+        '"net_type": "mirage"',
+        (
+            "models/select_network.py, in define_G before `elif net_type == 'fdncnn':`",
+            "    elif net_type == 'mirage':",
+            '        from models.network_mirage import MIRAGEArch',
+            '        netG = MIRAGEArch(spd_head=False, **{k: v for k, v in opt_net.items() if k in '
+            "('dim', 'num_blocks', 'num_refinement_blocks', 'heads')})",
+            'and in the option file  "netG": {"net_type": "mirage", "dim": 24, "init_type": "none"}',
+        ),
+    )
 
 
 def swinir(root: Path) -> Plan | None:
     """SwinIR: its test script alone; training is in KAIR."""
     if not (root / 'main_test_swinir.py').is_file():
         return None
-    return Plan({root / 'models' / 'network_mirage.py': _network()}, 'MIRAGEArch, by its test script', (
-        'main_test_swinir.py, in define_model below `elif args.task == \'color_dn\':`, in place of `model = net(...)`',
-        '        from models.network_mirage import MIRAGEArch',
-        '        model = MIRAGEArch(spd_head=False)'))
+    return Plan(
+        {root / 'models' / 'network_mirage.py': _network()},
+        'MIRAGEArch, by its test script',
+        (
+            'main_test_swinir.py, in define_model below '
+            "`elif args.task == 'color_dn':`, in place of `model = net(...)`",
+            '        from models.network_mirage import MIRAGEArch',
+            '        model = MIRAGEArch(spd_head=False)',
+        ),
+    )
 
 
 def lightning(root: Path) -> Plan | None:
@@ -194,15 +222,27 @@ def lightning(root: Path) -> Plan | None:
         return None
     found = re.search(r'^from net\.model import (\w+)', (root / 'train.py').read_text(encoding='utf-8'), re.MULTILINE)
     name = found[1] if found else 'the network'
-    return Plan({root / 'net' / 'mirage_arch.py': _network()}, 'mirage_tiny and its relatives', (
-        f'train.py, test.py and demo.py, after the line that imports {name}',
-        '    from net.mirage_arch import mirage_tiny',
-        f'and where the network is made, in place of `self.net = {name}(decoder=True)`',
-        '    self.net = mirage_tiny(spd_head=False)'))
+    return Plan(
+        {root / 'net' / 'mirage_arch.py': _network()},
+        'mirage_tiny and its relatives',
+        (
+            f'train.py, test.py and demo.py, after the line that imports {name}',
+            '    from net.mirage_arch import mirage_tiny',
+            f'and where the network is made, in place of `self.net = {name}(decoder=True)`',
+            '    self.net = mirage_tiny(spd_head=False)',
+        ),
+    )
 
 
 KINDS: tuple[Callable[[Path], Plan | None], ...] = (
-    basicsr_checkout, old_fork, plugin, other_registry, kair, swinir, lightning)
+    basicsr_checkout,
+    old_fork,
+    plugin,
+    other_registry,
+    kair,
+    swinir,
+    lightning,
+)
 
 
 def version_of(package: Path) -> tuple[int, ...] | None:

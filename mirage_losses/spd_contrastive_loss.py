@@ -48,9 +48,7 @@ def info_nce(
     return _info_nce(z_shallow, z_latent, z_shallow, z_latent, 0, compare, temperature, symmetric)
 
 
-def pair_similarity(
-    rows: Tensor, columns: Tensor, similarity: str = 'cosine', shrinkage: float = SHRINKAGE
-) -> Tensor:
+def pair_similarity(rows: Tensor, columns: Tensor, similarity: str = 'cosine', shrinkage: float = SHRINKAGE) -> Tensor:
     """Similarity of every row to every column: (p, d) and (q, d), or (p, n, n) and (q, n, n) -> (p, q).
 
     Arguments and errors are those of `info_nce`; the result is float32 or better.

@@ -1,4 +1,5 @@
 """The network with the Hugging Face hub's methods; apart from `hub` because it needs the extra ``[hub]``."""
+
 from __future__ import annotations
 
 from huggingface_hub import PyTorchModelHubMixin
@@ -8,9 +9,15 @@ from mirage_arch import MIRAGEArch
 __all__ = ['HubMIRAGE']
 
 
-class HubMIRAGE(MIRAGEArch, PyTorchModelHubMixin, library_name='mirage-ir', license='mit',
-                pipeline_tag='image-to-image', tags=['image-restoration', 'denoising', 'deraining', 'dehazing'],
-                paper_url='https://arxiv.org/abs/2505.18679'):
+class HubMIRAGE(
+    MIRAGEArch,
+    PyTorchModelHubMixin,
+    library_name='mirage-ir',
+    license='mit',
+    pipeline_tag='image-to-image',
+    tags=['image-restoration', 'denoising', 'deraining', 'dehazing'],
+    paper_url='https://arxiv.org/abs/2505.18679',
+):
     """`MIRAGEArch` with ``save_pretrained``, ``from_pretrained`` and ``push_to_hub``; its arguments go along.
 
     Its ``config.json`` holds the arguments, its ``model.safetensors`` is read by every loader of this project.

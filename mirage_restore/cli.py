@@ -44,8 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error('nothing to restore: name files, folders or patterns')
     try:
         options = Options(
-            suffix=args.suffix, format=args.format, recursive=args.recursive, skip_existing=args.skip_existing,
-            compare=args.compare, progress=not args.quiet, quality=args.quality, crf=args.crf, encoder=args.encoder)
+            suffix=args.suffix,
+            format=args.format,
+            recursive=args.recursive,
+            skip_existing=args.skip_existing,
+            compare=args.compare,
+            progress=not args.quiet,
+            quality=args.quality,
+            crf=args.crf,
+            encoder=args.encoder,
+        )
         if _is_for_many(args, inputs):
             with _logged_as_lines():
                 return _restore_many(args, inputs, options)
@@ -65,13 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='mirage-restore', epilog=_EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter,
-        description='Restore photographs and videos: noise, rain, haze, snow, blur, darkness and mixtures of them.')
+        prog='mirage-restore',
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description='Restore photographs and videos: noise, rain, haze, snow, blur, darkness and mixtures of them.',
+    )
     add = parser.add_argument
     add('inputs', nargs='*', metavar='INPUT', help='files, folders or patterns such as "*.jpg"')
     add('-i', '--input', dest='more', action='append', metavar='INPUT', help='an input, as other tools take it')
-    add('-o', '--output', metavar='OUT', default='restored',
-        help='folder of the results, or FILE.ext for a single input (%(default)s)')
+    add(
+        '-o',
+        '--output',
+        metavar='OUT',
+        default='restored',
+        help='folder of the results, or FILE.ext for a single input (%(default)s)',
+    )
     add('--model', metavar='NAME', help=f'weights in the package: {", ".join(bundled_models())} ({DEFAULT_MODEL})')
     add('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
     add('--strength', type=float, default=1.0, metavar='S', help='0 keeps the input, 1 restores fully (%(default)s)')
@@ -108,8 +124,15 @@ def _restore(args: argparse.Namespace, inputs: list[str], options: Options, plan
             say(f'mirage-restore: {error}', sys.stderr)
             return 1
     restore = Restorer(
-        args.weights, args.device, args.precision, args.tile, args.tile_overlap, args.allow_pickle, args.model,
-        args.strength)
+        args.weights,
+        args.device,
+        args.precision,
+        args.tile,
+        args.tile_overlap,
+        args.allow_pickle,
+        args.model,
+        args.strength,
+    )
     with _terminated_like_interrupted():
         summary = restore_files(restore, inputs, args.output, options)
     return _sum_up(summary, args.output)
@@ -133,11 +156,18 @@ def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options)
             if args.model is not None:
                 raise ValueError(f'give --weights or --model, not both: got {args.weights} and {args.model!r}')
             weights = (Path(args.weights).name, Path(args.weights).read_bytes())
-        setup = Setup(weights, args.model, args.precision, args.tile, args.tile_overlap, args.allow_pickle,
-                      args.strength, options)
+        setup = Setup(
+            weights, args.model, args.precision, args.tile, args.tile_overlap, args.allow_pickle, args.strength, options
+        )
         with _terminated_like_interrupted():
-            summary = restore_many(inputs, args.output, setup, devices=args.devices or (
-                None if args.ray else args.device.replace('auto', _best_device())), ray=args.ray, workers=args.workers)
+            summary = restore_many(
+                inputs,
+                args.output,
+                setup,
+                devices=args.devices or (None if args.ray else args.device.replace('auto', _best_device())),
+                ray=args.ray,
+                workers=args.workers,
+            )
     except (OSError, RuntimeError) as error:
         reason = f'{error.filename}: {error.strerror}' if getattr(error, 'filename', None) else error
         say(f'mirage-restore: {reason}', sys.stderr)

@@ -178,8 +178,13 @@ class _Run:
         options = self._options
         try:
             film = restore_video(
-                self._restore, job.source, job.target, progress=options.progress, crf=options.crf,
-                encoder=options.encoder)
+                self._restore,
+                job.source,
+                job.target,
+                progress=options.progress,
+                crf=options.crf,
+                encoder=options.encoder,
+            )
             if job.comparison:
                 write_photo(Photo(_compared(*film.sample)), job.comparison)
             self._record.add(job.source, job.target)

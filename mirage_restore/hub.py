@@ -1,10 +1,11 @@
 """Networks on the Hugging Face hub. Sharing them needs the extra ``[hub]``; a folder of the hub's kind does not.
 
-    from mirage_restore.hub import HubMIRAGE
-    HubMIRAGE(dim=24).push_to_hub('owner/name')
-    net = HubMIRAGE.from_pretrained('owner/name')
-    restore = Restorer('owner/name')
+from mirage_restore.hub import HubMIRAGE
+HubMIRAGE(dim=24).push_to_hub('owner/name')
+net = HubMIRAGE.from_pretrained('owner/name')
+restore = Restorer('owner/name')
 """
+
 from __future__ import annotations
 
 import re
@@ -36,8 +37,9 @@ def find_weights(source: str | Path) -> Path:
     try:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
-        raise ValueError(f'{source}: no such file. If it is a model of the Hugging Face hub: '
-                         'pip install huggingface_hub') from error
+        raise ValueError(
+            f'{source}: no such file. If it is a model of the Hugging Face hub: pip install huggingface_hub'
+        ) from error
     try:
         return Path(hf_hub_download(str(source), _FILE))
     except Exception as error:  # no connection, no such model, no such file: each has a class of its own

@@ -100,9 +100,7 @@ def is_file_name(target: str | Path) -> bool:
     return is_known(Path(target).suffix) and not os.path.isdir(target)
 
 
-def find_jobs(
-    inputs: Sequence[str | Path], target: str | Path, options: Options, record: Record | None = None
-) -> Plan:
+def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options, record: Record | None = None) -> Plan:
     """Turn files, folders and patterns into jobs whose results cannot overwrite one another or an input.
 
     Args:

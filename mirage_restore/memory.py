@@ -1,4 +1,5 @@
 """How much memory there is for the next image."""
+
 from __future__ import annotations
 
 import math
@@ -17,7 +18,8 @@ def available_bytes(device: torch.device) -> float:
         import torch  # not needed to read photographs
 
         return torch.cuda.mem_get_info(device)[0] + (
-            torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device))
+            torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        )
     return available_in_machine()
 
 

@@ -206,8 +206,9 @@ def _tiff_by_pillow(data: bytes, path: Path, page: int, bits: int, what: str) ->
         raise ImageError(f'{path}: is a TIFF of {bits} bits with {what}, not read here; save it as RGB with LZW or ZIP')
     pixels, profile, lab = tiff_pixels(data, page)
     if lab:
-        return Photo(lab_to_srgb(pyvips.Image.new_from_array(pixels, interpretation='lab'), False),
-                     notes=('Lab became sRGB',))
+        return Photo(
+            lab_to_srgb(pyvips.Image.new_from_array(pixels, interpretation='lab'), False), notes=('Lab became sRGB',)
+        )
     return Photo(pixels, icc_profile=profile)
 
 

@@ -220,8 +220,9 @@ def _heic(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[s
     try:
         import pillow_heif
     except ImportError:
-        raise ValueError('HEIC files need one more package: pip install "mirage-ir[heic]"; or choose another --format'
-                         ) from None
+        raise ValueError(
+            'HEIC files need one more package: pip install "mirage-ir[heic]"; or choose another --format'
+        ) from None
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)
     elif pixels.shape[2] == 2:

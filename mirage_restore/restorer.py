@@ -1,4 +1,5 @@
 """Restore photographs from Python: arrays of any usual type, single files and whole folders."""
+
 from __future__ import annotations
 
 import functools
@@ -59,9 +60,17 @@ class Restorer:
         >>> restore.restore_folder('bad', 'good')
     """
 
-    def __init__(self, weights: str | Path | None = None, device: str | torch.device = 'auto', precision: str = 'fp32',
-                 tile: int | None = None, tile_overlap: int | None = None, allow_pickle: bool = False,
-                 model: str | None = None, strength: float = 1.0) -> None:
+    def __init__(
+        self,
+        weights: str | Path | None = None,
+        device: str | torch.device = 'auto',
+        precision: str = 'fp32',
+        tile: int | None = None,
+        tile_overlap: int | None = None,
+        allow_pickle: bool = False,
+        model: str | None = None,
+        strength: float = 1.0,
+    ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
         if tile is not None and tile < 16:
@@ -133,8 +142,9 @@ class Restorer:
         del values, rgb  # of a large picture every copy is gigabytes
         restored = self._restore(x)
         if not torch.isfinite(restored).all():
-            raise ValueError(f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or '
-                             'other weights')
+            raise ValueError(
+                f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or other weights'
+            )
         if self.strength < 1:
             restored = torch.lerp(x, restored, self.strength)
         restored = restored[0].permute(1, 2, 0).numpy()
@@ -144,6 +154,7 @@ class Restorer:
 
     def within(self, box: Box | None) -> Callable[[np.ndarray], np.ndarray]:
         """This restorer for images of which one part is restored, such as the frames of a video within its bars."""
+
         def restore(image: np.ndarray) -> np.ndarray:
             return self(image, box)
 
@@ -218,7 +229,12 @@ class Restorer:
         side = max(side, _SMALLEST_TILE)
         logging.getLogger(__name__).warning(
             'Restoring an image of %dx%d in tiles of %d pixels, because %s. The result differs from that of the whole '
-            'image; a smaller precision or a machine with more memory avoids it.', x.shape[-1], x.shape[-2], side, why)
+            'image; a smaller precision or a machine with more memory avoids it.',
+            x.shape[-1],
+            x.shape[-2],
+            side,
+            why,
+        )
         return side
 
 

@@ -6,6 +6,7 @@
 Then `spandrel.ModelLoader` knows the weights that come with this package and any others of the network. Without it
 spandrel takes them for Restormer's, which has the same stages, and fails at loading them.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -48,10 +49,19 @@ class MIRAGEArchitecture(Architecture[MIRAGEArch]):
         channels = net.patch_embed.proj.in_channels
         width = net.patch_embed.proj.out_channels
         return ImageModelDescriptor(
-            net, net.state_dict(), self, purpose='Restoration', tags=[f'{width}dim'], supports_half=True,
-            supports_bfloat16=True, scale=1, input_channels=channels, output_channels=channels,
+            net,
+            net.state_dict(),
+            self,
+            purpose='Restoration',
+            tags=[f'{width}dim'],
+            supports_half=True,
+            supports_bfloat16=True,
+            scale=1,
+            input_channels=channels,
+            output_channels=channels,
             size_requirements=SizeRequirements(),
-            tiling=ModelTiling.DISCOURAGED)  # its statistics are those of the whole image
+            tiling=ModelTiling.DISCOURAGED,
+        )  # its statistics are those of the whole image
 
 
 def install() -> None:

@@ -1,4 +1,5 @@
 """How long a thread that waits for the others keeps its core busy. To be set before PyTorch is loaded."""
+
 import os
 import sys
 

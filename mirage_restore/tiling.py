@@ -1,4 +1,5 @@
 """Restoration tile by tile, for images that do not fit into memory: an approximation, with blended seams."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

@@ -51,8 +51,13 @@ class Film:
 
 
 def restore_video(
-    restore: Callable[[np.ndarray], np.ndarray], source: Path, target: Path, *, progress: bool = True,
-    crf: int | None = None, encoder: str | None = None
+    restore: Callable[[np.ndarray], np.ndarray],
+    source: Path,
+    target: Path,
+    *,
+    progress: bool = True,
+    crf: int | None = None,
+    encoder: str | None = None,
 ) -> Film:
     """Restore a video.
 
@@ -160,8 +165,15 @@ class _Work:
     def _start(self) -> None:
         """Make the folder of the segments; what is in it from another file or other settings is thrown away."""
         state = os.stat(self.source.path)
-        facts = [str(self.source.path.resolve()), state.st_size, state.st_mtime_ns, self.codec, self.crf,
-                 SEGMENT_FRAMES, _identity(self._restore)]
+        facts = [
+            str(self.source.path.resolve()),
+            state.st_size,
+            state.st_mtime_ns,
+            self.codec,
+            self.crf,
+            SEGMENT_FRAMES,
+            _identity(self._restore),
+        ]
         key = hashlib.sha256(json.dumps(facts).encode('utf-8', 'surrogatepass')).hexdigest()
         stamp = self.folder / 'source'
         with contextlib.suppress(OSError):
@@ -256,8 +268,7 @@ def _decoded(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 def _deinterlacing(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
     graph = av.filter.Graph()
-    start = graph.add_buffer(
-        width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    start = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
     whole = graph.add('bwdif', 'mode=send_frame:deint=interlaced')  # touches frames that say they are interlaced
     end = graph.add('buffersink')
     start.link_to(whole)
@@ -275,8 +286,12 @@ def _pulled(graph: av.filter.Graph, source: Source, form: str, flush: bool = Fal
         except (av.BlockingIOError, av.EOFError):
             return
         rgb = frame.reformat(
-            format=form, src_colorspace=_scaler_matrix(source.matrix), dst_color_range=ColorRange.JPEG,
-            src_color_range=_range(source), interpolation=_SCALING)
+            format=form,
+            src_colorspace=_scaler_matrix(source.matrix),
+            dst_color_range=ColorRange.JPEG,
+            src_color_range=_range(source),
+            interpolation=_SCALING,
+        )
         pixels = turned_upright(rgb.to_ndarray(), frame.rotation)
         aspect = 1 / source.aspect if frame.rotation % 180 else source.aspect
         time = round(frame.pts * frame.time_base / source.time_base)
@@ -294,8 +309,12 @@ def _encodable(pixels: np.ndarray, frame: _Frame, stream: av.VideoStream, source
     def converted(image: np.ndarray) -> av.VideoFrame:
         rgb = av.VideoFrame.from_ndarray(image, format='rgb48le' if image.dtype == np.uint16 else 'rgb24')
         return rgb.reformat(
-            format=stream.pix_fmt, dst_colorspace=_scaler_matrix(source.matrix), src_color_range=ColorRange.JPEG,
-            dst_color_range=_range(source), interpolation=_SCALING)
+            format=stream.pix_fmt,
+            dst_colorspace=_scaler_matrix(source.matrix),
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=_range(source),
+            interpolation=_SCALING,
+        )
 
     result, decoded = converted(pixels), frame.decoded
     if decoded is not None and '' != _unjoined(decoded.format.name) == _unjoined(result.format.name):

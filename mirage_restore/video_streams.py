@@ -104,17 +104,22 @@ def probe(path: Path) -> Source:
             if context.color_trc in _HDR:
                 notes += ('its colour tags are kept, but not the mastering data of HDR',)
             found = Source(
-                path, frames, stream.average_rate or stream.guessed_rate or _DEFAULT_RATE, stream.time_base, depth > 8,
-                (context.width, context.height), stream.sample_aspect_ratio or Fraction(1),
+                path,
+                frames,
+                stream.average_rate or stream.guessed_rate or _DEFAULT_RATE,
+                stream.time_base,
+                depth > 8,
+                (context.width, context.height),
+                stream.sample_aspect_ratio or Fraction(1),
                 context.format.name if context.format else 'yuv420p',
-                (context.color_primaries, context.color_trc, context.colorspace, context.color_range), notes)
+                (context.color_primaries, context.color_trc, context.colorspace, context.color_range),
+                notes,
+            )
     except (av.FFmpegError, ValueError) as error:
         reason = str(error) if type(error) is ValueError else 'is not a video that can be read, or a damaged one'
         raise ValueError(f'{path}: {reason}') from error
     if promised and there < 0.98 * promised - 1:
-        raise ValueError(
-            f'{path}: is cut short: {there} of {promised} frames are there; copy it again from its source'
-        )
+        raise ValueError(f'{path}: is cut short: {there} of {promised} frames are there; copy it again from its source')
     if length and start is not None and end - start < 0.95 * length - 1:
         raise ValueError(
             f'{path}: is cut short: {end - start:.1f} of {length:.1f} seconds are there; copy it again from its source'
@@ -154,8 +159,12 @@ def encoder_for(ending: str, wanted: str | None) -> str:
 
 
 def open_encoder(
-    container: av.container.OutputContainer, codec: str, source: Source, size: tuple[int, int], aspect: Fraction,
-    crf: int | None
+    container: av.container.OutputContainer,
+    codec: str,
+    source: Source,
+    size: tuple[int, int],
+    aspect: Fraction,
+    crf: int | None,
 ) -> av.VideoStream:
     """A track of pictures that keeps timestamps, depth, colour tags and aspect of the source."""
     stream = container.add_stream(codec, rate=source.rate)

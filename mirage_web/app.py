@@ -32,14 +32,26 @@ _HERE = Path(__file__).parent
 _LONGEST_NAME = 120
 _MOST_SWALLOWED = 64_000_000
 _CONTENT_TYPES = {  # of results; whatever else is a file to download
-    '.png': 'image/png', '.jpg': 'image/jpeg', '.jpeg': 'image/jpeg', '.webp': 'image/webp', '.gif': 'image/gif',
-    '.bmp': 'image/bmp', '.tif': 'image/tiff', '.tiff': 'image/tiff', '.avif': 'image/avif', '.heic': 'image/heic',
-    '.mp4': 'video/mp4', '.m4v': 'video/mp4', '.mov': 'video/quicktime', '.webm': 'video/webm',
+    '.png': 'image/png',
+    '.jpg': 'image/jpeg',
+    '.jpeg': 'image/jpeg',
+    '.webp': 'image/webp',
+    '.gif': 'image/gif',
+    '.bmp': 'image/bmp',
+    '.tif': 'image/tiff',
+    '.tiff': 'image/tiff',
+    '.avif': 'image/avif',
+    '.heic': 'image/heic',
+    '.mp4': 'video/mp4',
+    '.m4v': 'video/mp4',
+    '.mov': 'video/quicktime',
+    '.webm': 'video/webm',
     '.mkv': 'video/x-matroska',
-}  # fmt: skip
+}
 _SECURITY = {
     'content-security-policy': (
-        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"),
+        "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'"
+    ),
     'x-content-type-options': 'nosniff',
     'referrer-policy': 'no-referrer',
 }
@@ -62,14 +74,20 @@ class _Api:
     async def info(self, request: Request) -> Response:
         """What can be chosen, and the limits."""
         limits = self._limits
-        return JSONResponse({
-            'models': [*bundled_models(), *([OWN] if self._own else [])],
-            'default_model': OWN if self._own else DEFAULT_MODEL,
-            'precisions': PRECISIONS,
-            'limits': {'megabytes': limits.megabytes, 'megapixels': limits.megapixels, 'seconds': limits.seconds,
-                       'waiting': limits.waiting},
-            'examples': sorted(file.name for file in (_HERE / 'examples').glob('*.jpg')),
-        })
+        return JSONResponse(
+            {
+                'models': [*bundled_models(), *([OWN] if self._own else [])],
+                'default_model': OWN if self._own else DEFAULT_MODEL,
+                'precisions': PRECISIONS,
+                'limits': {
+                    'megabytes': limits.megabytes,
+                    'megapixels': limits.megapixels,
+                    'seconds': limits.seconds,
+                    'waiting': limits.waiting,
+                },
+                'examples': sorted(file.name for file in (_HERE / 'examples').glob('*.jpg')),
+            }
+        )
 
     async def restore(self, request: Request) -> Response:
         """Body: a file. Answer: the restored file, when it is ready."""
@@ -83,7 +101,7 @@ class _Api:
             if job.state != 'done':
                 raise Refused(422, job.words)
             answer = _file_answer(job, job.outcome.result, download=True)
-            answer.headers['x-mirage-words'] = quote(job.words, safe=" .,:;()%/-")
+            answer.headers['x-mirage-words'] = quote(job.words, safe=' .,:;()%/-')
             answer.background = _Later(lambda: self._desk.drop(job))
             return answer
         except BaseException:
@@ -118,9 +136,15 @@ class _Api:
         return job
 
     def _described(self, job: Job) -> dict[str, object]:
-        return {'id': job.id, 'name': job.name, 'state': job.state, 'before_it': self._desk.position(job),
-                'progress': round(job.progress, 3), 'words': job.words,
-                'result': _result_name(job) if job.outcome else None}
+        return {
+            'id': job.id,
+            'name': job.name,
+            'state': job.state,
+            'before_it': self._desk.position(job),
+            'progress': round(job.progress, 3),
+            'words': job.words,
+            'result': _result_name(job) if job.outcome else None,
+        }
 
     async def _received(self, request: Request) -> Job:
         """Take a body into a file, never more than is allowed, and queue it."""
@@ -130,7 +154,8 @@ class _Api:
             raise Refused(400, f'unknown: {", ".join(sorted(unknown))}; known are name, model, precision, strength')
         try:
             choice: Choice = check_choice(
-                asked.get('model', ''), asked.get('precision', 'fp32'), asked.get('strength', '1'), self._own)
+                asked.get('model', ''), asked.get('precision', 'fp32'), asked.get('strength', '1'), self._own
+            )
         except ValueError as error:
             raise Refused(400, str(error)) from error
         name = _plain_name(asked.get('name', ''))
@@ -221,8 +246,13 @@ class _Guard:
             await self._app(scope, receive, secured)
 
 
-def make_app(limits: Limits | None = None, *, weights: str | Path | None = None, device: str = 'auto',
-             hosts: frozenset[str] | None = frozenset({'127.0.0.1', 'localhost', '::1'})) -> Starlette:
+def make_app(
+    limits: Limits | None = None,
+    *,
+    weights: str | Path | None = None,
+    device: str = 'auto',
+    hosts: frozenset[str] | None = frozenset({'127.0.0.1', 'localhost', '::1'}),
+) -> Starlette:
     """The application, to be served by any ASGI server with one process.
 
     Args:

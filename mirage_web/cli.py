@@ -54,15 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not local:
             say(f'Everybody who reaches {args.host} can use this server; put a proxy with passwords and TLS before it.')
         say(f'Open http://{shown}:{opened.getsockname()[1]} in a browser; Ctrl-C stops.')
-        config = uvicorn.Config(app, log_level='warning', timeout_keep_alive=30, timeout_graceful_shutdown=3,
-                                server_header=False)
+        config = uvicorn.Config(
+            app, log_level='warning', timeout_keep_alive=30, timeout_graceful_shutdown=3, server_header=False
+        )
         uvicorn.Server(config).run(sockets=[opened])
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog='mirage-web', description='Restore photographs and short videos in a browser, or over HTTP.')
+        prog='mirage-web', description='Restore photographs and short videos in a browser, or over HTTP.'
+    )
     add, limits = parser.add_argument, Limits()
     add('--host', default='127.0.0.1', help='address to listen at; 0.0.0.0 lets others in (%(default)s)')
     add('--port', type=int, default=7860, help='0 for any that is free (%(default)s)')
@@ -73,8 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--max-megapixels', type=float, default=limits.megapixels, help='of a picture (%(default)g)')
     add('--max-seconds', type=float, default=limits.seconds, help='of a video; 0 for no videos (%(default)g)')
     add('--queue', type=int, default=limits.waiting, help='uploads that wait at most (%(default)s)')
-    add('--keep', type=float, default=limits.minutes, metavar='MINUTES',
-        help='for which results can be fetched (%(default)g)')
+    add(
+        '--keep',
+        type=float,
+        default=limits.minutes,
+        metavar='MINUTES',
+        help='for which results can be fetched (%(default)g)',
+    )
     return parser
 
 

@@ -68,8 +68,13 @@ class Restoring:
         if self._loaded is None or self._loaded[0] != choice:
             self._loaded = None  # first give its memory back
             own = choice.model == OWN
-            restorer = Restorer(self._weights if own else None, self._device, choice.precision,
-                                model=None if own else choice.model, strength=choice.strength)
+            restorer = Restorer(
+                self._weights if own else None,
+                self._device,
+                choice.precision,
+                model=None if own else choice.model,
+                strength=choice.strength,
+            )
             self._loaded = (choice, restorer)
         return self._loaded[1]
 
@@ -139,7 +144,8 @@ class Restoring:
             raise ValueError(f'{job.source}: has {frames} frames; allowed here are {self._limits.seconds * 120:g}')
         if pixels > self._limits.pixels:
             raise ValueError(
-                f'{job.source}: frames of {pixels / 1e6:.1f} megapixels; allowed are {self._limits.megapixels:g}')
+                f'{job.source}: frames of {pixels / 1e6:.1f} megapixels; allowed are {self._limits.megapixels:g}'
+            )
         return frames
 
 

@@ -3,6 +3,7 @@
 The wheel comes from the package index (``PIP_INDEX_URL``, else PyPI), is checked against the index's hash, and installs
 itself. Needs nothing but the standard library.
 """
+
 import hashlib
 import json
 import os
@@ -42,8 +43,11 @@ def main() -> int:
         with urllib.request.urlopen(urljoin(INDEX, wheel['url'])) as answer:
             content = answer.read()
     except (urllib.error.URLError, ValueError, KeyError) as error:
-        print(f'pip is not here and cannot be had from {INDEX} ({error}). Install it with the system\'s packages, for '
-              'example python3-venv on Debian and Ubuntu.', file=sys.stderr)
+        print(
+            f"pip is not here and cannot be had from {INDEX} ({error}). Install it with the system's packages, for "
+            'example python3-venv on Debian and Ubuntu.',
+            file=sys.stderr,
+        )
         return 1
     if hashlib.sha256(content).hexdigest() != wheel['hashes']['sha256']:
         print(f'{wheel["url"]} does not have the hash that {INDEX} gives', file=sys.stderr)

@@ -7,6 +7,7 @@ china (CC BY 2.0, danielbuechele) for training; scikit-image's chelsea (CC0) and
 vultilion) for testing. Their degraded sides are made with `mirage_data.degradations`, in several strengths, from one
 seed.
 """
+
 import argparse
 from pathlib import Path
 
@@ -20,8 +21,13 @@ from mirage_data.degradations import degrade
 
 SKIMAGE = Path(skimage.__file__).parent / 'data'
 SKLEARN = Path(sklearn.datasets.__file__).parent / 'images'
-TRAIN = (*(SKIMAGE / name for name in ('astronaut.png', 'coffee.png', 'rocket.jpg', 'camera.png', 'grass.png',
-                                       'gravel.png')), SKLEARN / 'china.jpg')
+TRAIN = (
+    *(
+        SKIMAGE / name
+        for name in ('astronaut.png', 'coffee.png', 'rocket.jpg', 'camera.png', 'grass.png', 'gravel.png')
+    ),
+    SKLEARN / 'china.jpg',
+)
 TEST = (SKIMAGE / 'chelsea.png', SKLEARN / 'flower.jpg')
 SIDE = 448  # photographs are scaled down to this long side
 SEED = 20
@@ -44,7 +50,7 @@ def load_photograph(path: Path) -> np.ndarray:
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     h, w = image.shape[:2]
-    return image[:h // 2 * 2, :w // 2 * 2].astype(np.float32) / 255
+    return image[: h // 2 * 2, : w // 2 * 2].astype(np.float32) / 255
 
 
 def write(path: Path, image: np.ndarray) -> None:

@@ -1,7 +1,8 @@
 """Show what the quickstart's test gave: a table of every task beside its input, and a before/after sheet.
 
-    python scripts/quickstart_report.py results/quickstart_5deg_test
+python scripts/quickstart_report.py results/quickstart_5deg_test
 """
+
 import argparse
 import json
 import sys
@@ -19,8 +20,10 @@ def print_table(results: dict) -> None:
     print('task        ' + ''.join(head.rjust(width) for head, width in heads))
     for row in [*results['rows'], {'task': 'average', 'images': '', **results['average']}]:
         gain = row['psnr'] - row['input_psnr']
-        print(f'{row["task"]:12}{row["images"]:>8}{row["input_psnr"]:12.2f}{row["psnr"]:13.2f}{gain:+8.2f}'
-              f'{row["input_ssim"]:12.3f}{row["ssim"]:13.3f}' + ('' if gain > 0 else '   not better than its input'))
+        print(
+            f'{row["task"]:12}{row["images"]:>8}{row["input_psnr"]:12.2f}{row["psnr"]:13.2f}{gain:+8.2f}'
+            f'{row["input_ssim"]:12.3f}{row["ssim"]:13.3f}' + ('' if gain > 0 else '   not better than its input')
+        )
 
 
 def caption(text: str, width: int) -> np.ndarray:
@@ -41,8 +44,10 @@ def build_sheet(folder: Path, rows: list[dict]) -> np.ndarray:
         if not found:
             raise FileNotFoundError(f'{folder}: no side-by-side pictures of {row["dataset"]}')
         pictures = [cv2.imread(str(path)) for path in (found[0], found[-1])]
-        pictures = [cv2.resize(p, (round(p.shape[1] * HEIGHT / p.shape[0]), HEIGHT), interpolation=cv2.INTER_AREA)
-                    for p in pictures]
+        pictures = [
+            cv2.resize(p, (round(p.shape[1] * HEIGHT / p.shape[0]), HEIGHT), interpolation=cv2.INTER_AREA)
+            for p in pictures
+        ]
         line = np.hstack([np.pad(p, ((0, 0), (0, 12), (0, 0)), constant_values=255) for p in pictures])
         text = f'{row["task"]}: input, restored, ground truth   PSNR {row["input_psnr"]:.2f} -> {row["psnr"]:.2f} dB'
         bands.append(np.vstack([caption(text, line.shape[1]), line]))

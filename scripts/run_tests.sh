@@ -6,4 +6,5 @@ source "$root/scripts/environment.sh"
 prepare_environment
 cd "$root"
 "$python" -m ruff check . || exit 1
+"$python" -m ruff format --check --quiet . || { echo "Run: $python -m ruff format ." >&2; exit 1; }
 exec "$python" -m pytest "$@"

@@ -15,7 +15,10 @@ ALLOWED = {
     'mirage_data/files': (),
     'mirage_data/degradations': ('mirage_data/files',),
     'mirage_data/datasets': (
-        'mirage_data/files', 'mirage_data/degradations', 'mirage_data/sets', 'mirage_data/option.py',
+        'mirage_data/files',
+        'mirage_data/degradations',
+        'mirage_data/sets',
+        'mirage_data/option.py',
     ),
     'mirage_data/sets': ('mirage_data/files', 'mirage_data/degradations'),
     'mirage_data': ('mirage_data',),
@@ -29,8 +32,9 @@ ALLOWED = {
     'research': ('mirage_ir', 'mirage_restore', 'mirage_arch', 'mirage_data', 'mirage_losses'),
 }
 WITHOUT_BASICSR = ('mirage_losses', 'mirage_data', 'mirage_restore', 'mirage_web')
-FILES = sorted(path.relative_to(ROOT) for wing in {name.split('/')[0] for name in ALLOWED}
-               for path in (ROOT / wing).rglob('*.py'))  # fmt: skip
+FILES = sorted(
+    path.relative_to(ROOT) for wing in {name.split('/')[0] for name in ALLOWED} for path in (ROOT / wing).rglob('*.py')
+)
 
 
 def wing_of(path: str) -> str:

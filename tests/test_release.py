@@ -1,4 +1,5 @@
 """The version stands in one place, and what tells the world about the release agrees with it."""
+
 import re
 import sys
 from pathlib import Path
@@ -16,8 +17,9 @@ def test_the_newest_entry_of_the_changes_is_the_version():
 def test_the_pythons_are_those_that_the_set_up_script_takes():
     text = (ROOT / 'pyproject.toml').read_text()
     named = [tuple(map(int, found.split('.'))) for found in re.findall(r'Python :: (3\.\d+)', text)]
-    oldest, newest = re.search(r'\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)',
-                               (ROOT / 'scripts' / 'environment.sh').read_text()).groups()
+    oldest, newest = re.search(
+        r'\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)', (ROOT / 'scripts' / 'environment.sh').read_text()
+    ).groups()
     assert f'{named[0]}' == f'({oldest})' and f'{named[-1]}' == f'({newest})'
     assert f'>={named[0][0]}.{named[0][1]}' in text
 

@@ -109,9 +109,7 @@ class MixedDegradationDataset(TaskDataset):
         """Logs every source, and where the data are not the published ones what that does to the mixture."""
         rows = self.ratios()
         for row in rows:
-            logger.info(
-                'source %(task)s: %(images)d samples, %(per_epoch)d an epoch, %(percent).1f %% (%(root)s)', row
-            )
+            logger.info('source %(task)s: %(images)d samples, %(per_epoch)d an epoch, %(percent).1f %% (%(root)s)', row)
         notes = mixture_notes(rows)
         if notes:
             cure = ''
@@ -140,11 +138,20 @@ class MixedDegradationDataset(TaskDataset):
             task = source.opt.get('task') or type(source).__name__
             percent = 100 * count / len(self)
             known = self._published[number]
-            rows.append({
-                'task': task, 'root': root, 'images': size, 'per_epoch': count, 'percent': percent,
-                'published': known and known.samples, 'titles': known.titles if known else '',
-                'published_percent': None if with_shares else 100 * complete[number] * self._repeats[number] / whole,
-            })  # fmt: skip
+            rows.append(
+                {
+                    'task': task,
+                    'root': root,
+                    'images': size,
+                    'per_epoch': count,
+                    'percent': percent,
+                    'published': known and known.samples,
+                    'titles': known.titles if known else '',
+                    'published_percent': None
+                    if with_shares
+                    else 100 * complete[number] * self._repeats[number] / whole,
+                }
+            )
         return rows
 
     def _build(self, number: int, source: dict) -> TaskDataset:

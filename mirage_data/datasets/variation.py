@@ -177,8 +177,10 @@ def draw_surround(
 
 def _patch(shape: tuple[int, int], cover: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     aspect = rng.uniform(0.4, 2.5)
-    sides = [min(side, max(1, round(side * np.sqrt(cover) * factor)))
-             for side, factor in zip(shape, (np.sqrt(aspect), 1 / np.sqrt(aspect)))]  # fmt: skip
+    sides = [
+        min(side, max(1, round(side * np.sqrt(cover) * factor)))
+        for side, factor in zip(shape, (np.sqrt(aspect), 1 / np.sqrt(aspect)))
+    ]
     top, left = (int(rng.integers(side - own + 1)) for side, own in zip(shape, sides))
     mask = np.zeros(shape, bool)
     mask[top : top + sides[0], left : left + sides[1]] = True

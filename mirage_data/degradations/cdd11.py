@@ -18,10 +18,18 @@ from .rain import streak_mask
 from .snow import snow_mask
 
 TYPES = (
-    'low', 'haze', 'rain', 'snow',
-    'low_haze', 'low_rain', 'low_snow', 'haze_rain', 'haze_snow',
-    'low_haze_rain', 'low_haze_snow',
-)  # fmt: skip
+    'low',
+    'haze',
+    'rain',
+    'snow',
+    'low_haze',
+    'low_rain',
+    'low_snow',
+    'haze_rain',
+    'haze_snow',
+    'low_haze_rain',
+    'low_haze_snow',
+)
 """The published types, each named after its parts; other combinations of :data:`PARTS` are made just as well."""
 
 GREY = (0.299, 0.587, 0.114)

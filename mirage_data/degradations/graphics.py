@@ -50,9 +50,13 @@ def _ground(height: int, width: int, kind: str, rng: np.random.Generator) -> np.
         smooth = np.clip(cv2.resize(knots, (width, height), interpolation=flags), 0, 255)
         return np.rint(smooth).astype(np.uint8).reshape(height, width, 3)
     share = rng.random()
-    colour = rng.integers(0, 256, 3) if share < 0.3 else np.full(3, rng.integers(0, 40)) if share < 0.5 else (
-        np.full(3, 255) - rng.integers(0, 25, 3) * (share < 0.8)
-    )  # fmt: skip
+    colour = (
+        rng.integers(0, 256, 3)
+        if share < 0.3
+        else np.full(3, rng.integers(0, 40))
+        if share < 0.5
+        else (np.full(3, 255) - rng.integers(0, 25, 3) * (share < 0.8))
+    )
     return np.full((height, width, 3), colour, np.uint8)
 
 
@@ -92,8 +96,16 @@ def _screen(canvas: np.ndarray, rng: np.random.Generator) -> None:
         if rng.random() < 0.6:
             cv2.rectangle(canvas, (left, top), (right, bottom), _ink(canvas, rng), 1)
         size = float(rng.uniform(0.3, 0.7))
-        cv2.putText(canvas, _words(rng, 12), (left + 4, top + int(26 * size)), _FONTS[int(rng.integers(3))], size,
-                    _ink(canvas, rng), 1, cv2.LINE_AA)  # fmt: skip
+        cv2.putText(
+            canvas,
+            _words(rng, 12),
+            (left + 4, top + int(26 * size)),
+            _FONTS[int(rng.integers(3))],
+            size,
+            _ink(canvas, rng),
+            1,
+            cv2.LINE_AA,
+        )
     if rng.random() < 0.4:
         _text(canvas, rng, top=int(rng.integers(height)))
 
@@ -150,5 +162,13 @@ def _label(canvas: np.ndarray, rng: np.random.Generator) -> None:
     height, width = canvas.shape[:2]
     size = float(rng.uniform(0.3, 2.5))
     place = int(rng.integers(-width // 4, max(1, width // 2) + 1)), int(rng.integers(4, height + 5))
-    cv2.putText(canvas, _words(rng, 9), place, _FONTS[int(rng.integers(len(_FONTS)))], size, _ink(canvas, rng),
-                max(1, int(size * rng.uniform(1, 3))), cv2.LINE_AA)  # fmt: skip
+    cv2.putText(
+        canvas,
+        _words(rng, 9),
+        place,
+        _FONTS[int(rng.integers(len(_FONTS)))],
+        size,
+        _ink(canvas, rng),
+        max(1, int(size * rng.uniform(1, 3))),
+        cv2.LINE_AA,
+    )

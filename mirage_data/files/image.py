@@ -28,9 +28,17 @@ __all__ = [
 IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
 # made by storage systems and file managers; they hold small copies of the pictures, or deleted ones
 SYSTEM_FOLDERS = (
-    '@eadir', '#recycle', '$recycle.bin', '@recycle', '@recently-snapshot', '#snapshot', 'system volume information',
-    'lost+found', '__macosx', 'found.000',
-)  # fmt: skip
+    '@eadir',
+    '#recycle',
+    '$recycle.bin',
+    '@recycle',
+    '@recently-snapshot',
+    '#snapshot',
+    'system volume information',
+    'lost+found',
+    '__macosx',
+    'found.000',
+)
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files too
 
 _RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)  # OpenCV 4.11 and newer

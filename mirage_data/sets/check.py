@@ -80,9 +80,15 @@ class Checker:
         groups = scan.duplicates()
         extra = sum(len(group) - 1 for group in groups)
         self._rows[row.name, folder] = FolderRow(
-            row.name, part.split, folder, len(scan.names), expected, len(scan.unreadable), len(scan.foreign),
+            row.name,
+            part.split,
+            folder,
+            len(scan.names),
+            expected,
+            len(scan.unreadable),
+            len(scan.foreign),
             duplicates=extra,
-        )  # fmt: skip
+        )
         self.report.rows.append(self._rows[row.name, folder])
         if expected and len(scan.names) != expected:
             text = f'{len(scan.names):,} images, the published set has {expected:,}'

@@ -47,8 +47,10 @@ def _table(lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rendered = []
     for number, line in enumerate(lines):
-        cells = [cell.ljust(width) if column < 3 else cell.rjust(width) for column, (cell, width) in
-                 enumerate(zip(line, widths))]  # fmt: skip
+        cells = [
+            cell.ljust(width) if column < 3 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths))
+        ]
         rendered.append('  '.join(cells).rstrip())
         if number == 0:
             rendered.append('  '.join('-' * width for width in widths))

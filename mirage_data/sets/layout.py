@@ -49,9 +49,7 @@ def _in_words(pattern: str) -> str:
         pattern = pattern.replace(sign, word)
     found = 1
     while found:  # groups, from the inside out
-        pattern, found = re.subn(
-            r'\(\?(P<\w+>|!|:)((?:\[[^\]]*\]|[^()\[\]])*)\)(\??)', _group_in_words, pattern
-        )
+        pattern, found = re.subn(r'\(\?(P<\w+>|!|:)((?:\[[^\]]*\]|[^()\[\]])*)\)(\??)', _group_in_words, pattern)
     for sign, word in (('[^/]*', '*'), ('[^/]+', '*'), (r'\d+', 'N')):
         pattern = pattern.replace(sign, word)
     return pattern

@@ -152,7 +152,7 @@ LAYOUTS: dict[str, tuple[Layout, ...]] = {
 LEFT_OUT: dict[str, tuple[tuple[str, str], ...]] = {
     'bsd400': (
         (r'images/val/[^/]+|BSDS500/val/[^/]+', 'validation photographs: CBSD68 is among them'),
-        (r'0\d{4}', "belongs to WED: mirage-basicsr prepare wed"),
+        (r'0\d{4}', 'belongs to WED: mirage-basicsr prepare wed'),
         (r'groundTruth/.*', 'drawn contours'),
     ),
     'wed': ((r'Train/Denoise/[^/]+', 'belongs to BSD400: mirage-basicsr prepare bsd400'),),

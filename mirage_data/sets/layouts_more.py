@@ -59,9 +59,15 @@ MORE_LAYOUTS: dict[str, tuple[Layout, ...]] = {
         ),
         both(PUBLISHER, 'test', 'rain(?:_data)?_test_Heavy', 'rain/X2|rain', 'norain', _RAIN, **_NUMBERED),
         both(
-            OTHERS, 'test', 'Rain100H[^/]*(?:/test)?', 'rain|rainy|input', 'norain|gt|target', _RAIN,
-            exclude='(?:[^/]+/)*train', **_NUMBERED,
-        ),  # fmt: skip
+            OTHERS,
+            'test',
+            'Rain100H[^/]*(?:/test)?',
+            'rain|rainy|input',
+            'norain|gt|target',
+            _RAIN,
+            exclude='(?:[^/]+/)*train',
+            **_NUMBERED,
+        ),
     ),
     'rain800': (
         both(OURS, 'train', 'Rain800', 'rainy', 'gt'),

@@ -64,9 +64,14 @@ def verify(train: Fingerprint, test: Fingerprint) -> Leak | None:
     if correlation < MIN_CORRELATION:
         return None
     return Leak(
-        train.path, test.path, _kind(train, test, scale, coverage), agreeing, round(correlation, 4), round(scale, 3),
+        train.path,
+        test.path,
+        _kind(train, test, scale, coverage),
+        agreeing,
+        round(correlation, 4),
+        round(scale, 3),
         round(coverage, 3),
-    )  # fmt: skip
+    )
 
 
 def _compare(train: np.ndarray, test: np.ndarray, movement: np.ndarray, scale: float) -> tuple[float, float]:

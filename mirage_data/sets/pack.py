@@ -154,8 +154,8 @@ def _is_current(path: Path, folder: Path, names: list[str], raw: bool, stamps: d
 def _same_content(reader: LmdbReader, file: Path, key: str) -> bool:
     try:
         data = read_bytes(file)
-        return np.array_equal(reader.view(key), decode_rgb(data, str(file))) if reader.raw else (
-            reader.value(key) == data
+        return (
+            np.array_equal(reader.view(key), decode_rgb(data, str(file))) if reader.raw else (reader.value(key) == data)
         )
     except (ImageError, LmdbError):
         return False

@@ -122,9 +122,7 @@ def _write_half(data: bytes, entry: Entry, place: Path) -> None:
     write_atomically(io.BytesIO(content.tobytes()), place)
 
 
-def _link_all(
-    pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable
-) -> list[tuple[Entry, Path]]:
+def _link_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable) -> list[tuple[Entry, Path]]:
     """Links what can be linked; returns the rest."""
     rest = [item for item in pending if item[0].file is None or item[0].half]
     files = [item for item in pending if item[0].file is not None and not item[0].half]

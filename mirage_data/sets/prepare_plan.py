@@ -81,9 +81,7 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
     return result
 
 
-def _find_by_sides(
-    found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int
-) -> None:
+def _find_by_sides(found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int) -> None:
     """For parts of which a side is missing, among the files that no whole part took: folders named after sides."""
     whole = {part for part, (placed, _) in found.items() if _has_both(part, placed)}
     taken = {entry.path for part in whole for _, entry in found[part][0]}
@@ -126,7 +124,13 @@ def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> 
 
 
 def _match(
-    pattern: str, template: str, folder: str, exclude: str, images: list[Entry], base: int, half: str = '',
+    pattern: str,
+    template: str,
+    folder: str,
+    exclude: str,
+    images: list[Entry],
+    base: int,
+    half: str = '',
     inner: bool = False,
 ) -> list[tuple[str, Entry]]:
     wanted = re.compile(rf'(?:^|/){pattern}$', re.IGNORECASE)
@@ -164,9 +168,7 @@ def _place_lists(row: DataSet, tree: SourceTree, result: Plan, used: set[str]) -
 
 def _explain_rest(row: DataSet, tree: SourceTree, result: Plan, used: set[str], base: int) -> None:
     """Gives every file that is not used its reason."""
-    rules = [
-        (re.compile(rf'(?:^|/)(?:{pattern})$', re.IGNORECASE), why) for pattern, why in LEFT_OUT.get(row.name, ())
-    ]
+    rules = [(re.compile(rf'(?:^|/)(?:{pattern})$', re.IGNORECASE), why) for pattern, why in LEFT_OUT.get(row.name, ())]
     for entry in tree.entries:
         if entry.path in used:
             continue

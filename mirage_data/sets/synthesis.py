@@ -153,8 +153,10 @@ def synthesize(
     names = list(files)[:limit]
     parsed = parse_recipe(recipe) if recipe else None
     if parsed and any(entry.makes_scenes for entry in parsed.entries):
-        raise ValueError('recipe: graphics, dark_scene and black_and_white change the clean side, which the pairs of a '
-                         'photograph share on disk; use them in training')  # fmt: skip
+        raise ValueError(
+            'recipe: graphics, dark_scene and black_and_white change the clean side, which the pairs of a '
+            'photograph share on disk; use them in training'
+        )
     pairs = LAYOUTS[layout](names, parsed, copies)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)

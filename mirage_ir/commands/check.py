@@ -1,8 +1,8 @@
 """Check whole option files: keys, values, data, weights, disk space. Nothing is started or created.
 
-    mirage-basicsr check -opt train.yml
-    mirage-basicsr check -opt train.yml test.yml --json
-    mirage-basicsr check -opt train.yml --force_yml train:total_iter=1000
+mirage-basicsr check -opt train.yml
+mirage-basicsr check -opt train.yml test.yml --json
+mirage-basicsr check -opt train.yml --force_yml train:total_iter=1000
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@
 
 Optimizer and loop state are left out.
 """
+
 import sys
 
 from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, save_weights
@@ -28,8 +29,10 @@ def main(argv: list[str] | None = None) -> int:
             arguments['spd_head'] = False
         net = MIRAGEArch(**arguments)
         load_into(net, state_dict, args.input)
-        tensors = {name: tensor.half() if args.half and tensor.is_floating_point() else tensor
-                   for name, tensor in net.state_dict().items()}
+        tensors = {
+            name: tensor.half() if args.half and tensor.is_floating_point() else tensor
+            for name, tensor in net.state_dict().items()
+        }
         save_weights(tensors, args.output)
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -1,8 +1,8 @@
 """Parameters, multiply-adds, peak memory and time of a network, beside the published rows of Table 6.
 
-    mirage-basicsr cost
-    mirage-basicsr cost --opt train.yml --size 512 512 --device cuda
-    mirage-basicsr cost --count-only --format csv
+mirage-basicsr cost
+mirage-basicsr cost --opt train.yml --size 512 512 --device cuda
+mirage-basicsr cost --count-only --format csv
 """
 
 from __future__ import annotations
@@ -17,8 +17,15 @@ from mirage_ir.measuring import published
 
 from . import command_parser
 
-HEADS = ('network', 'parameters', 'multiply-adds (G)', 'convolutions and products alone (G)', 'memory, training (MiB)',
-         'memory, restoring (MiB)', 'time (s)')  # fmt: skip
+HEADS = (
+    'network',
+    'parameters',
+    'multiply-adds (G)',
+    'convolutions and products alone (G)',
+    'memory, training (MiB)',
+    'memory, restoring (MiB)',
+    'time (s)',
+)
 
 
 def main(argv: list[str] | None = None) -> int:

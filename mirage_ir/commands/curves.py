@@ -5,6 +5,7 @@
 
 Beside the picture lies a CSV of all that was read.
 """
+
 from __future__ import annotations
 
 import sys

@@ -1,7 +1,7 @@
 """Look at this installation: versions, BasicSR, registered names, linked checkouts, devices, disk.
 
-    mirage-basicsr doctor
-    mirage-basicsr doctor --json
+mirage-basicsr doctor
+mirage-basicsr doctor --json
 """
 
 from __future__ import annotations

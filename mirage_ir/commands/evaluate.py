@@ -33,8 +33,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
     parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
-    parser.add_argument('--protocol', choices=tuple(PROTOCOLS), help='a usual set of these for psnr and ssim: '
-                        + '; '.join(f'{name}: {row.meaning}' for name, row in PROTOCOLS.items()))
+    parser.add_argument(
+        '--protocol',
+        choices=tuple(PROTOCOLS),
+        help='a usual set of these for psnr and ssim: '
+        + '; '.join(f'{name}: {row.meaning}' for name, row in PROTOCOLS.items()),
+    )
     parser.add_argument('--crop-border', type=int, default=0, help='pixels left out along every edge')
     parser.add_argument('--eight-bit', action='store_true', help='round the pictures to 8 bits first')
     parser.add_argument('--gt-mean', action='store_true', help='scale pictures to the mean of their ground truth')
@@ -49,10 +53,17 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     try:
         result = evaluation.evaluate_folders(
-            arguments.restored, arguments.gt, arguments.metrics, channel=arguments.channel,
-            crop_multiple=arguments.crop_multiple, pairing=arguments.pairing, suffix=arguments.suffix, progress=True,
-            protocol=arguments.protocol, conventions=_conventions(arguments),
-        )  # fmt: skip
+            arguments.restored,
+            arguments.gt,
+            arguments.metrics,
+            channel=arguments.channel,
+            crop_multiple=arguments.crop_multiple,
+            pairing=arguments.pairing,
+            suffix=arguments.suffix,
+            progress=True,
+            protocol=arguments.protocol,
+            conventions=_conventions(arguments),
+        )
     except ValueError as error:
         print(f'error: {error}', file=sys.stderr)
         return 2
@@ -79,8 +90,11 @@ def main(argv: list[str] | None = None) -> int:
 def _conventions(arguments: argparse.Namespace) -> dict[str, object]:
     """Those that differ from the paper's: what is usual need not stand below every table."""
     given = {
-        'crop_border': arguments.crop_border, 'eight_bit': arguments.eight_bit, 'gt_mean': arguments.gt_mean,
-        'window': arguments.window, 'net': arguments.lpips_net,
-    }  # fmt: skip
+        'crop_border': arguments.crop_border,
+        'eight_bit': arguments.eight_bit,
+        'gt_mean': arguments.gt_mean,
+        'window': arguments.window,
+        'net': arguments.lpips_net,
+    }
     usual = {'crop_border': 0, 'eight_bit': False, 'gt_mean': False, 'window': 'uniform', 'net': 'alex'}
     return {key: value for key, value in given.items() if value != usual[key]}

@@ -6,6 +6,7 @@
 
 TorchScript keeps the batch size 1; height and width are free in both.
 """
+
 import sys
 import warnings
 from collections.abc import Callable
@@ -92,8 +93,10 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 1
     difference = largest_difference(net, args.output)
-    print(f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB; differs from the network by at most '
-          f'{difference:.1e} of the largest value at {len(SIZES)} sizes')
+    print(
+        f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB; differs from the network by at most '
+        f'{difference:.1e} of the largest value at {len(SIZES)} sizes'
+    )
     if difference > TOLERANCE:
         print(f'that is more than {TOLERANCE}: do not use this file', file=sys.stderr)
         return 1

@@ -1,8 +1,8 @@
 """The paper's tables with one's own results in them.
 
-    mirage-basicsr table results/test_5deg results/test_5deg_small
-    mirage-basicsr table results/test_weather_small --metric psnr=psnr_y --metric ssim=ssim_y
-    mirage-basicsr table --table 1 --format latex --out table1.tex
+mirage-basicsr table results/test_5deg results/test_5deg_small
+mirage-basicsr table results/test_weather_small --metric psnr=psnr_y --metric ssim=ssim_y
+mirage-basicsr table --table 1 --format latex --out table1.tex
 """
 
 from __future__ import annotations
@@ -21,10 +21,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('results', nargs='*', help='results.json, or the folder of a test run')
     parser.add_argument('--table', help='number of the table; by default the one that has the data sets of the results')
     parser.add_argument('--format', choices=tuple(table_text.FORMATS), default='markdown')
-    parser.add_argument('--against', metavar='METHOD', help='published row for the differences (default: MIRAGE-T, or '
-                        'MIRAGE-S for runs with "small" in their name and where the table has no MIRAGE-T)')
-    parser.add_argument('--metric', action='append', default=[], metavar='PSNR=KEY',
-                        help="take a figure from another of the run's metrics, as psnr=psnr_y")
+    parser.add_argument(
+        '--against',
+        metavar='METHOD',
+        help='published row for the differences (default: MIRAGE-T, or '
+        'MIRAGE-S for runs with "small" in their name and where the table has no MIRAGE-T)',
+    )
+    parser.add_argument(
+        '--metric',
+        action='append',
+        default=[],
+        metavar='PSNR=KEY',
+        help="take a figure from another of the run's metrics, as psnr=psnr_y",
+    )
     parser.add_argument('--own-only', action='store_true', help='of the published rows, show the compared ones alone')
     parser.add_argument('--out', type=Path, help='file to write; by default the table is printed')
     arguments = parser.parse_args(argv)

@@ -53,9 +53,12 @@ def add_selection(parser: argparse.ArgumentParser) -> None:
     """``--only`` and ``--without``, which `mirage_ir.training.selection` reads."""
     for flag, text in (('only', 'take these tasks or data sets alone'), ('without', 'leave these out')):
         parser.add_argument(
-            f'--{flag}', nargs='+', metavar='TASK', default=[],
+            f'--{flag}',
+            nargs='+',
+            metavar='TASK',
+            default=[],
             help=f'{text}: sources, validation and tests; total_iter follows',
-        )  # fmt: skip
+        )
 
 
 def add_option_file(parser: argparse.ArgumentParser, nargs: str | None) -> None:

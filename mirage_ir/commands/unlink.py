@@ -1,6 +1,6 @@
 """Remove from a project what `mirage-basicsr link` wrote there, and nothing else.
 
-    mirage-basicsr unlink ~/BasicSR
+mirage-basicsr unlink ~/BasicSR
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 """Curves of training runs, from what a run leaves: its logs or TensorBoard events, and ``validation.csv``."""
+
 from __future__ import annotations
 
 import csv
@@ -91,6 +92,7 @@ def _read_log(path: Path, into: dict[str, dict[int, float]]) -> None:
 
 def _read_events(path: Path, into: dict[str, dict[int, float]]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(path), size_guidance={'scalars': 0})
     events.Reload()
     found = {tag: events.Scalars(tag) for tag in events.Tags()['scalars']}
@@ -164,8 +166,15 @@ def draw(runs: Sequence[Run], smoothing: float = 0.9, metrics: Sequence[str] = (
         raise ValueError(f'no run has the metric {absent[0]!r}; there are {", ".join(known) or "none"}')
     names = dict.fromkeys(name for run in runs for name in run.scalars)
     losses = [name for name in names if name.startswith('l_')]
-    tasks = list(dict.fromkeys((metric, task) for metric in metrics or known for run in runs
-                               for _, task, own in run.validation if own == metric))
+    tasks = list(
+        dict.fromkeys(
+            (metric, task)
+            for metric in metrics or known
+            for run in runs
+            for _, task, own in run.validation
+            if own == metric
+        )
+    )
     panels = [*losses, *(['lr'] if 'lr' in names else []), *tasks]
     if not panels:
         raise ValueError(f'{runs[0].name}: has neither losses nor a learning rate nor a validation to draw')
@@ -181,9 +190,10 @@ def draw(runs: Sequence[Run], smoothing: float = 0.9, metrics: Sequence[str] = (
             _scalars(axis, runs, panel, smoothing)
         else:
             _validation(axis, runs, *panel)
-    for axis in axes[len(panels):]:
+    for axis in axes[len(panels) :]:
         axis.set_axis_off()
     from matplotlib.lines import Line2D
+
     handles = [Line2D([], [], color=colour(i), label=run.name) for i, run in enumerate(runs)]
     figure.legend(handles=handles, loc='outside lower center', ncols=min(3, len(runs)), fontsize=8)
     return figure
@@ -216,8 +226,11 @@ def _validation(axis, runs: Sequence[Run], metric: str, task: str) -> None:
                 axis.axhline(untouched[max(untouched)], color='0.4', ls=':', lw=1)
     if len(sets) > 1:
         from matplotlib.lines import Line2D
-        handles = [Line2D([], [], color='0.2', marker=mark, ms=3.5, lw=0, label=dataset)
-                   for mark, dataset in zip(_MARKS * len(sets), sets)]
+
+        handles = [
+            Line2D([], [], color='0.2', marker=mark, ms=3.5, lw=0, label=dataset)
+            for mark, dataset in zip(_MARKS * len(sets), sets)
+        ]
         axis.legend(handles=handles, fontsize=6)
 
 

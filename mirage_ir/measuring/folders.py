@@ -81,8 +81,10 @@ def evaluate_folders(
     crop_multiple = (chosen.crop_multiple or 1) if chosen else crop_multiple
     given = {'channel': channel, **(conventions or {})}
     _check(names, gt, channel, crop_multiple, str(given.get('net', 'alex')))
-    options = {name: {'type': metrics.METRICS[name].type, **protocols.arguments_of(metrics.METRICS[name], given)}
-               for name in names}  # fmt: skip
+    options = {
+        name: {'type': metrics.METRICS[name].type, **protocols.arguments_of(metrics.METRICS[name], given)}
+        for name in names
+    }
     for name in names if chosen else ():
         options[name] = chosen.metrics().get(name, options[name])
     pairs, unpaired = _pairs(Path(restored), None if gt is None else Path(gt), pairing, suffix)

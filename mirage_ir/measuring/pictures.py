@@ -1,4 +1,5 @@
 """Pictures of a validation: where they go."""
+
 from __future__ import annotations
 
 import os

@@ -1,4 +1,5 @@
 """Figures without a display: matplotlib's objects, its files, and a clear word where it is not installed."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -50,6 +51,7 @@ def save(figure: Figure, path: str | Path, formats: Sequence[str] = ('png',), dp
     for file in files:
         # Type 42 keeps text of a PDF selectable, which several publishers ask for.
         from matplotlib import rc_context
+
         with rc_context({'pdf.fonttype': 42, 'svg.fonttype': 'none'}):
             figure.savefig(file, dpi=dpi)
     return files

@@ -44,14 +44,17 @@ PROTOCOLS = {
         {'eight_bit': True},
         {'eight_bit': True, **_GAUSSIAN},
     ),
-    'lol': Protocol('low light, plain: RGB of 8-bit pictures, Gaussian window', {'eight_bit': True},
-                    {'eight_bit': True, **_GAUSSIAN}),
+    'lol': Protocol(
+        'low light, plain: RGB of 8-bit pictures, Gaussian window',
+        {'eight_bit': True},
+        {'eight_bit': True, **_GAUSSIAN},
+    ),
     'lol-gtmean': Protocol(
         'low light, results scaled to the mean of the ground truth',
         {'eight_bit': True, 'gt_mean': True},
         {'eight_bit': True, 'gt_mean': True, **_GAUSSIAN},
     ),
-}  # fmt: skip
+}
 
 
 def protocol(name: str) -> Protocol:

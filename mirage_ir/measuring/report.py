@@ -1,4 +1,5 @@
 """Tables of a validation: in the log, as ``validation.csv`` of a training run, as ``results.json`` of a test."""
+
 from __future__ import annotations
 
 import csv
@@ -93,12 +94,14 @@ def update_csv(path: str, iteration: int, rows: Sequence[Row]) -> None:
     """
     replaced = {row.dataset for row in rows}
     kept = [
-        line for line in _read_csv(path)
+        line
+        for line in _read_csv(path)
         if int(line[0]) < iteration or (int(line[0]) == iteration and line[1] not in replaced)
     ]
     new = [
         [str(iteration), row.dataset, row.task, metric, repr(value)]
-        for row in rows for metric, value in row.values.items()
+        for row in rows
+        for metric, value in row.values.items()
     ]
     _write_csv(path, [CSV_HEADER, *kept, *new])
 
@@ -130,9 +133,13 @@ def write_results(
     entries = [{'dataset': r.dataset, 'task': r.task, 'images': r.images, **r.values} for r in rows]
     average = mean_values([r.values for r in rows])
     content = {
-        'name': name, 'protocol': dict(protocol), 'weights': weights, 'params_m': params_m, 'rows': entries,
+        'name': name,
+        'protocol': dict(protocol),
+        'weights': weights,
+        'params_m': params_m,
+        'rows': entries,
         'average': average,
-    }  # fmt: skip
+    }
     _replace(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n')
     columns = ['dataset', 'task', 'images', *average]
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]

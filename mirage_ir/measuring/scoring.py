@@ -1,4 +1,5 @@
 """Measuring restored images by BasicSR's registered metrics, each on its kind of image."""
+
 from __future__ import annotations
 
 import inspect
@@ -59,7 +60,7 @@ def centre_crop(image: Tensor, multiple: int, source: str) -> Tensor:
     if not height or not width:
         raise ValueError(f'{source} is {h}x{w}; crop_multiple: {multiple} leaves nothing of it. Use a smaller one or 0')
     top, left = (h - height) // 2, (w - width) // 2
-    return image[..., top:top + height, left:left + width]
+    return image[..., top : top + height, left : left + width]
 
 
 def _needs_reference(metric: str) -> bool:

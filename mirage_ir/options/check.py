@@ -4,6 +4,7 @@ BasicSR meets a mistake in its options one at a time, some of them after hours, 
 everything that can be known in advance and lists all of it at once, with the line and the cure. Files written for
 other models and data sets of BasicSR are checked for what would certainly fail there, and for nothing else.
 """
+
 from __future__ import annotations
 
 import re
@@ -30,9 +31,16 @@ _EXPONENT = re.compile(r'[+-]?\d+(\.\d*)?[eE][+-]?\d+')
 _TEXT_KEYS = ('name', 'suffix', 'project', 'resume_id')
 
 
-def check_option_file(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
-                      force_yml: Sequence[str] | None = None, launcher: str = 'none',
-                      resuming: bool = False, selection: Selection | None = None) -> list[Problem]:
+def check_option_file(
+    path: str | Path,
+    *,
+    is_train: bool | None = None,
+    root: str | Path | None = None,
+    force_yml: Sequence[str] | None = None,
+    launcher: str = 'none',
+    resuming: bool = False,
+    selection: Selection | None = None,
+) -> list[Problem]:
     """Everything wrong with an option file, in the order of its lines.
 
     Args:
@@ -50,8 +58,15 @@ def check_option_file(path: str | Path, *, is_train: bool | None = None, root: s
     return _checked(path, is_train, root, force_yml, launcher, resuming, selection)[1]
 
 
-def _checked(path: str | Path, is_train: bool | None, root: str | Path | None, force_yml: Sequence[str] | None,
-             launcher: str, resuming: bool, selection: Selection | None) -> tuple[OptionFile, list[Problem]]:
+def _checked(
+    path: str | Path,
+    is_train: bool | None,
+    root: str | Path | None,
+    force_yml: Sequence[str] | None,
+    launcher: str,
+    resuming: bool,
+    selection: Selection | None,
+) -> tuple[OptionFile, list[Problem]]:
     options = OptionFile(path, force_yml, root)
     if options.data:
         options.data = whole_numbers(options.data)
@@ -65,9 +80,17 @@ def _checked(path: str | Path, is_train: bool | None, root: str | Path | None, f
     return options, sorted(first.values(), key=lambda p: (p.file != options.path, p.line))
 
 
-def require_ok(path: str | Path, *, is_train: bool | None = None, root: str | Path | None = None,
-               force_yml: Sequence[str] | None = None, launcher: str = 'none', resuming: bool = False,
-               quiet: bool = False, selection: Selection | None = None) -> str:
+def require_ok(
+    path: str | Path,
+    *,
+    is_train: bool | None = None,
+    root: str | Path | None = None,
+    force_yml: Sequence[str] | None = None,
+    launcher: str = 'none',
+    resuming: bool = False,
+    quiet: bool = False,
+    selection: Selection | None = None,
+) -> str:
     """Ends the program with exit code 2 if the option file has problems, after listing them on stderr.
 
     Args:
@@ -126,8 +149,11 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
     model = registered(MODEL_REGISTRY, data.get('model_type'))
     if model is None and isinstance(data.get('model_type'), str):
         known = sorted(name for name, _ in MODEL_REGISTRY)
-        options.add(('model_type',), f'no model is called {data["model_type"]!r}',
-                    nearest_hint(data['model_type'], known) or f'registered are: {", ".join(known)}')
+        options.add(
+            ('model_type',),
+            f'no model is called {data["model_type"]!r}',
+            nearest_hint(data['model_type'], known) or f'registered are: {", ".join(known)}',
+        )
     if is_ours(model):
         _check_ours(options, model)
     else:
@@ -159,5 +185,6 @@ def _check_exponents(options: OptionFile) -> None:
     """``1e-4`` without a point is text for YAML; BasicSR then fails far from here, or compares texts."""
     for key, text in options.unquoted.items():
         if _EXPONENT.fullmatch(text) and key[-1] not in _TEXT_KEYS:
-            options.add(key, f'{text} is read as a text, not as a number',
-                        f'write {spelled(float(text))} or !!float {text}')
+            options.add(
+                key, f'{text} is read as a text, not as a number', f'write {spelled(float(text))} or !!float {text}'
+            )

@@ -1,4 +1,5 @@
 """Pre-flight of data sets: do their folders exist, is something in them, and is it enough for one batch."""
+
 from __future__ import annotations
 
 import os
@@ -44,11 +45,17 @@ def check_datasets(options: OptionFile, registry: Iterable[tuple[str, Any]], is_
         kind = str(phase).split('_')[0]
         allowed = ('train', 'val') if is_train else ('val', 'test')
         if is_train and kind == 'test':
-            options.add(('datasets', phase), f'a training run does not know the phase {phase!r}',
-                        'call it val, or val_1, val_2 and so on')
+            options.add(
+                ('datasets', phase),
+                f'a training run does not know the phase {phase!r}',
+                'call it val, or val_1, val_2 and so on',
+            )
         elif kind not in ('train', 'val', 'test') or (is_train and kind == 'train' and phase != 'train'):
-            options.add(('datasets', phase), f'{phase!r} is no phase of BasicSR', nearest_hint(phase, allowed) or
-                        f'phases begin with {" or ".join(allowed)}')
+            options.add(
+                ('datasets', phase),
+                f'{phase!r} is no phase of BasicSR',
+                nearest_hint(phase, allowed) or f'phases begin with {" or ".join(allowed)}',
+            )
         elif not options.section('datasets', phase):
             options.add(('datasets', phase), 'empty', 'give it name, type and folders')
         else:
@@ -112,8 +119,11 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
     count = _check_source(options, key, ours)
     sources = options.section(*key).get('sources')
     if ours and isinstance(sources, list):
-        count = sum(_check_mixed_source(options, (*key, 'sources', position), registry)
-                    for position, source in enumerate(sources) if isinstance(source, dict))
+        count = sum(
+            _check_mixed_source(options, (*key, 'sources', position), registry)
+            for position, source in enumerate(sources)
+            if isinstance(source, dict)
+        )
     if ours and count < _COUNTED and len(options.problems) == before:
         count = _build(options, key, reader, kind)
     if ours and 'scale' not in section and options.data.get('scale') not in (None, 1):
@@ -149,8 +159,11 @@ def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -
     kind = registered(registry, source_type(source))
     if kind is None:
         names = [name for name, _ in registry]
-        options.add((*key, 'type'), f'no data set is called {source["type"]!r}', nearest_hint(source['type'], names) or
-                    f'registered are: {", ".join(names)}')
+        options.add(
+            (*key, 'type'),
+            f'no data set is called {source["type"]!r}',
+            nearest_hint(source['type'], names) or f'registered are: {", ".join(names)}',
+        )
     else:
         declared = source_options(kind) if is_ours(kind) else SOURCE_OPTIONS
         given = {name: declared[name] for name in source if name in declared}  # the mixture may give what is required
@@ -159,9 +172,12 @@ def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -
                 options.add((*key, name), fault, cure(source[name], rule))
         for name in source:
             if name not in declared and not str(name).startswith(('_', 'x-')):
-                options.add((*key, name), 'nothing reads this key here',
-                            hint(name, 'a source of a MixedDegradationDataset', declared, source) or
-                            f'allowed are {", ".join(sorted(declared))}')
+                options.add(
+                    (*key, name),
+                    'nothing reads this key here',
+                    hint(name, 'a source of a MixedDegradationDataset', declared, source)
+                    or f'allowed are {", ".join(sorted(declared))}',
+                )
     if 'repeat' in source and 'share' in source:
         options.add((*key, 'share'), 'given beside `repeat`', 'keep one of the two')
     repeat = source.get('repeat', 1)
@@ -179,8 +195,11 @@ def _check_source(options: OptionFile, key: KeyPath, ours: bool) -> int:
     backend = source.get('io_backend')
     backend = backend.get('type', 'disk') if isinstance(backend, dict) else 'disk'
     if isinstance(backend, str) and backend not in schema.IO_BACKENDS:
-        options.add((*key, 'io_backend', 'type'), f'found {backend!r}',
-                    nearest_hint(backend, schema.IO_BACKENDS) or f'allowed are {", ".join(schema.IO_BACKENDS)}')
+        options.add(
+            (*key, 'io_backend', 'type'),
+            f'found {backend!r}',
+            nearest_hint(backend, schema.IO_BACKENDS) or f'allowed are {", ".join(schema.IO_BACKENDS)}',
+        )
     if ours and source.get('recipe') is not None:
         try:
             parse_recipe(source['recipe'])
@@ -229,8 +248,11 @@ def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, 
 def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> int:
     absent = [name for name in ('data.mdb', 'meta_info.txt') if not (path / name).is_file()]
     if absent:
-        options.add(key, f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
-                    'write it with mirage-basicsr prepare NAME --lmdb, or name the folder of images instead')
+        options.add(
+            key,
+            f'{folder} is no finished LMDB: it has no {" and no ".join(absent)}',
+            'write it with mirage-basicsr prepare NAME --lmdb, or name the folder of images instead',
+        )
         return 0
     return _count_lines(path / 'meta_info.txt')
 
@@ -248,8 +270,10 @@ def _what_belongs(options: OptionFile, folder: str) -> str:
     earlier = next((p for p in options.problems if p.message.endswith(f': {folder}')), None)
     if earlier:
         return f'as for line {earlier.line}'
-    return describe_folder(folder) or ('relative paths are looked up in the current directory, then in the project: '
-                                       'correct the path, or put the images there')
+    return describe_folder(folder) or (
+        'relative paths are looked up in the current directory, then in the project: '
+        'correct the path, or put the images there'
+    )
 
 
 def _check_batch(options: OptionFile, key: KeyPath, count: float) -> None:
@@ -262,19 +286,26 @@ def _check_batch(options: OptionFile, key: KeyPath, count: float) -> None:
     # one process feeds all of its GPUs; torchrun starts one process for each
     whole = batch * (processes if processes > 1 else max(gpus, 1) if isinstance(gpus, int) else 1)
     if count * ratio < whole and count < _COUNTED:
-        options.add((*key, 'batch_size_per_gpu'),
-                    f'a batch of {whole} does not fit in a data set of {count * ratio:g} samples',
-                    'lower it, or set dataset_enlarge_ratio so that the set is passed through several times')
+        options.add(
+            (*key, 'batch_size_per_gpu'),
+            f'a batch of {whole} does not fit in a data set of {count * ratio:g} samples',
+            'lower it, or set dataset_enlarge_ratio so that the set is passed through several times',
+        )
     parts = options.section('train').get('accumulate_grad')
     if isinstance(parts, int) and parts > 0 and batch % parts:
-        options.add(('train', 'accumulate_grad'), f'a batch of {batch} does not divide into {parts} equal parts',
-                    'choose a divisor of datasets:train:batch_size_per_gpu')
+        options.add(
+            ('train', 'accumulate_grad'),
+            f'a batch of {batch} does not divide into {parts} equal parts',
+            'choose a divisor of datasets:train:batch_size_per_gpu',
+        )
 
 
 def _require(options: OptionFile, key: KeyPath, names: Iterable[str]) -> None:
     section = options.section(*key)
     for name in names:
         if name not in section and not (name == 'scale' and 'scale' in options.data):
-            options.add((*key, name), f'missing, and {section.get("type", "BasicSR")} reads it',
-                        f'add `{name}:` to this section')
-
+            options.add(
+                (*key, name),
+                f'missing, and {section.get("type", "BasicSR")} reads it',
+                f'add `{name}:` to this section',
+            )

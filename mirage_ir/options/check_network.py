@@ -1,4 +1,5 @@
 """Pre-flight of networks and checkpoints: do the arguments fit the class, and the weights the network."""
+
 from __future__ import annotations
 
 import contextlib
@@ -22,8 +23,9 @@ from .names import check_arguments, check_type, is_ours, registered
 _QUOTED = re.compile(r"'(\w+)'")  # values that an error message names
 
 
-def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bool,
-                   launcher: str) -> dict[str, nn.Module]:
+def check_networks(
+    options: OptionFile, model: Any, is_train: bool, resuming: bool, launcher: str
+) -> dict[str, nn.Module]:
     """Checks every ``network_*`` section and the checkpoint named for it.
 
     Args:
@@ -44,7 +46,8 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
     for name in sections:
         architecture = check_type(options, (name,), ARCH_REGISTRY, 'network')
         if architecture is None or not check_arguments(
-                options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'):
+            options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'
+        ):
             continue
         _check_channels(options, name, architecture)
         _check_heads(options, name, architecture, model, launcher)
@@ -59,9 +62,12 @@ def check_networks(options: OptionFile, model: Any, is_train: bool, resuming: bo
         if name == 'network_g':
             _check_present(options, net, is_train)
     if is_train and isinstance(state, str) and not options.locate(state).exists():
-        options.add(('path', 'resume_state'), f'no such file or folder: {state}',
-                    'name a file in a training_states folder or the folder of an experiment, or leave it out and use '
-                    '--auto_resume')
+        options.add(
+            ('path', 'resume_state'),
+            f'no such file or folder: {state}',
+            'name a file in a training_states folder or the folder of an experiment, or leave it out and use '
+            '--auto_resume',
+        )
     return built
 
 
@@ -73,8 +79,11 @@ def _check_channels(options: OptionFile, name: str, architecture: type) -> None:
     for key in ('inp_channels', 'out_channels') if is_ours(architecture) else ():
         value = options.section(name).get(key, 3)
         if isinstance(value, int) and value != 3:
-            options.add((name, key), f'found {value}, and the data sets give pictures of 3 channels',
-                        'set it to 3; grey pictures are given as three equal channels')
+            options.add(
+                (name, key),
+                f'found {value}, and the data sets give pictures of 3 channels',
+                'set it to 3; grey pictures are given as three equal channels',
+            )
 
 
 def _has_states(options: OptionFile) -> bool:
@@ -88,43 +97,70 @@ def _check_heads(options: OptionFile, name: str, architecture: type, model: Any,
     train = options.section('train')
     if is_ours(model) and train.get('spd_opt'):
         if 'return_embeddings' not in inspect.signature(architecture.forward).parameters:
-            options.add(('train', 'spd_opt'), f'{architecture.__name__} has no embeddings to contrast',
-                        'remove this loss, or use MIRAGEArch')
+            options.add(
+                ('train', 'spd_opt'),
+                f'{architecture.__name__} has no embeddings to contrast',
+                'remove this loss, or use MIRAGEArch',
+            )
         elif head is False:
-            options.add((name, 'spd_head'), 'train:spd_opt needs the heads that this leaves out',
-                        'remove spd_head: false, or the loss')
+            options.add(
+                (name, 'spd_head'),
+                'train:spd_opt needs the heads that this leaves out',
+                'remove spd_head: false, or the loss',
+            )
     unused = is_ours(architecture) and not is_ours(model) and head
     if unused and launcher != 'none' and options.data.get('find_unused_parameters') is not True:
-        options.add((name, 'spd_head'), 'this model never uses the heads, and distributed training waits for them',
-                    'add `spd_head: false` to the network')
+        options.add(
+            (name, 'spd_head'),
+            'this model never uses the heads, and distributed training waits for them',
+            'add `spd_head: false` to the network',
+        )
 
 
 def _check_switches(options: OptionFile, architecture: type, model: Any) -> None:
     """Switches under ``train`` that need something of the network or its weights."""
     train = options.section('train')
-    if is_ours(model) and train.get('checkpoint_blocks') \
-            and 'checkpoint_blocks' not in inspect.signature(architecture).parameters:
-        options.add(('train', 'checkpoint_blocks'), f'{architecture.__name__} cannot recompute its blocks',
-                    'remove it, or use MIRAGEArch')
+    if (
+        is_ours(model)
+        and train.get('checkpoint_blocks')
+        and 'checkpoint_blocks' not in inspect.signature(architecture).parameters
+    ):
+        options.add(
+            ('train', 'checkpoint_blocks'),
+            f'{architecture.__name__} cannot recompute its blocks',
+            'remove it, or use MIRAGEArch',
+        )
     if is_ours(model) and train.get('freeze_bn') and not options.section('path').get('pretrain_network_g'):
-        options.add(('train', 'freeze_bn'), 'a network without weights has no batch norm statistics to keep',
-                    'name the weights to begin with in path:pretrain_network_g, or remove it')
+        options.add(
+            ('train', 'freeze_bn'),
+            'a network without weights has no batch norm statistics to keep',
+            'name the weights to begin with in path:pretrain_network_g, or remove it',
+        )
 
 
 def _check_geometry(options: OptionFile, name: str, architecture: type, model: Any) -> None:
     """Covariances are compared by geodesic distance and vectors by cosine, never crosswise."""
     loss = options.section('train', 'spd_opt')
-    if not is_ours(model) or loss.get('type') != 'SPDContrastiveLoss' \
-            or 'geometry' not in inspect.signature(architecture).parameters:
+    if (
+        not is_ours(model)
+        or loss.get('type') != 'SPDContrastiveLoss'
+        or 'geometry' not in inspect.signature(architecture).parameters
+    ):
         return
     geometry = options.section(name).get('geometry', 'vectorised')
     similarity = loss.get('similarity', 'cosine')
     if similarity in DISTANCES and geometry != 'covariance':
-        options.add(('train', 'spd_opt', 'similarity'), f'{similarity} compares covariances, and {name}:geometry is '
-                    f'{geometry}, which gives vectors', f'set {name}:geometry: covariance, or similarity: cosine')
+        options.add(
+            ('train', 'spd_opt', 'similarity'),
+            f'{similarity} compares covariances, and {name}:geometry is {geometry}, which gives vectors',
+            f'set {name}:geometry: covariance, or similarity: cosine',
+        )
     elif similarity == 'cosine' and geometry == 'covariance':
-        options.add((name, 'geometry'), 'covariance gives matrices, and train:spd_opt:similarity is cosine, which '
-                    'compares vectors', f'set similarity to {" or ".join(DISTANCES)}, or geometry to one of vectors')
+        options.add(
+            (name, 'geometry'),
+            'covariance gives matrices, and train:spd_opt:similarity is cosine, which compares vectors',
+            f'set similarity to {" or ".join(DISTANCES)}, or geometry to one of vectors',
+        )
 
 
 def _check_average(options: OptionFile, name: str, net: nn.Module, model: Any) -> None:
@@ -134,9 +170,12 @@ def _check_average(options: OptionFile, name: str, net: nn.Module, model: Any) -
         decay = options.section('train').get('ema_decay')
         if isinstance(decay, (int, float)) and decay > 0:
             label = options.data.get('model_type')
-            options.add(('train', 'ema_decay'), f'{label} averages parameters and not the batch norm statistics of '
-                        f'{type(net).__name__}: its average would be tested with statistics that never changed',
-                        'set ema_decay: 0, or model_type: MIRAGEModel, which averages both')
+            options.add(
+                ('train', 'ema_decay'),
+                f'{label} averages parameters and not the batch norm statistics of '
+                f'{type(net).__name__}: its average would be tested with statistics that never changed',
+                'set ema_decay: 0, or model_type: MIRAGEModel, which averages both',
+            )
 
 
 def _heads_for(options: OptionFile, architecture: type, model: Any, is_train: bool) -> dict[str, bool]:
@@ -159,8 +198,11 @@ def _build(options: OptionFile, name: str, architecture: type, added: Mapping[st
             culprit = [key for _, key in named[:1]]
             misspelt = [arguments[key] for key in culprit if isinstance(arguments[key], str)]
             allowed = set(_QUOTED.findall(str(error))) - set(misspelt)
-            options.add((name, *culprit), str(error), ''.join(nearest_hint(word, allowed) for word in misspelt) or
-                        'choose values that fit together')
+            options.add(
+                (name, *culprit),
+                str(error),
+                ''.join(nearest_hint(word, allowed) for word in misspelt) or 'choose values that fit together',
+            )
     return None  # other projects' networks may need files or real tensors to be built: no verdict on them
 
 
@@ -171,15 +213,21 @@ def _check_present(options: OptionFile, net: nn.Module | None, is_train: bool) -
         return
     start = 'training would begin with' if is_train else 'the test would measure a network of'
     if isinstance(path.get('pretrain_model_g'), str):
-        options.add(('path', 'pretrain_model_g'), f'nothing reads this key since BasicSR 1.2: {start} random weights',
-                    'it is called `pretrain_network_g` here')
+        options.add(
+            ('path', 'pretrain_model_g'),
+            f'nothing reads this key since BasicSR 1.2: {start} random weights',
+            'it is called `pretrain_network_g` here',
+        )
     elif not is_train:
         texts = [value for value in section.values() if isinstance(value, str)]
         own_files = any(text.endswith(('.pth', '.pt', '.ckpt')) for text in texts)
         if own_files or net is not None and not any(True for _ in net.parameters()):
             return  # there is nothing to load, or the network loads it by itself
-        options.add(('path', 'pretrain_network_g'), f'no weights: {start} random weights',
-                    'name the weights to test: `pretrain_network_g: experiments/NAME/models/net_g_latest.pth`')
+        options.add(
+            ('path', 'pretrain_network_g'),
+            f'no weights: {start} random weights',
+            'name the weights to test: `pretrain_network_g: experiments/NAME/models/net_g_latest.pth`',
+        )
 
 
 def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, model: Any) -> None:
@@ -190,8 +238,11 @@ def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, m
     path = options.locate(value)
     if not path.is_file():
         there = sorted(p.name for p in path.parent.iterdir() if p.suffix == path.suffix) if path.parent.is_dir() else []
-        options.add(key, f'no such file: {value}', f'that folder has {", ".join(there[:8])}' if there else
-                    'give the path of a weights file, or ~ for none')
+        options.add(
+            key,
+            f'no such file: {value}',
+            f'that folder has {", ".join(there[:8])}' if there else 'give the path of a weights file, or ~ for none',
+        )
         return
     if net is None:
         return
@@ -231,8 +282,10 @@ def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> 
         return f'{path} holds a {type(content).__name__}, no state dict', 'choose a file of weights'
     found = content.get(param_key, content.get('params'))
     if not isinstance(found, Mapping):
-        return (f'{path} has no entry {param_key!r}; it has {", ".join(map(str, list(content)[:6]))}',
-                "set `param_key_g` to one of its entries, or convert the file: mirage-basicsr convert")
+        return (
+            f'{path} has no entry {param_key!r}; it has {", ".join(map(str, list(content)[:6]))}',
+            'set `param_key_g` to one of its entries, or convert the file: mirage-basicsr convert',
+        )
     given = {name.removeprefix('module.'): tensor.shape for name, tensor in found.items() if hasattr(tensor, 'shape')}
     own = {name: tensor.shape for name, tensor in net.state_dict().items()}
     fitting = [name for name in own if given.get(name) == own[name]]
@@ -240,6 +293,9 @@ def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> 
         return f'{path} has none of the tensors of {type(net).__name__}', 'choose the weights of this network'
     wrong = sorted(own.keys() ^ given.keys() | {n for n in own.keys() & given.keys() if own[n] != given[n]})
     if strict and wrong:
-        return (f'{path} does not fit {type(net).__name__}: {len(wrong)} tensors are missing, surplus or of another '
-                f'shape, such as {", ".join(wrong[:3])}', 'correct the arguments of the network, or the path')
+        return (
+            f'{path} does not fit {type(net).__name__}: {len(wrong)} tensors are missing, surplus or of another '
+            f'shape, such as {", ".join(wrong[:3])}',
+            'correct the arguments of the network, or the path',
+        )
     return None

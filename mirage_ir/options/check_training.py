@@ -1,4 +1,5 @@
 """Pre-flight of what drives a run: optimizer, scheduler, losses, validation, logging, GPUs and disk space."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -61,8 +62,9 @@ def check_train(options: OptionFile, model: Any) -> None:
     _check_scheduler(options, model)
     listed = options.section('train').get('losses')
     if ours and not listed and not any(options.section('train', f'{name}_opt') for name in _COMPARING):
-        options.add(('train',), 'no loss compares the output with the ground truth',
-                    'add `pixel_opt:` with `type: L1Loss`')
+        options.add(
+            ('train',), 'no loss compares the output with the ground truth', 'add `pixel_opt:` with `type: L1Loss`'
+        )
 
 
 def _check_optimizer(options: OptionFile, key: tuple, model: Any) -> None:
@@ -89,8 +91,11 @@ def _check_loss(options: OptionFile, key: tuple) -> None:
         parts = options.section('train').get('accumulate_grad') or 1
         if batch == parts and int(os.environ.get('WORLD_SIZE', 1)) == 1:
             found = 'the batch has one' if parts == 1 else f'accumulate_grad: {parts} leaves one in each part of it'
-            options.add(key, f'contrasts the samples of a batch with each other, and {found}',
-                        'raise datasets:train:batch_size_per_gpu, or remove this loss')
+            options.add(
+                key,
+                f'contrasts the samples of a batch with each other, and {found}',
+                'raise datasets:train:batch_size_per_gpu, or remove this loss',
+            )
 
 
 def _check_scheduler(options: OptionFile, model: Any) -> None:
@@ -102,17 +107,22 @@ def _check_scheduler(options: OptionFile, model: Any) -> None:
         return
     check_rules(options, key, schema.SCHEDULER)
     name = section.get('type')
-    known = {'MultiStepLR': basicsr_schedulers.MultiStepRestartLR,
-             'MultiStepRestartLR': basicsr_schedulers.MultiStepRestartLR,
-             'CosineAnnealingRestartLR': basicsr_schedulers.CosineAnnealingRestartLR}
+    known = {
+        'MultiStepLR': basicsr_schedulers.MultiStepRestartLR,
+        'MultiStepRestartLR': basicsr_schedulers.MultiStepRestartLR,
+        'CosineAnnealingRestartLR': basicsr_schedulers.CosineAnnealingRestartLR,
+    }
     if is_ours(model):
         known['CosineWithWarmup'] = own_schedulers.CosineWithWarmup
     overrides = getattr(model, 'setup_schedulers', None) is not BaseModel.setup_schedulers
     if isinstance(name, str) and name in known:
         _check_scheduler_arguments(options, key, known[name])
     elif isinstance(name, str) and (is_ours(model) or not overrides):
-        options.add((*key, 'type'), f'no scheduler {name!r} here', nearest_hint(name, known) or
-                    f'allowed are {", ".join(known)}')
+        options.add(
+            (*key, 'type'),
+            f'no scheduler {name!r} here',
+            nearest_hint(name, known) or f'allowed are {", ".join(known)}',
+        )
 
 
 def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type) -> None:
@@ -121,13 +131,22 @@ def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type)
     total = train.get('total_iter')
     total = total if isinstance(total, (int, float)) and not isinstance(total, bool) else None
     if scheduler is own_schedulers.CosineWithWarmup:  # the model passes the length of the run
-        check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch'), filled=('total_iter',),
-                        here='`train: scheduler:`')
+        check_arguments(
+            options,
+            key,
+            scheduler,
+            given=('optimizer', 'last_epoch'),
+            filled=('total_iter',),
+            here='`train: scheduler:`',
+        )
         warmup = section.get('warmup_iter', train.get('warmup_iter', 0))
         if total is not None and isinstance(warmup, (int, float)) and warmup >= total:
             where = (*key, 'warmup_iter') if 'warmup_iter' in section else ('train', 'warmup_iter')
-            options.add(where, f'the warm-up of {warmup:g} iterations does not end before the run of {total:g}',
-                        'shorten warmup_iter or raise total_iter')
+            options.add(
+                where,
+                f'the warm-up of {warmup:g} iterations does not end before the run of {total:g}',
+                'shorten warmup_iter or raise total_iter',
+            )
         return
     if not check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch')):
         return
@@ -135,13 +154,23 @@ def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type)
         values = section.get(first)
         weights = section.get(second, default)
         if isinstance(values, list) and isinstance(weights, (list, tuple)) and len(values) != len(weights):
-            options.add((*key, second), f'{len(weights)} values beside {len(values)} {first}',
-                        f'give one value for each of {first}')
+            options.add(
+                (*key, second),
+                f'{len(weights)} values beside {len(values)} {first}',
+                f'give one value for each of {first}',
+            )
     periods = section.get('periods')
-    if isinstance(periods, list) and total is not None and all(isinstance(p, (int, float)) for p in periods) \
-            and sum(periods) < total - 1:
-        options.add((*key, 'periods'), f'the periods end after {sum(periods):g} iterations and the run after {total:g}',
-                    f'make the periods add up to total_iter, e.g. [{total:g}]')
+    if (
+        isinstance(periods, list)
+        and total is not None
+        and all(isinstance(p, (int, float)) for p in periods)
+        and sum(periods) < total - 1
+    ):
+        options.add(
+            (*key, 'periods'),
+            f'the periods end after {sum(periods):g} iterations and the run after {total:g}',
+            f'make the periods add up to total_iter, e.g. [{total:g}]',
+        )
 
 
 def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
@@ -160,8 +189,11 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
     if is_train and 'val_freq' not in val:
         options.add(('val', 'val_freq'), 'missing', 'add `val_freq:` with a number of iterations')
     if not is_train and not ours and val.get('save_img') is True and 'suffix' not in val:
-        options.add(('val', 'suffix'), 'missing, and BasicSR needs it to name the pictures',
-                    'add `suffix: ~` to use the name of the run')
+        options.add(
+            ('val', 'suffix'),
+            'missing, and BasicSR needs it to name the pictures',
+            'add `suffix: ~` to use the name of the run',
+        )
     for name, section in options.section('val', 'metrics').items():
         if not isinstance(section, Mapping):
             options.add(('val', 'metrics', name), f'found {section}', 'write a section with `type: calculate_psnr`')
@@ -170,8 +202,14 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
         metric = check_type(options, key, METRIC_REGISTRY, 'metric')
         check_rules(options, key, schema.METRIC)
         if metric is not None:
-            check_arguments(options, key, metric, given=('img', 'img2', 'img1'), beside=('type', 'better'),
-                            here='a metric of `val: metrics:`')
+            check_arguments(
+                options,
+                key,
+                metric,
+                given=('img', 'img2', 'img1'),
+                beside=('type', 'better'),
+                here='a metric of `val: metrics:`',
+            )
             try:
                 require_available(section.get('type'), section.get('net', 'alex'))
             except ValueError as error:
@@ -192,11 +230,17 @@ def check_logger(options: OptionFile, model: Any, networks: Mapping[str, nn.Modu
     name = str(options.data.get('name', ''))
     if options.section('logger', 'wandb').get('project') and 'debug' not in name:
         if options.section('logger').get('use_tb_logger') is not True:
-            options.add(('logger', 'use_tb_logger'), 'wandb is fed by TensorBoard, which is off',
-                        'set use_tb_logger: true, or wandb:project to ~')
+            options.add(
+                ('logger', 'use_tb_logger'),
+                'wandb is fed by TensorBoard, which is off',
+                'set use_tb_logger: true, or wandb:project to ~',
+            )
         if importlib.util.find_spec('wandb') is None:
-            options.add(('logger', 'wandb', 'project'), 'the package wandb is not installed',
-                        'pip install wandb, or set project to ~')
+            options.add(
+                ('logger', 'wandb', 'project'),
+                'the package wandb is not installed',
+                'pip install wandb, or set project to ~',
+            )
     _check_disk(options, networks, options.root / 'experiments' / name)
 
 
@@ -217,9 +261,11 @@ def _check_disk(options: OptionFile, networks: Mapping[str, nn.Module], folder: 
         there = there.parent
     free = shutil.disk_usage(there).free
     if needed > free:
-        options.add(('logger', 'save_checkpoint_freq'),
-                    f'{count} checkpoints take about {needed / _GIB:.1f} GiB, and {there} has {free / _GIB:.1f} GiB '
-                    f'free', 'save less often, keep only the last ones (logger:keep_checkpoints), or free some space')
+        options.add(
+            ('logger', 'save_checkpoint_freq'),
+            f'{count} checkpoints take about {needed / _GIB:.1f} GiB, and {there} has {free / _GIB:.1f} GiB free',
+            'save less often, keep only the last ones (logger:keep_checkpoints), or free some space',
+        )
 
 
 def check_machine(options: OptionFile, launcher: str) -> None:
@@ -233,5 +279,8 @@ def check_machine(options: OptionFile, launcher: str) -> None:
         options.add(('train', 'compile'), COMPILE_NEEDS_TORCHRUN, COMPILE_CURE)
     per_node = int(os.environ.get('LOCAL_WORLD_SIZE', 1))
     if launcher == 'pytorch' and present and per_node > present:
-        options.add((), f'{per_node} processes on this machine share {present} GPUs',
-                    f'start torchrun with --nproc_per_node={present}')
+        options.add(
+            (),
+            f'{per_node} processes on this machine share {present} GPUs',
+            f'start torchrun with --nproc_per_node={present}',
+        )

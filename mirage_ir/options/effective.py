@@ -123,8 +123,10 @@ def _whole(section: Mapping, declared: Mapping[str, Option]) -> dict:
 def _as_declared(value: Any, option: Option | None) -> Any:
     if option is None:
         return value
-    counted = isinstance(option.default, (list, tuple)) and len(option.default) > 0 and all(
-        isinstance(part, int) and not isinstance(part, bool) for part in option.default
+    counted = (
+        isinstance(option.default, (list, tuple))
+        and len(option.default) > 0
+        and all(isinstance(part, int) and not isinstance(part, bool) for part in option.default)
     )
     if not option.kind.startswith('count') and not (option.kind == 'any' and counted):
         return value

@@ -4,6 +4,7 @@ BasicSR turns the YAML into dictionaries and forgets where each key stood. Here 
 node tree first, which keeps the positions, and then constructed with the safe constructor: reading a file in order
 to check it must never run code from it.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -49,7 +50,8 @@ class _TupleTolerant(yaml.constructor.SafeConstructor):
 
 
 _TupleTolerant.add_constructor(
-    'tag:yaml.org,2002:python/tuple', lambda constructor, node: tuple(constructor.construct_sequence(node, deep=True)))
+    'tag:yaml.org,2002:python/tuple', lambda constructor, node: tuple(constructor.construct_sequence(node, deep=True))
+)
 
 
 class OptionFile:
@@ -66,8 +68,9 @@ class OptionFile:
         unquoted: Every value that YAML read as text although it stands without quotation marks.
     """
 
-    def __init__(self, path: str | Path, force_yml: Sequence[str] | None = None,
-                 root: str | Path | None = None) -> None:
+    def __init__(
+        self, path: str | Path, force_yml: Sequence[str] | None = None, root: str | Path | None = None
+    ) -> None:
         self.path = str(path)
         self.root = Path(root or Path.cwd())
         self.problems: list[Problem] = []
@@ -115,15 +118,19 @@ class OptionFile:
             inside = {k: v for k, v in table.items() if k[:size] == key and len(k) > size}
             for known in inside:
                 del table[known]
-            table.update({(*key, new[k[size]], *k[size + 1:]): v for k, v in inside.items() if k[size] in new})
+            table.update({(*key, new[k[size]], *k[size + 1 :]): v for k, v in inside.items() if k[size] in new})
 
     def _compose(self) -> yaml.MappingNode | None:
         path = Path(self.path)
         if not path.is_file():
             siblings = [str(p) for p in path.parent.glob('*.y*ml')] if path.parent.is_dir() else []
             found = 'is a folder' if path.is_dir() else 'does not exist'
-            self.add((), f'the option file {found}', nearest_hint(str(path), siblings) or
-                     'give the path of a YAML file, relative to the current directory or absolute')
+            self.add(
+                (),
+                f'the option file {found}',
+                nearest_hint(str(path), siblings)
+                or 'give the path of a YAML file, relative to the current directory or absolute',
+            )
             return None
         try:
             node = yaml.compose(path.read_text(encoding='utf-8'), Loader=yaml.SafeLoader)
@@ -138,8 +145,11 @@ class OptionFile:
             self.add((), f'not a UTF-8 text file ({error.reason})', 'save it as UTF-8')
             return None
         if not isinstance(node, yaml.MappingNode):
-            self.add((), 'no options in it' if node is None else 'the top level is not a list of `key: value` lines',
-                     'write the sections name, model_type, num_gpu, datasets, network_g, path, train, val and logger')
+            self.add(
+                (),
+                'no options in it' if node is None else 'the top level is not a list of `key: value` lines',
+                'write the sections name, model_type, num_gpu, datasets, network_g, path, train, val and logger',
+            )
             return None
         return node
 
@@ -184,8 +194,11 @@ class OptionFile:
                 self.add(here, "BasicSR's reader does not merge sections with `<<`", 'write the keys out')
                 continue
             if name in first and yaml.serialize(first[name]) != yaml.serialize(value):
-                self.add(here, f'given again in line {line} with another value; only the last would count',
-                         f'delete line {self._lines[here]} or line {line}')
+                self.add(
+                    here,
+                    f'given again in line {line} with another value; only the last would count',
+                    f'delete line {self._lines[here]} or line {line}',
+                )
             first[name] = value
             self._lines[here] = line
             good &= self._walk(value, here, around)
@@ -200,7 +213,7 @@ class OptionFile:
             self.problems.append(Problem('--force_yml', 0, entry.partition('=')[0], str(error), cure))
             return
         self._forced.add(key)
-        for known in [k for k in self.unquoted if k[:len(key)] == key]:
+        for known in [k for k in self.unquoted if k[: len(key)] == key]:
             del self.unquoted[known]
 
 

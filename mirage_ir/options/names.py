@@ -3,6 +3,7 @@
 BasicSR's and other projects' classes declare nothing, so every word in their files counts as read there, and only a
 misspelt one is complained about.
 """
+
 from __future__ import annotations
 
 import ast
@@ -44,13 +45,24 @@ def check_type(options: OptionFile, key: KeyPath, registry: Iterable[tuple[str, 
     found = registered(registry, name)
     if found is None:
         known = sorted(entry for entry, _ in registry)
-        options.add((*key, 'type'), f'no {kind} is called {name!r}', nearest_hint(name, known) or
-                    f'registered are: {", ".join(known)}')
+        options.add(
+            (*key, 'type'),
+            f'no {kind} is called {name!r}',
+            nearest_hint(name, known) or f'registered are: {", ".join(known)}',
+        )
     return found
 
 
-def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, given: Collection[str] = (),
-                    filled: Collection[str] = (), beside: Collection[str] = ('type',), here: str = '') -> bool:
+def check_arguments(
+    options: OptionFile,
+    key: KeyPath,
+    function: Callable,
+    *,
+    given: Collection[str] = (),
+    filled: Collection[str] = (),
+    beside: Collection[str] = ('type',),
+    here: str = '',
+) -> bool:
     """Compares the keys of a section with the arguments of what it will be passed to.
 
     Args:
@@ -76,9 +88,11 @@ def check_arguments(options: OptionFile, key: KeyPath, function: Callable, *, gi
         if name in allowed or name in beside or (takes_any and not _misspells(name, allowed - set(section))):
             continue
         good = False
-        options.add((*key, name), f'{label} has no argument {name!r}',
-                    hint(name, here, sorted(allowed), section) or
-                    f'it takes {", ".join(sorted(allowed)) or "none"}')
+        options.add(
+            (*key, name),
+            f'{label} has no argument {name!r}',
+            hint(name, here, sorted(allowed), section) or f'it takes {", ".join(sorted(allowed)) or "none"}',
+        )
     for name in sorted(allowed - set(section) - set(filled)):
         if parameters[name].default is inspect.Parameter.empty:
             good = False
@@ -104,8 +118,15 @@ def check_rules(options: OptionFile, key: KeyPath, rules: Mapping[str, Option], 
     return good
 
 
-def check_section(options: OptionFile, key: KeyPath, declared: Mapping[str, Option], here: str, *,
-                  training: bool = True, also: Collection[str] = ()) -> None:
+def check_section(
+    options: OptionFile,
+    key: KeyPath,
+    declared: Mapping[str, Option],
+    here: str,
+    *,
+    training: bool = True,
+    also: Collection[str] = (),
+) -> None:
     """Checks a section of which all keys are declared: kinds and ranges, and that nothing else stands in it.
 
     Args:
@@ -121,8 +142,11 @@ def check_section(options: OptionFile, key: KeyPath, declared: Mapping[str, Opti
     for name in section:
         if name in declared or name in also or str(name).startswith(('_', 'x-')):
             continue
-        options.add((*key, name), 'nothing reads this key here', hint(name, here, declared, section) or
-                    f'allowed are {", ".join(sorted(map(str, declared)))}')
+        options.add(
+            (*key, name),
+            'nothing reads this key here',
+            hint(name, here, declared, section) or f'allowed are {", ".join(sorted(map(str, declared)))}',
+        )
 
 
 def check_unknown(options: OptionFile, key: KeyPath, known: Collection[str], readers: Iterable[Any]) -> None:
@@ -144,8 +168,11 @@ def check_unknown(options: OptionFile, key: KeyPath, known: Collection[str], rea
     candidates = (set(known) | read) - set(section)
     for name in doubtful:
         if name not in read and name not in RETIRED and _misspells(name, candidates):
-            options.add((*key, name), 'nothing reads this key', nearest_hint(name, set(known) - set(section)) or
-                        nearest_hint(name, candidates))
+            options.add(
+                (*key, name),
+                'nothing reads this key',
+                nearest_hint(name, set(known) - set(section)) or nearest_hint(name, candidates),
+            )
 
 
 def names_read_by(thing: Any, beside: Collection[str] = ('torch',)) -> frozenset[str]:
@@ -171,8 +198,11 @@ def _words(file: Path) -> frozenset[str]:
     if file.suffix != '.py':  # a compiled module shows no source
         return frozenset()
     tree = ast.parse(file.read_bytes())
-    return frozenset(node.value for node in ast.walk(tree)
-                     if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier())
+    return frozenset(
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier()
+    )
 
 
 def _misspells(name: Any, candidates: Collection[str]) -> bool:

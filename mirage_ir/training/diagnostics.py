@@ -1,4 +1,5 @@
 """What a run shows of itself beside its losses: gradients, throughput, memory, the state of the SPD embeddings."""
+
 from __future__ import annotations
 
 import sys
@@ -78,8 +79,11 @@ class CovarianceTap:
 
 
 @torch.no_grad()
-def spd_diagnostics(embeddings: Mapping[str, Tensor], covariances: Mapping[str, Tensor],
-                    compare: Callable[[Tensor, Tensor], Tensor] = pair_similarity) -> dict[str, float]:
+def spd_diagnostics(
+    embeddings: Mapping[str, Tensor],
+    covariances: Mapping[str, Tensor],
+    compare: Callable[[Tensor, Tensor], Tensor] = pair_similarity,
+) -> dict[str, float]:
     """State of the contrastive embeddings of one batch.
 
     Args:

@@ -1,4 +1,5 @@
 """Exponential moving average of a network, batch norm statistics included."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -49,8 +49,11 @@ class StopSignal:
             if not self._compiling:
                 return
             time.sleep(0.1)
-        os.write(2, b'The network was being compiled, and what compiles it was stopped, too: ended without saving. '
-                    b'To go on from the last state, give the same command with --auto_resume.\n')
+        os.write(
+            2,
+            b'The network was being compiled, and what compiles it was stopped, too: ended without saving. '
+            b'To go on from the last state, give the same command with --auto_resume.\n',
+        )
         os._exit(128 + number)
 
     def __enter__(self) -> 'StopSignal':

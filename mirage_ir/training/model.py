@@ -1,4 +1,5 @@
 """`MIRAGEModel`: BasicSR's `SRModel` with the paper's losses and what long runs need."""
+
 from __future__ import annotations
 
 from collections import OrderedDict
@@ -308,8 +309,12 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             only_gradient = bool(finite[:-1].all())
             if not (only_gradient and self.precision.may_overflow):
                 stop_run(
-                    batch, log, current_iter, self.opt['path']['experiments_root'],
-                    rank=self.opt.get('rank', 0), world_size=self.opt.get('world_size', 1),
+                    batch,
+                    log,
+                    current_iter,
+                    self.opt['path']['experiments_root'],
+                    rank=self.opt.get('rank', 0),
+                    world_size=self.opt.get('world_size', 1),
                 )
             log.pop('grad_norm')  # float16 overflowed: the scaler skips this step
         self._log = log

@@ -1,4 +1,5 @@
 """Building and loading the network of a model from BasicSR's options."""
+
 from __future__ import annotations
 
 import inspect
@@ -106,6 +107,6 @@ def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: st
     left_out = [name for name in own if name not in fitting]
     net.load_state_dict(fitting, strict=False)
     get_root_logger().warning(
-        f'{source}: loaded {len(fitting)} of the network\'s {len(own)} tensors; as they were: {left_out or "none"}; '
+        f"{source}: loaded {len(fitting)} of the network's {len(own)} tensors; as they were: {left_out or 'none'}; "
         f'not used from the file: {[name for name in state_dict if name not in fitting] or "none"}'
     )

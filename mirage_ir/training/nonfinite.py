@@ -1,4 +1,5 @@
 """What happens when a loss explodes: the run stops before the step, with the batch saved for inspection."""
+
 from __future__ import annotations
 
 import os

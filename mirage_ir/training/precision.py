@@ -1,4 +1,5 @@
 """Speed switches of the ``train`` options: mixed precision, memory layout, compilation."""
+
 from __future__ import annotations
 
 import contextlib

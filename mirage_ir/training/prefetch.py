@@ -1,4 +1,5 @@
 """Batches on their way to the GPU while it computes: what ``prefetch_mode: cuda`` stands for."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

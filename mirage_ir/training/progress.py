@@ -1,4 +1,5 @@
 """The progress line of a training run."""
+
 from __future__ import annotations
 
 from basicsr.utils.logger import MessageLogger

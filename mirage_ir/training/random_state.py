@@ -1,4 +1,5 @@
 """Random states of a process."""
+
 from __future__ import annotations
 
 import random

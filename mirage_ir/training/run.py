@@ -70,10 +70,19 @@ class TrainingRun:
     def replacements(self) -> dict[str, Any]:
         """Return the names of ``basicsr.train`` that this run replaces, with what stands in for them."""
         names = (
-            'parse_options', 'load_resume_state', 'copy_opt_file', 'init_tb_logger', 'init_tb_loggers',
-            'create_train_val_dataloader', 'EnlargedSampler', 'build_dataloader', 'build_model', 'CPUPrefetcher',
-            'CUDAPrefetcher', 'MessageLogger',
-        )  # fmt: skip
+            'parse_options',
+            'load_resume_state',
+            'copy_opt_file',
+            'init_tb_logger',
+            'init_tb_loggers',
+            'create_train_val_dataloader',
+            'EnlargedSampler',
+            'build_dataloader',
+            'build_model',
+            'CPUPrefetcher',
+            'CUDAPrefetcher',
+            'MessageLogger',
+        )
         return {name: getattr(self, '_' + name) for name in names}
 
     def _parse_options(self, root: str, is_train: bool) -> tuple[dict, Any]:
@@ -170,9 +179,15 @@ class TrainingRun:
         iteration = self._iteration
         sample = (self._state or {}).get('samples_seen', iteration * batch * replicas)
         self._sampler = _Sampler(
-            dataset, replicas, rank, ratio * copies, seed=opt['manual_seed'], batch_size=batch,
-            start_sample=sample, offset=sample - iteration * batch * replicas,
-        )  # fmt: skip
+            dataset,
+            replicas,
+            rank,
+            ratio * copies,
+            seed=opt['manual_seed'],
+            batch_size=batch,
+            start_sample=sample,
+            offset=sample - iteration * batch * replicas,
+        )
         self._sampler.generator = self._train_generator
         opt['sample_stream'] = {'iter': iteration, 'sample': sample, 'batch': batch * replicas}
         if self._state is not None:  # another batch size has other epochs

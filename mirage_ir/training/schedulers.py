@@ -1,4 +1,5 @@
 """Learning rate over a run: a linear rise, then half a cosine down to the end of the run."""
+
 from __future__ import annotations
 
 import math

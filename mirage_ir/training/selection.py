@@ -58,9 +58,7 @@ class Selection:
         sets = sets if isinstance(sets, MutableMapping) else {}
         sources = sources_of(options)
         others = {
-            phase: row
-            for phase, row in sets.items()
-            if isinstance(row, Mapping) and not (phase == 'train' and sources)
+            phase: row for phase, row in sets.items() if isinstance(row, Mapping) and not (phase == 'train' and sources)
         }
         self._check_names([*sources, *others.values()])
         kept = [source for source in sources if self._wants(source)]
@@ -152,8 +150,10 @@ def _shorten(options: Mapping, sources: list[Mapping], kept: list[Mapping], forc
     sizes = {id(source): _samples(source) for source in sources}
     unknown = [source for source in sources if sizes[id(source)] is None]
     if unknown:
-        return [f'total_iter stays {total:,}: how many samples {_listed(unknown)} would have had is not known; '
-                'set train:total_iter yourself']  # fmt: skip
+        return [
+            f'total_iter stays {total:,}: how many samples {_listed(unknown)} would have had is not known; '
+            'set train:total_iter yourself'
+        ]
     part = sum(sizes[id(source)] for source in kept) / sum(sizes.values())
     changes = [_scaled(train, 'total_iter', part), _scaled(train, 'warmup_iter', part)]
     scheduler = train.get('scheduler')

@@ -1,4 +1,5 @@
 """The numbers of a training step, on their way from the device to the log without holding the device up."""
+
 from __future__ import annotations
 
 from collections import OrderedDict

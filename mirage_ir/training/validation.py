@@ -1,4 +1,5 @@
 """Validation of `MIRAGEModel`: the paper's protocol, any number of data sets, any number of ranks."""
+
 from __future__ import annotations
 
 import os

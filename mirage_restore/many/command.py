@@ -21,8 +21,15 @@ from .worker import Outcome, Setup, Task
 __all__ = ['restore_many']
 
 
-def restore_many(inputs: Sequence[str], target: str, setup: Setup, *, devices: str | None = None,
-                 ray: str | None = None, workers: int | None = None) -> Summary:
+def restore_many(
+    inputs: Sequence[str],
+    target: str,
+    setup: Setup,
+    *,
+    devices: str | None = None,
+    ray: str | None = None,
+    workers: int | None = None,
+) -> Summary:
     """Restore files with several workers; every result is the same as that of a single process.
 
     Args:
@@ -97,8 +104,11 @@ def _with_files(
     if plan.jobs:
         check_target(target)
     tasks = [
-        Task(os.path.abspath(job.source), os.path.abspath(job.target),
-             os.path.abspath(job.comparison) if job.comparison else None)
+        Task(
+            os.path.abspath(job.source),
+            os.path.abspath(job.target),
+            os.path.abspath(job.comparison) if job.comparison else None,
+        )
         for job in plan.jobs
     ]
     jobs = dict(zip(tasks, plan.jobs))

@@ -104,7 +104,8 @@ class Processes:
         """See `Crew`."""
         mine, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_serve, args=(theirs, self._setup, self._devices[worker]), daemon=True, name=f'restore-{worker}')
+            target=_serve, args=(theirs, self._setup, self._devices[worker]), daemon=True, name=f'restore-{worker}'
+        )
         process.start()
         theirs.close()
         self._running[worker] = (process, mine)

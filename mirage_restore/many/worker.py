@@ -88,8 +88,16 @@ class Worker:
             name, content = setup.weights
             weights = Path(self._scratch.name) / name
             weights.write_bytes(content)
-        self._restore = Restorer(weights, device, setup.precision, setup.tile, setup.tile_overlap, setup.allow_pickle,
-                                 setup.model, setup.strength)
+        self._restore = Restorer(
+            weights,
+            device,
+            setup.precision,
+            setup.tile,
+            setup.tile_overlap,
+            setup.allow_pickle,
+            setup.model,
+            setup.strength,
+        )
 
     def ready(self) -> Outcome:
         """Answers when the network is loaded."""
@@ -115,8 +123,10 @@ class Worker:
         from ..files import restore_job
 
         job = Job(
-            self._local(task.source, folder / 'in'), self._local(task.target, folder / 'out'),
-            self._local(task.comparison, folder / 'out') if task.comparison else None)
+            self._local(task.source, folder / 'in'),
+            self._local(task.target, folder / 'out'),
+            self._local(task.comparison, folder / 'out') if task.comparison else None,
+        )
         if is_url(task.source):
             job.source.parent.mkdir()
             fetch(task.source, job.source)

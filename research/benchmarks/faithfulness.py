@@ -5,6 +5,7 @@
 Trains each method (those of ``training.py``) for so many iterations on noisy crops of scikit-image's photographs (or
 ``--images FOLDER``), the same ones for all, and compares the mean pixel loss of the last tenth.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -44,7 +45,7 @@ def noisy_crops(images: list[np.ndarray], iteration: int, batch: int, size: int)
     for _ in range(batch):
         image = images[rng.integers(len(images))]
         top, left = (rng.integers(side - size + 1) for side in image.shape[:2])
-        clean = image[top:top + size, left:left + size]
+        clean = image[top : top + size, left : left + size]
         pairs.append((gaussian_noise_uint8(clean, sigma=rng.uniform(15, 50), rng=rng), clean))
     lq, gt = (torch.from_numpy(np.stack(part).transpose(0, 3, 1, 2) / np.float32(255)) for part in zip(*pairs))
     return {'lq': lq, 'gt': gt, 'lq_path': [f'iteration {iteration}'] * batch}
@@ -74,8 +75,12 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add('iterations', type=int)
-    add('--methods', nargs='+', default=['plain', 'bf16', 'fp16', 'checkpoint_blocks', 'channels_last'],
-        help='the others are compared with the first')
+    add(
+        '--methods',
+        nargs='+',
+        default=['plain', 'bf16', 'fp16', 'checkpoint_blocks', 'channels_last'],
+        help='the others are compared with the first',
+    )
     add('--variant', choices=VARIANTS, default='tiny')
     add('--dim', type=int, default=0, help="another width of the first level; 0: the network's")
     add('--blocks', type=int, default=0, help="as many blocks on every level; 0: the network's")
@@ -92,8 +97,14 @@ def main(argv: list[str] | None = None) -> None:
         parts_of(method)
     torch.set_num_threads(args.threads)
     logging.getLogger('basicsr').setLevel(logging.ERROR)
-    settings = {**machine(args.device, args.threads), 'variant': args.variant, 'iterations': args.iterations,
-                'batch': args.batch, 'crops': f'{args.size}x{args.size}', 'lr': args.lr}
+    settings = {
+        **machine(args.device, args.threads),
+        'variant': args.variant,
+        'iterations': args.iterations,
+        'batch': args.batch,
+        'crops': f'{args.size}x{args.size}',
+        'lr': args.lr,
+    }
     report = Report('faithfulness', settings, args.out, args.seconds)
     compare(args, report)
     print(report.table())

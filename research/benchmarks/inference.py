@@ -13,6 +13,7 @@ file. float32 is IEEE, on a GPU too; ``tf32`` lets convolutions use TF32. Withou
 not depend on them. Sizes are WIDTHxHEIGHT. Every row is printed and written to ``inference.json`` and ``inference.md``
 as it comes; after ``--seconds`` no further one is begun.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -89,6 +90,7 @@ def build(method: str, net: nn.Module, precision: str, onnx: str | None) -> Call
     def evaluate(x: Tensor) -> Tensor:
         with kernels_of(method, precision):
             return run(x)
+
     return evaluate
 
 
@@ -111,15 +113,18 @@ def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor]
         raise SystemExit(f'--methods {method} needs --onnx FILE (write one with mirage-basicsr export)')
     if method == 'ort':
         import onnxruntime
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, options, providers=onnxruntime.get_available_providers())
         name = session.get_inputs()[0].name
         return lambda x: torch.from_numpy(session.run(None, {name: x.cpu().numpy()})[0])
     import openvino
+
     hint = {'fp32': 'f32', 'tf32': 'f32', 'bf16': 'bf16', 'fp16': 'f16'}[precision]
-    model = openvino.Core().compile_model(path, 'CPU', {
-        'INFERENCE_PRECISION_HINT': hint, 'INFERENCE_NUM_THREADS': torch.get_num_threads()})
+    model = openvino.Core().compile_model(
+        path, 'CPU', {'INFERENCE_PRECISION_HINT': hint, 'INFERENCE_NUM_THREADS': torch.get_num_threads()}
+    )
     return lambda x: torch.from_numpy(next(iter(model([x.cpu().numpy()]).values())).copy())
 
 
@@ -139,7 +144,7 @@ def product_rates(device: torch.device) -> dict[str, float]:
     if device.type == 'cpu' and torch.backends.mkldnn.is_available():
         products['fp32 oneDNN'] = lambda: torch.ops.mkldnn._linear_pointwise(a, a, None, 'none', [], '')
     for name, product in products.items():
-        rates[name] = 2 * 2048 ** 3 / min(timed(product, device) for _ in range(8))
+        rates[name] = 2 * 2048**3 / min(timed(product, device) for _ in range(8))
     return rates
 
 
@@ -167,8 +172,22 @@ def images(args: argparse.Namespace, size: tuple[int, int], batch: int) -> Tenso
 
 def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tuple[int, int], batch: int) -> int | None:
     """Bytes on a CPU over those in use before the images are restored, in a fresh process; None where it fails."""
-    command = [sys.executable, __file__, '--one', method, precision, f'{size[0]}x{size[1]}', '--variant', args.variant,
-               '--device', args.device, '--batch', str(batch), '--threads', str(args.threads)]
+    command = [
+        sys.executable,
+        __file__,
+        '--one',
+        method,
+        precision,
+        f'{size[0]}x{size[1]}',
+        '--variant',
+        args.variant,
+        '--device',
+        args.device,
+        '--batch',
+        str(batch),
+        '--threads',
+        str(args.threads),
+    ]
     for name in ('onnx', 'weights'):
         command += [f'--{name}', getattr(args, name)] if getattr(args, name) else []
     result = subprocess.run(command, capture_output=True, text=True)
@@ -220,17 +239,25 @@ def measure(args: argparse.Namespace, report: Report, rates: dict[str, float]) -
                         torch.cuda.empty_cache()
                 base, reference = (run, output) if base is None else (base, reference)
                 error = float((output - reference).square().mean())
-                row |= {'max_difference': float((output - reference).abs().max() / reference.abs().max()),
-                        'psnr_to_first': None if error == 0 else -10 * torch.log10(torch.tensor(error)).item(),
-                        'floors': {name: row['ms'] / 1e3 * rate / work for name, rate in rates.items()}}
+                row |= {
+                    'max_difference': float((output - reference).abs().max() / reference.abs().max()),
+                    'psnr_to_first': None if error == 0 else -10 * torch.log10(torch.tensor(error)).item(),
+                    'floors': {name: row['ms'] / 1e3 * rate / work for name, rate in rates.items()},
+                }
                 row['times_floor'] = next(iter(row['floors'].values()))
                 if args.memory and not x.is_cuda:
                     row['peak_gb'] = _gb(peak_memory(args, method, precision, size, batch))
                 report.add(**name, **row)
 
 
-def row_of(args: argparse.Namespace, net: nn.Module, method: str, precision: str, x: Tensor,
-           base: Callable[[Tensor], Tensor] | None) -> tuple[dict, Callable[[Tensor], Tensor], Tensor]:
+def row_of(
+    args: argparse.Namespace,
+    net: nn.Module,
+    method: str,
+    precision: str,
+    x: Tensor,
+    base: Callable[[Tensor], Tensor] | None,
+) -> tuple[dict, Callable[[Tensor], Tensor], Tensor]:
     """Measures one way: its row, the function, and its output on the CPU."""
     run = build(method, net, precision, args.onnx)
     first = timed(lambda: run(x if method == 'compile' else x[..., :64, :64]), x.device)
@@ -242,9 +269,13 @@ def row_of(args: argparse.Namespace, net: nn.Module, method: str, precision: str
         base_times += [] if base is None else [timed(lambda: base(x), x.device)]
     output = run(x).float().cpu()
     median = statistics.median(times)
-    row = {'ms': 1e3 * median, 'us_per_pixel': 1e6 * median / x[:, 0].numel(),
-           'speedup': statistics.median(base_times) / median if base_times else 1.0, 'first_call_s': first,
-           'all_seconds': times}
+    row = {
+        'ms': 1e3 * median,
+        'us_per_pixel': 1e6 * median / x[:, 0].numel(),
+        'speedup': statistics.median(base_times) / median if base_times else 1.0,
+        'first_call_s': first,
+        'all_seconds': times,
+    }
     if x.is_cuda:
         row['peak_gb'] = _gb(peak_on_gpu(run, x))
     if args.profile:
@@ -259,8 +290,9 @@ def profile(run: Callable[[Tensor], Tensor], x: Tensor, folder: Path, name: str)
     with torch.profiler.profile(activities=activities) as profiler:
         timed(lambda: run(x), x.device)
     averages = profiler.key_averages()
-    table = averages.table(sort_by='self_cuda_time_total' if x.is_cuda else 'self_cpu_time_total', row_limit=60,
-                           max_name_column_width=90)
+    table = averages.table(
+        sort_by='self_cuda_time_total' if x.is_cuda else 'self_cpu_time_total', row_limit=60, max_name_column_width=90
+    )
     (folder / f'profile_{name}.txt').write_text(table, encoding='utf-8')
     if not x.is_cuda:
         return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
@@ -284,8 +316,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--variant', choices=VARIANTS, default='tiny')
     add('--weights', metavar='FILE', help='time these weights instead of random ones of --variant')
     add('--precision', nargs='+', choices=DTYPES, help='default: fp32 bf16')
-    add('--methods', nargs='+', choices=METHODS, help='the first, in the first precision, is what the others are '
-        'compared with; default: published plain strips, on a GPU compile too')
+    add(
+        '--methods',
+        nargs='+',
+        choices=METHODS,
+        help='the first, in the first precision, is what the others are '
+        'compared with; default: published plain strips, on a GPU compile too',
+    )
     add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--batch', type=int, nargs='+', help='images at once, one or several numbers; default 1, on a GPU 1 8')
     add('--rounds', type=int, default=3)
@@ -318,8 +355,12 @@ def main(argv: list[str] | None = None) -> None:
         return
     rates = product_rates(torch.device(args.device))
     rates = dict(sorted(rates.items(), key=lambda item: item[0] != 'fp32 oneDNN'))  # the fastest float32 comes first
-    settings = {**machine(args.device, args.threads), 'network': args.weights or args.variant, 'rounds': args.rounds,
-                **{f'GFLOP/s {name}': rate / 1e9 for name, rate in rates.items()}}
+    settings = {
+        **machine(args.device, args.threads),
+        'network': args.weights or args.variant,
+        'rounds': args.rounds,
+        **{f'GFLOP/s {name}': rate / 1e9 for name, rate in rates.items()},
+    }
     report = Report('inference', settings, args.out, args.seconds)
     measure(args, report, rates)
     print(report.table())

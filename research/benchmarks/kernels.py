@@ -9,6 +9,7 @@ over the maps of the networks in training, the cache of the GPU emptied before e
 ``default`` what the network runs, the others are settings worth a trial. A check that fails is
 reported, the rest still runs, and the exit status is 1. Measuring (not building) stops after ``--seconds``.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -32,16 +33,34 @@ from mirage_arch.mirage_arch import GatedConvolution
 TYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 LIMITS = {'float32': 1e-6, 'bfloat16': 4e-3, 'float16': 5e-4}  # relative, against float64: rounding of the result;
 _INTERPRETER = 2  # times as much in Triton's interpreter, which cuts digits off where a GPU rounds
-CHECKED = ((2, 3, 5, 9), (1, 1, 1, 1), (3, 10, 37, 53), (2, 40, 16, 16), (1, 5, 1, 30), (2, 4, 130, 3),
-           (2, 16, 128, 128), (70000, 1, 1, 2))
+CHECKED = (
+    (2, 3, 5, 9),
+    (1, 1, 1, 1),
+    (3, 10, 37, 53),
+    (2, 40, 16, 16),
+    (1, 5, 1, 30),
+    (2, 4, 130, 3),
+    (2, 16, 128, 128),
+    (70000, 1, 1, 2),
+)
 TIMED = {  # (batch, channels, height, width) of the dynamic convolution in training, and of one 1080p image
-    'T level 1': (32, 8, 128, 128), 'T refinement': (32, 16, 128, 128), 'T level 2': (32, 16, 64, 64),
-    'T level 3': (32, 32, 32, 32), 'T latent': (32, 64, 16, 16), 'nano level 1': (32, 4, 128, 128),
-    'nano level 2': (32, 8, 64, 64), 'nano level 3': (32, 16, 32, 32), 'nano latent': (32, 32, 16, 16),
-    'S level 1': (32, 10, 128, 128), 'S refinement': (32, 20, 128, 128), 'T 1080p': (1, 16, 1080, 1920)}
+    'T level 1': (32, 8, 128, 128),
+    'T refinement': (32, 16, 128, 128),
+    'T level 2': (32, 16, 64, 64),
+    'T level 3': (32, 32, 32, 32),
+    'T latent': (32, 64, 16, 16),
+    'nano level 1': (32, 4, 128, 128),
+    'nano level 2': (32, 8, 64, 64),
+    'nano level 3': (32, 16, 32, 32),
+    'nano latent': (32, 32, 16, 16),
+    'S level 1': (32, 10, 128, 128),
+    'S refinement': (32, 20, 128, 128),
+    'T 1080p': (1, 16, 1080, 1920),
+}
 SETTINGS = {  # of the convolution, and of the gradient of its kernels
     'convolve': ({'warps': 1}, {'warps': 4}, {'px': 2}, {'rows': 16}, {'rows': 32}, {'rows': 64}),
-    'weight_gradient': ({'warps': 4}, {'block': 8}, {'rows': 16}, {'rows': 32}, {'rows': 64})}
+    'weight_gradient': ({'warps': 4}, {'block': 8}, {'rows': 16}, {'rows': 32}, {'rows': 64}),
+}
 
 
 def slice_of_wide(b: int, c: int, h: int, w: int, dtype: torch.dtype, device: str) -> Tensor:
@@ -71,16 +90,26 @@ def check_values(shapes, device: str) -> list[dict]:
             if name == 'float16' and shape not in CHECKED[:3]:
                 continue
             b, c = shape[:2]
-            inputs = (slice_of_wide(*shape, dtype, device), torch.randn(b, c, 7, 7, device=device, dtype=dtype),
-                      slice_of_wide(*shape, dtype, device))
+            inputs = (
+                slice_of_wide(*shape, dtype, device),
+                torch.randn(b, c, 7, 7, device=device, dtype=dtype),
+                slice_of_wide(*shape, dtype, device),
+            )
             expected = with_gradients(depthwise.plain, *(t.double() for t in inputs))
             found = with_gradients(depthwise.dynamic_depthwise, *inputs)
             again = with_gradients(depthwise.dynamic_depthwise, *inputs)
             errors = [distance(f, e) for f, e in zip(found, expected)]
             limit = LIMITS[name] * (_INTERPRETER if device == 'cpu' else 1)
             equal = all(torch.equal(f, a) for f, a in zip(found, again))
-            rows.append({'shape': shape, 'dtype': name, 'errors': errors, 'deterministic': equal,
-                         'passed': equal and max(errors) <= limit and not depthwise._failed})
+            rows.append(
+                {
+                    'shape': shape,
+                    'dtype': name,
+                    'errors': errors,
+                    'deterministic': equal,
+                    'passed': equal and max(errors) <= limit and not depthwise._failed,
+                }
+            )
     return rows
 
 
@@ -105,12 +134,23 @@ def check_module(device: str, size: int, backend: str) -> list[dict]:
         depthwise.enabled = True
         torch._dynamo.reset()
         compiled = torch.compile(module, dynamic=False, fullgraph=True, backend=backend)
-        for what, function, recompute in (('eager', module, False), ('checkpointed', module, True),
-                                          ('compiled', compiled, False), ('compiled, checkpointed', compiled, True)):
+        for what, function, recompute in (
+            ('eager', module, False),
+            ('checkpointed', module, True),
+            ('compiled', compiled, False),
+            ('compiled, checkpointed', compiled, True),
+        ):
             start = time.perf_counter()
             error = max(distance(f, e) for f, e in zip(run(function, dtype, recompute), expected))
-            rows.append({'what': what, 'dtype': name, 'error': error, 'seconds': time.perf_counter() - start,
-                         'passed': error <= (1e-4 if dtype is torch.float32 else 0.05) and not depthwise._failed})
+            rows.append(
+                {
+                    'what': what,
+                    'dtype': name,
+                    'error': error,
+                    'seconds': time.perf_counter() - start,
+                    'passed': error <= (1e-4 if dtype is torch.float32 else 0.05) and not depthwise._failed,
+                }
+            )
     return rows
 
 
@@ -137,15 +177,20 @@ def milliseconds(function, device: str, seconds: float = 0.03) -> float:
 def measure(shape, name: str, device: str) -> dict:
     """Durations of one map: PyTorch's three convolutions, the kernels' default and the best setting of each."""
     from mirage_arch.dynamic_depthwise_kernels import convolve, weight_gradient
+
     dtype, (b, c) = TYPES[name], shape[:2]
     x, g = (slice_of_wide(*shape, dtype, device) for _ in range(2))
     weight = torch.randn(b, c, 7, 7, device=device, dtype=dtype)
     xg, wg = x.detach().requires_grad_(), weight.detach().requires_grad_()
     out = depthwise.plain(xg, wg)
-    times = {'plain output': milliseconds(lambda: depthwise.plain(x, weight), device),
-             'plain gradients': milliseconds(lambda: torch.autograd.grad(out, (xg, wg), g, retain_graph=True), device)}
-    for kernel, call in (('convolve', lambda **k: convolve(x, weight, True, **k)),
-                         ('weight_gradient', lambda **k: weight_gradient(x, g, **k))):
+    times = {
+        'plain output': milliseconds(lambda: depthwise.plain(x, weight), device),
+        'plain gradients': milliseconds(lambda: torch.autograd.grad(out, (xg, wg), g, retain_graph=True), device),
+    }
+    for kernel, call in (
+        ('convolve', lambda **k: convolve(x, weight, True, **k)),
+        ('weight_gradient', lambda **k: weight_gradient(x, g, **k)),
+    ):
         times[kernel] = {'default': milliseconds(call, device)}
         for setting in SETTINGS[kernel]:
             times[kernel][json.dumps(setting)] = milliseconds(lambda c=call, s=setting: c(**s), device)
@@ -164,6 +209,7 @@ def main(arguments: list[str] | None = None) -> int:
     report: dict = {'torch': torch.__version__, 'device': device, 'errors': []}
     try:
         import triton
+
         report['triton'] = triton.__version__
     except ImportError:
         parser.error('Triton is not installed')
@@ -185,8 +231,13 @@ def main(arguments: list[str] | None = None) -> int:
         print('ok  ' if row['passed'] else 'FAIL', row['shape'], row['dtype'], *(f'{e:.1e}' for e in row['errors']))
     section('module', check_module, args.device, 4 if args.quick else 64, 'eager' if args.quick else 'inductor')
     for row in report.get('module', ()):
-        print('ok  ' if row['passed'] else 'FAIL', row['what'], row['dtype'], f'{row["error"]:.1e}',
-              f'{row["seconds"]:.1f} s')
+        print(
+            'ok  ' if row['passed'] else 'FAIL',
+            row['what'],
+            row['dtype'],
+            f'{row["error"]:.1e}',
+            f'{row["seconds"]:.1f} s',
+        )
     begun = time.perf_counter()
     shapes = {'tiny': (1, 2, 8, 8)} if args.quick else TIMED
     for name in ('bfloat16', 'float32'):
@@ -195,8 +246,10 @@ def main(arguments: list[str] | None = None) -> int:
                 section(f'{label} {name}', measure, shape, name, args.device)
                 found = report.get(f'{label} {name}', {})
                 if found:
-                    print(f'{label} {shape} {name}: {found["ratio"]:.1f} times PyTorch;', ', '.join(
-                        f'{key} {value:.4f}' for key, value in found.items() if isinstance(value, float)))
+                    print(
+                        f'{label} {shape} {name}: {found["ratio"]:.1f} times PyTorch;',
+                        ', '.join(f'{key} {value:.4f}' for key, value in found.items() if isinstance(value, float)),
+                    )
                 for kernel in SETTINGS:
                     print('  ', kernel, *(f'{key}: {ms:.4f}' for key, ms in found.get(kernel, {}).items()), 'ms')
     checks = report.get('values', []) + report.get('module', [])

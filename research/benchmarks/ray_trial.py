@@ -30,8 +30,9 @@ def main() -> None:
     parser.add_argument('--output', type=Path, help='JSON file of what was measured')
     args = parser.parse_args()
     # A busy machine is no reason to kill what is tried here, or to give up starting it.
-    os.environ.update(RAY_memory_monitor_refresh_ms='0', RAY_raylet_start_wait_time_s='300',
-                      RAY_agent_register_timeout_ms='300000')
+    os.environ.update(
+        RAY_memory_monitor_refresh_ms='0', RAY_raylet_start_wait_time_s='300', RAY_agent_register_timeout_ms='300000'
+    )
     with tempfile.TemporaryDirectory(prefix='ray-trial-') as folder:
         told = _Trial(Path(folder), args.count, args.size).run()
     print(json.dumps(told, indent=1))
@@ -85,8 +86,12 @@ class _Trial:
         summary = restore_many([source or str(self.source)], place, self.setup, ray='auto')
         seconds = time.monotonic() - start
         self.done.set()
-        entry = {'seconds, start of the workers included': round(seconds, 1), 'restored': summary.restored,
-                 'failed': summary.failed, 'bytes of one process': self._same(place)}
+        entry = {
+            'seconds, start of the workers included': round(seconds, 1),
+            'restored': summary.restored,
+            'failed': summary.failed,
+            'bytes of one process': self._same(place),
+        }
         if meanwhile:
             watcher.join(10)
             entry['killed'] = self.killed
@@ -138,8 +143,12 @@ class _Trial:
         server = ThreadedMotoServer(port=0)
         server.start()
         host, port = server.get_host_and_port()
-        os.environ.update(AWS_ENDPOINT_URL=f'http://127.0.0.1:{port}', AWS_ACCESS_KEY_ID='made-up',
-                          AWS_SECRET_ACCESS_KEY='made-up', AWS_DEFAULT_REGION='us-east-1')
+        os.environ.update(
+            AWS_ENDPOINT_URL=f'http://127.0.0.1:{port}',
+            AWS_ACCESS_KEY_ID='made-up',
+            AWS_SECRET_ACCESS_KEY='made-up',
+            AWS_DEFAULT_REGION='us-east-1',
+        )
         try:
             system = s3fs.S3FileSystem()
             system.mkdir('pictures')

@@ -1,4 +1,5 @@
 """Rows of a benchmark: printed as they come, and kept as a table and as JSON after each, so that a stop loses none."""
+
 from __future__ import annotations
 
 import json
@@ -17,8 +18,12 @@ def machine(device: str, threads: int) -> dict[str, Any]:
     where = {'torch': torch.__version__, 'python': platform.python_version(), 'threads': threads}
     if device.startswith('cuda'):
         properties = torch.cuda.get_device_properties(device)
-        return {'processor': properties.name, 'memory_gib': properties.total_memory / 2**30,
-                'cudnn': torch.backends.cudnn.version(), **where}
+        return {
+            'processor': properties.name,
+            'memory_gib': properties.total_memory / 2**30,
+            'cudnn': torch.backends.cudnn.version(),
+            **where,
+        }
     return {'processor': _cpu(), **where}
 
 
@@ -40,8 +45,9 @@ class Report:
         seconds: After so many no further row should be begun.
     """
 
-    def __init__(self, name: str, settings: dict[str, Any], out: str | Path | None = None,
-                 seconds: float = float('inf')) -> None:
+    def __init__(
+        self, name: str, settings: dict[str, Any], out: str | Path | None = None, seconds: float = float('inf')
+    ) -> None:
         self.rows: list[dict[str, Any]] = []
         self.left_out: list[str] = []
         self._settings, self._until = settings, time.monotonic() + seconds

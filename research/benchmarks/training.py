@@ -17,6 +17,7 @@ launches kernels (a GPU does the larger batch in the same time); near the ratio 
 Every row is printed and written to ``training.json`` and ``training.md`` as it comes; after ``--seconds`` no further
 one is begun.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -83,8 +84,9 @@ def parts_of(method: str) -> list[str]:
     names = [n for name in method.split('+') for n in (ALL.split('+') if name == 'all' else [name])]
     unknown = [name for name in names if name not in (*SWITCHES, 'plain', 'published')]
     if unknown:
-        raise SystemExit(f'--methods: {unknown} unknown; allowed: plain, published, all, {", ".join(SWITCHES)}, joined '
-                         'by +')
+        raise SystemExit(
+            f'--methods: {unknown} unknown; allowed: plain, published, all, {", ".join(SWITCHES)}, joined by +'
+        )
     return names
 
 
@@ -105,16 +107,24 @@ def build(method: str, network: dict, device: str, lr: float = 2e-4, total_iter:
     """A model with the switches of a method and weights that are the same for all methods."""
     names = parts_of(method)
     options = {
-        'name': 'benchmark', 'num_gpu': int(device == 'cuda'), 'dist': False, 'rank': 0, 'world_size': 1,
-        'is_train': True, 'network_g': {'type': 'MIRAGEArch', **network},
+        'name': 'benchmark',
+        'num_gpu': int(device == 'cuda'),
+        'dist': False,
+        'rank': 0,
+        'world_size': 1,
+        'is_train': True,
+        'network_g': {'type': 'MIRAGEArch', **network},
         'path': {'experiments_root': tempfile.gettempdir()},
-        'datasets': {'train': {'name': 'train'}}, 'logger': {'print_freq': 1_000_000},
+        'datasets': {'train': {'name': 'train'}},
+        'logger': {'print_freq': 1_000_000},
         'train': {
             'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
             'fourier_opt': {'type': 'FourierLoss', 'loss_weight': 0.1},
             'spd_opt': {'type': 'SPDContrastiveLoss', 'loss_weight': 0.01},
             'optim_g': {'type': 'AdamW', 'lr': lr, 'weight_decay': 0.01},
-            'scheduler': {'type': 'CosineWithWarmup'}, 'total_iter': total_iter, 'warmup_iter': total_iter // 10,
+            'scheduler': {'type': 'CosineWithWarmup'},
+            'total_iter': total_iter,
+            'warmup_iter': total_iter // 10,
             **{key: value for name in names if name in SWITCHES for key, value in SWITCHES[name].items()},
         },
     }
@@ -248,8 +258,22 @@ def own_memory(args: argparse.Namespace) -> None:
 def memory_of(args: argparse.Namespace, variant: str, size: int, method: str) -> float | None:
     """Peak memory of a method on a CPU in GiB, in a process of its own; None where it failed."""
     command = [
-        sys.executable, __file__, '--memory-of', variant, str(size), method, '--device', 'cpu', '--size',
-        str(args.size), '--threads', str(args.threads), '--dim', str(args.dim), '--blocks', str(args.blocks),
+        sys.executable,
+        __file__,
+        '--memory-of',
+        variant,
+        str(size),
+        method,
+        '--device',
+        'cpu',
+        '--size',
+        str(args.size),
+        '--threads',
+        str(args.threads),
+        '--dim',
+        str(args.dim),
+        '--blocks',
+        str(args.blocks),
     ]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
@@ -298,8 +322,13 @@ def main(argv: list[str] | None = None) -> None:
         own_memory(args)
         return
     torch.backends.cudnn.benchmark = True  # as BasicSR trains
-    settings = {**machine(args.device, args.threads), 'crops': f'{args.size}x{args.size}', 'rounds': args.rounds,
-                'steps_in_a_turn': args.steps, 'arguments': json.dumps(sys.argv[1:] if argv is None else argv)}
+    settings = {
+        **machine(args.device, args.threads),
+        'crops': f'{args.size}x{args.size}',
+        'rounds': args.rounds,
+        'steps_in_a_turn': args.steps,
+        'arguments': json.dumps(sys.argv[1:] if argv is None else argv),
+    }
     report = Report('training', settings, args.out, args.seconds)
     measure(args, report)
     print(report.table())

@@ -9,6 +9,7 @@ The paper leaves some definitions open. Ours, which every function names again:
 
 Features with a NaN or an infinity are refused, so no figure has one.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -19,8 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 #: Places by name: outputs of the four encoder levels (Fig. 3, scales 1-4) and of the projection behind the fourth.
-PLACES = {'scale1': 'encoder_level1', 'scale2': 'encoder_level2', 'scale3': 'encoder_level3', 'scale4': 'latent',
-          'latent': 'reduce_dim_level3'}
+PLACES = {
+    'scale1': 'encoder_level1',
+    'scale2': 'encoder_level2',
+    'scale3': 'encoder_level3',
+    'scale4': 'latent',
+    'latent': 'reduce_dim_level3',
+}
 COMPARISONS = ('embedding', 'energy', 'pooled')
 _ENERGY_GRID = 8  # cells a side of the maps that `energy` compares
 
@@ -55,6 +61,7 @@ def capture_features(net: nn.Module, images: Tensor) -> dict[str, Tensor]:
             features[place] = output
             if len(features) == len(wanted):
                 raise _EncoderDoneError
+
         return hook
 
     handles = [modules[name].register_forward_hook(keep(place)) for place, name in wanted.items()]
@@ -230,8 +237,9 @@ def shallow_latent_vectors(net: nn.Module, features: dict[str, Tensor], how: str
     shallow, latent = features['scale1'], features['latent']
     if how == 'embedding':
         if not getattr(net, 'has_spd_head', False):
-            raise ValueError('embedding compares the outputs of contrastive heads, and this network has none: '
-                             'use energy or pooled')
+            raise ValueError(
+                'embedding compares the outputs of contrastive heads, and this network has none: use energy or pooled'
+            )
         tapped = features['patch_embed'] if net.spd_tap == 'patch_embed' else shallow
         with torch.no_grad():
             vectors = net.embed(tapped, latent)

@@ -1,4 +1,5 @@
 """The paper's Fig. 3 to 6 and B, drawn from what `analysis_run.analyse` returns."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -36,11 +37,17 @@ def spectra(networks: Networks) -> Figure:
             shown = values > _FLOOR
             right.plot(steps[shown], values[shown], color=colour(i), label=_LABELS[place], lw=1.5)
         left.axhline(SHARE, color='0.6', lw=0.8, ls=':')
-        left.set(title=f'{name}: variance explained', xlabel='principal components', ylabel='cumulative share',
-                 xscale='log', ylim=(None, 1.02))
+        left.set(
+            title=f'{name}: variance explained',
+            xlabel='principal components',
+            ylabel='cumulative share',
+            xscale='log',
+            ylim=(None, 1.02),
+        )
         left.legend(title=f'components for {SHARE:.0%}', fontsize=8, title_fontsize=8)
-        right.set(title=f'{name}: singular values', xlabel='index', ylabel='over the largest', xscale='log',
-                  yscale='log')
+        right.set(
+            title=f'{name}: singular values', xlabel='index', ylabel='over the largest', xscale='log', yscale='log'
+        )
         right.legend(fontsize=8)
         for axis in (left, right):
             axis.grid(alpha=0.25, lw=0.5)
@@ -54,8 +61,9 @@ def channels(tasks: Mapping[str, TaskFeatures], name: str) -> Figure:
     axes = figure.subplots(len(shown), len(PLACES), squeeze=False)
     for row, (task, found) in zip(axes, shown.items()):
         for axis, (place, moments) in zip(row, found.moments.items()):
-            picture = axis.imshow(analysis.channel_similarity(moments), cmap='RdBu_r', vmin=-1, vmax=1,
-                                  interpolation='nearest')
+            picture = axis.imshow(
+                analysis.channel_similarity(moments), cmap='RdBu_r', vmin=-1, vmax=1, interpolation='nearest'
+            )
             axis.set(xticks=[], yticks=[])
             axis.set_title(f'{_LABELS[place]} ({len(moments.total)})', fontsize=9)
         row[0].set_ylabel(task)
@@ -72,8 +80,16 @@ def by_task(networks: Networks, how: str) -> Figure:
     width = 0.8 / len(networks)
     for i, (name, found) in enumerate(networks.items()):
         diagonals = [np.diag(found[task].matrix(how)) for task in tasks]
-        axis.bar(np.arange(len(tasks)) + (i + 0.5) * width - 0.4, [d.mean() for d in diagonals], width * 0.92,
-                 yerr=[d.std() for d in diagonals], color=colour(i), label=name, error_kw={'lw': 0.8}, capsize=2)
+        axis.bar(
+            np.arange(len(tasks)) + (i + 0.5) * width - 0.4,
+            [d.mean() for d in diagonals],
+            width * 0.92,
+            yerr=[d.std() for d in diagonals],
+            color=colour(i),
+            label=name,
+            error_kw={'lw': 0.8},
+            capsize=2,
+        )
     axis.axhline(0, color='black', lw=0.6)
     axis.set_xticks(range(len(tasks)), tasks)
     axis.set_ylabel('cosine similarity')
@@ -97,8 +113,10 @@ def samples(networks: Networks, how: str) -> Figure:
         picture = axis.imshow(matrix, cmap='viridis', vmin=low, vmax=high, interpolation='nearest')
         text = name
         if len(matrix) > 1:
-            text += (f'\noff-diagonal {analysis.mean_off_diagonal(matrix):.4f}, '
-                     f'ratio {analysis.off_diagonal_ratio(matrix):.3f}')
+            text += (
+                f'\noff-diagonal {analysis.mean_off_diagonal(matrix):.4f}, '
+                f'ratio {analysis.off_diagonal_ratio(matrix):.3f}'
+            )
         axis.set_title(text, fontsize=9)
         axis.set(xlabel='latent features of sample', ylabel='shallow features of sample')
     figure.colorbar(picture, ax=axes, shrink=0.8, label=f'cosine, {how}')

@@ -1,4 +1,5 @@
 """Measures of `analysis` over folders of images, gathered by task and written as tables."""
+
 from __future__ import annotations
 
 import csv
@@ -69,8 +70,14 @@ def find_tasks(folders: Sequence[str], limit: int | None = None) -> dict[str, li
     return found
 
 
-def analyse(net: nn.Module, tasks: Mapping[str, Sequence[Path]], comparisons: Sequence[str], *,
-            crop: int | None = None, progress: bool = False) -> dict[str, TaskFeatures]:
+def analyse(
+    net: nn.Module,
+    tasks: Mapping[str, Sequence[Path]],
+    comparisons: Sequence[str],
+    *,
+    crop: int | None = None,
+    progress: bool = False,
+) -> dict[str, TaskFeatures]:
     """Run the encoder over every image and keep moments and vectors, never the features.
 
     Args:
@@ -108,7 +115,7 @@ def analyse(net: nn.Module, tasks: Mapping[str, Sequence[Path]], comparisons: Se
 def _centre(image: np.ndarray, crop: int | None) -> np.ndarray:
     height, width = (min(n, crop or n) for n in image.shape[:2])
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return np.ascontiguousarray(image[top:top + height, left:left + width])
+    return np.ascontiguousarray(image[top : top + height, left : left + width])
 
 
 def _add(into: TaskFeatures, moments: Mapping[str, ChannelMoments], vectors: Mapping[str, tuple]) -> None:
@@ -148,9 +155,20 @@ def write_tables(folder: str | Path, networks: Mapping[str, Mapping[str, TaskFea
                 channels = analysis.channel_similarity(moments)
                 width = len(channels)
                 off = analysis.mean_off_diagonal(channels, magnitude=True) if width > 1 else ''
-                scales.append([network, task, place, found.images, moments.pixels, width,
-                               analysis.components_for(moments, SHARE), analysis.effective_rank_ratio(moments, SHARE),
-                               float(np.mean(found.components[place])), off])
+                scales.append(
+                    [
+                        network,
+                        task,
+                        place,
+                        found.images,
+                        moments.pixels,
+                        width,
+                        analysis.components_for(moments, SHARE),
+                        analysis.effective_rank_ratio(moments, SHARE),
+                        float(np.mean(found.components[place])),
+                        off,
+                    ]
+                )
                 matrices[f'{network}/{task}/channels/{place}'] = channels
                 curves = zip(analysis.explained_variance(moments), analysis.singular_spectrum(moments))
                 spectra += [[network, task, place, k, *values] for k, values in enumerate(curves, 1)]
@@ -165,13 +183,41 @@ def write_tables(folder: str | Path, networks: Mapping[str, Mapping[str, TaskFea
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = [
-        _write(folder / 'scales.csv', ['network', 'task', 'place', 'images', 'pixels', 'channels', 'components_90',
-                                       'effective_rank_ratio', 'components_90_mean_of_images',
-                                       'mean_absolute_off_diagonal_similarity'], scales),
-        _write(folder / 'spectra.csv',
-               ['network', 'task', 'place', 'component', 'explained_variance', 'singular_value'], spectra),
-        _write(folder / 'shallow_latent.csv', ['network', 'task', 'comparison', 'images', 'mean_diagonal',
-                                               'deviation_diagonal', 'mean_off_diagonal', 'off_diagonal_ratio'], pairs),
+        _write(
+            folder / 'scales.csv',
+            [
+                'network',
+                'task',
+                'place',
+                'images',
+                'pixels',
+                'channels',
+                'components_90',
+                'effective_rank_ratio',
+                'components_90_mean_of_images',
+                'mean_absolute_off_diagonal_similarity',
+            ],
+            scales,
+        ),
+        _write(
+            folder / 'spectra.csv',
+            ['network', 'task', 'place', 'component', 'explained_variance', 'singular_value'],
+            spectra,
+        ),
+        _write(
+            folder / 'shallow_latent.csv',
+            [
+                'network',
+                'task',
+                'comparison',
+                'images',
+                'mean_diagonal',
+                'deviation_diagonal',
+                'mean_off_diagonal',
+                'off_diagonal_ratio',
+            ],
+            pairs,
+        ),
     ]
     np.savez_compressed(folder / 'matrices.npz', **matrices)
     return [*files, folder / 'matrices.npz']

@@ -7,6 +7,7 @@
 A folder of --images whose folders hold images is read as one task for each. Tables (CSV), matrices (npz) and pictures
 (PNG, other formats by --formats) go to --out. docs/analysis.md says how every figure is defined.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,12 +28,22 @@ from research.features import analysis, analysis_plots, analysis_run
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--opt', help='option file whose network_g is built; without it the weights tell the network')
-    parser.add_argument('--weights', nargs='+', default=[], metavar='[NAME=]FILE', help='one or several to compare; '
-                        'with --opt alone, an untrained network (seed 0) is analysed')
+    parser.add_argument(
+        '--weights',
+        nargs='+',
+        default=[],
+        metavar='[NAME=]FILE',
+        help='one or several to compare; with --opt alone, an untrained network (seed 0) is analysed',
+    )
     parser.add_argument('--images', nargs='+', required=True, metavar='[TASK=]DIR', help='degraded images')
     parser.add_argument('--out', type=Path, default=Path('results/analysis'))
-    parser.add_argument('--compare', nargs='+', choices=analysis.COMPARISONS, help='how shallow and latent features '
-                        'are compared (default: energy and pooled, and embedding where all networks have heads)')
+    parser.add_argument(
+        '--compare',
+        nargs='+',
+        choices=analysis.COMPARISONS,
+        help='how shallow and latent features '
+        'are compared (default: energy and pooled, and embedding where all networks have heads)',
+    )
     parser.add_argument('--limit', type=int, help='most images of a task')
     parser.add_argument('--crop', type=int, help='analyse at most this many pixels of the centre, per side')
     parser.add_argument('--device', default='cuda' if torch.cuda.is_available() else 'cpu')

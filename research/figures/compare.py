@@ -6,6 +6,7 @@
 
 Crops are chosen where the methods differ most, unless --crop names them.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -94,10 +95,12 @@ def find(arguments: argparse.Namespace) -> dict[str, dict[str, Path]]:
     methods = [text.partition('=') for text in arguments.method]
     wrong = [name + sign + folder for name, sign, folder in methods if not (name and folder) or name in (INPUT, GT)]
     if wrong or len({name for name, _, _ in methods}) < len(methods):
-        raise ValueError(f'--method {wrong[0] if wrong else "given twice"}: written as NAME=DIR, each name once, '
-                         f'{INPUT!r} and {GT!r} excepted')
+        raise ValueError(
+            f'--method {wrong[0] if wrong else "given twice"}: written as NAME=DIR, each name once, '
+            f'{INPUT!r} and {GT!r} excepted'
+        )
     found = {}
-    for stem in arguments.only or list(stems)[:arguments.limit]:
+    for stem in arguments.only or list(stems)[: arguments.limit]:
         name = stems[stem]
         files = {INPUT: Path(arguments.input, name)}
         files |= {method: restored(folder, stem) for method, _, folder in methods}
@@ -112,8 +115,9 @@ def find(arguments: argparse.Namespace) -> dict[str, dict[str, Path]]:
 def restored(folder: str, stem: str) -> Path:
     """A method's picture: of the same name, or the one whose name goes on with `_` and a suffix, as test runs save."""
     names = list_names(folder)
-    fitting = [name for name in names if Path(name).stem == stem] \
-        or [name for name in names if Path(name).stem.startswith(f'{stem}_')]
+    fitting = [name for name in names if Path(name).stem == stem] or [
+        name for name in names if Path(name).stem.startswith(f'{stem}_')
+    ]
     if len(fitting) != 1:
         found = ', '.join(fitting[:3]) or f'none of {len(names)} pictures'
         raise ValueError(f'{folder}: expected one picture named {stem} or {stem}_SUFFIX, found {found}')

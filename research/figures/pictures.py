@@ -1,4 +1,5 @@
 """Pictures side by side as papers print them: whole images with frames, zoomed crops, PSNR and maps of the error."""
+
 from __future__ import annotations
 
 import math
@@ -39,14 +40,17 @@ def load_panels(files: Mapping[str, str | Path]) -> dict[str, np.ndarray]:
     for name, image in images.items():
         down, right = image.shape[0] - height, image.shape[1] - width
         if max(down, right) >= _SAME_PICTURE:
-            raise ValueError(f'{files[name]}: {image.shape[1]}x{image.shape[0]} pixels, another of these pictures has '
-                             f'only {width}x{height}; at most a crop to a multiple of {_SAME_PICTURE} may lie between')
-        images[name] = image[down // 2:down // 2 + height, right // 2:right // 2 + width]
+            raise ValueError(
+                f'{files[name]}: {image.shape[1]}x{image.shape[0]} pixels, another of these pictures has '
+                f'only {width}x{height}; at most a crop to a multiple of {_SAME_PICTURE} may lie between'
+            )
+        images[name] = image[down // 2 : down // 2 + height, right // 2 : right // 2 + width]
     return images
 
 
-def informative_crops(images: Sequence[np.ndarray], reference: np.ndarray, count: int = 2,
-                      size: int | None = None) -> list[Window]:
+def informative_crops(
+    images: Sequence[np.ndarray], reference: np.ndarray, count: int = 2, size: int | None = None
+) -> list[Window]:
     """The square crops in which a comparison shows most.
 
     A crop's score is the mean over its pixels of how much the images disagree (standard deviation over them, averaged
@@ -83,12 +87,18 @@ def informative_crops(images: Sequence[np.ndarray], reference: np.ndarray, count
     while len(found) < count and np.isfinite(means).any():
         top, left = (int(n) for n in np.unravel_index(np.argmax(means), means.shape))
         found.append(Window(top, left, size, size))
-        means[max(0, top - size + 1):top + size, max(0, left - size + 1):left + size] = -np.inf
+        means[max(0, top - size + 1) : top + size, max(0, left - size + 1) : left + size] = -np.inf
     return found
 
 
-def comparison(images: Mapping[str, np.ndarray], crops: Sequence[Window] = (), *, gt: str | None = None,
-               error_maps: bool = True, error_limit: float | None = None) -> Figure:
+def comparison(
+    images: Mapping[str, np.ndarray],
+    crops: Sequence[Window] = (),
+    *,
+    gt: str | None = None,
+    error_maps: bool = True,
+    error_limit: float | None = None,
+) -> Figure:
     """One column for each image: the whole with frames, its crops enlarged, and its error.
 
     Args:
@@ -110,8 +120,10 @@ def comparison(images: Mapping[str, np.ndarray], crops: Sequence[Window] = (), *
     for crop in crops:
         inside = 0 <= crop.top <= height - crop.height and 0 <= crop.left <= width - crop.width
         if not inside or min(crop.height, crop.width) < 1:
-            raise ValueError(f'crop {crop.left},{crop.top},{crop.width},{crop.height} (x, y, width, height) does not '
-                             f'lie in the image of {width}x{height} pixels')
+            raise ValueError(
+                f'crop {crop.left},{crop.top},{crop.width},{crop.height} (x, y, width, height) does not '
+                f'lie in the image of {width}x{height} pixels'
+            )
     errors = {}
     if gt is not None and error_maps:
         errors = {name: np.abs(image - images[gt]).mean(axis=2) for name, image in images.items() if name != gt}
@@ -148,12 +160,15 @@ def _picture(axis, image: np.ndarray, edge: str | None = None) -> None:
 
 def _frame(axis, crop: Window, edge: str) -> None:
     from matplotlib.patches import Rectangle
-    axis.add_patch(Rectangle((crop.left - 0.5, crop.top - 0.5), crop.width, crop.height, fill=False, edgecolor=edge,
-                             linewidth=1.5))
+
+    axis.add_patch(
+        Rectangle((crop.left - 0.5, crop.top - 0.5), crop.width, crop.height, fill=False, edgecolor=edge, linewidth=1.5)
+    )
 
 
-def _draw_errors(figure: Figure, row, names: Sequence[str], errors: Mapping[str, np.ndarray],
-                 limit: float | None) -> None:
+def _draw_errors(
+    figure: Figure, row, names: Sequence[str], errors: Mapping[str, np.ndarray], limit: float | None
+) -> None:
     limit = limit or float(np.percentile(np.stack(list(errors.values())), 99.5)) or 1 / 255
     for axis, name in zip(row, names):
         if name in errors:

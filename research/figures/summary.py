@@ -1,4 +1,5 @@
 """The summary of Fig. 1(e): average PSNR and SSIM of every setting, own results among the published ones."""
+
 from __future__ import annotations
 
 import textwrap
@@ -37,16 +38,18 @@ def averages(number: str, own: Sequence[results.Result], best: int = 5) -> list[
     column = AVERAGE if AVERAGE in table.columns else table.columns[0]
     if AVERAGE not in table.columns and len(table.columns) > 1:
         raise ValueError(f'Table {number} has no average over its data sets {", ".join(table.columns)}')
-    rows = [row for row in table.rows
-            if row.group != ASSISTED and all(m in row.scores.get(column, {}) for m in METRICS)]
+    rows = [
+        row for row in table.rows if row.group != ASSISTED and all(m in row.scores.get(column, {}) for m in METRICS)
+    ]
     rows.sort(key=lambda row: row.scores[column]['psnr'])
     kept = [row for i, row in enumerate(rows) if i >= len(rows) - best or row.method.startswith('MIRAGE')]
     for result in own:
         row = results.own_row(result, table)
         lacking = [name for name in table.data_sets if any(m not in row.scores.get(name, {}) for m in METRICS)]
         if lacking:
-            raise ValueError(f'{result.name}: no average for Table {number}, PSNR or SSIM of {", ".join(lacking)} '
-                             'is missing')
+            raise ValueError(
+                f'{result.name}: no average for Table {number}, PSNR or SSIM of {", ".join(lacking)} is missing'
+            )
         other_images = any(result.images.get(c) != n for c, n in table.images.items() if c in table.data_sets)
         kept.append(replace(row, method=row.method + _OTHER_IMAGES) if other_images else row)
     pairs = [(row, {metric: row.scores[column][metric] for metric in METRICS}) for row in kept]
@@ -77,8 +80,12 @@ def summary(own: Sequence[results.Result], tables: Sequence[str] = (), best: int
         axes[0, column].set_title(textwrap.fill(published.published_table(number).title, 28), fontsize=9)
         for axis, metric in zip(axes[:, column], METRICS):
             _bars(axis, rows, metric)
-    figure.supxlabel(f'own results in orange, others as printed in the paper ({_OTHER_IMAGES} not its test images, '
-                     'to judge by their number; * not its definition of the figure)', fontsize=8, wrap=True)
+    figure.supxlabel(
+        f'own results in orange, others as printed in the paper ({_OTHER_IMAGES} not its test images, '
+        'to judge by their number; * not its definition of the figure)',
+        fontsize=8,
+        wrap=True,
+    )
     return figure
 
 
@@ -89,8 +96,14 @@ def _bars(axis, rows: Sequence[tuple[TableRow, dict[str, float]]], metric: str) 
     axis.barh(range(len(rows)), values, color=colours, height=0.75)
     axis.set_yticks(range(len(rows)), names, fontsize=8)
     for place, value in enumerate(values):
-        axis.annotate(results.shown(metric, value), (value, place), xytext=(2, 0), textcoords='offset points',
-                      va='center', fontsize=7)
+        axis.annotate(
+            results.shown(metric, value),
+            (value, place),
+            xytext=(2, 0),
+            textcoords='offset points',
+            va='center',
+            fontsize=7,
+        )
     # Bars that began at 0 would all look alike.
     low, high = min(values), max(values)
     margin = (high - low) or abs(high) * 0.1 or 1

@@ -273,9 +273,7 @@ def _geodesic(distance: str) -> Ablation:
 ABLATIONS = (
     Ablation('attention_only', 'attention in all channels', ('7', 'att-only'), {'branch_ratio': [1, 0, 0]}),
     Ablation('no_conv_branch', 'no convolution branch', ('7', 'w/o DynamicConv'), {'branch_ratio': [1, 0, 1]}),
-    Ablation(
-        'static_conv', 'a learned kernel instead of the dynamic one (our row)', None, {'dynamic_conv': False}
-    ),
+    Ablation('static_conv', 'a learned kernel instead of the dynamic one (our row)', None, {'dynamic_conv': False}),
     Ablation('no_channel_mlp', 'no MLP branch', ('7', 'w/o C-MLP'), {'branch_ratio': [1, 1, 0]}),
     Ablation('no_fusion', 'branches concatenated', ('7', 'w/o Fusion (i.e. Cat()-Only)'), {'fusion': False}),
     Ablation(
@@ -292,9 +290,7 @@ ABLATIONS = (
     Ablation(
         'contrast_log_euclidean', 'logarithms of covariances projected (our row)', None, {'geometry': 'log_euclidean'}
     ),
-    Ablation(
-        'contrast_cholesky', 'log-Cholesky coordinates projected (our row)', None, {'geometry': 'cholesky'}
-    ),
+    Ablation('contrast_cholesky', 'log-Cholesky coordinates projected (our row)', None, {'geometry': 'cholesky'}),
     Ablation(
         'learned_ratio',
         'shares of the branches learned with the network (our row)',

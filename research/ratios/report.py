@@ -6,6 +6,7 @@
 prints a table and writes it as CSV, JSON and a picture. With --export, the ordinary network of each run's ratios is cut
 out of its weights and written beside them; the lines printed with it go into `network_g` of its option file.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -1,4 +1,5 @@
 """What channel ratios trainings of `RatioSearchArch` came to: read, tabulated, drawn and cut out as networks."""
+
 from __future__ import annotations
 
 import csv
@@ -62,8 +63,9 @@ def find_weights(path: str | Path) -> Path:
     latest = folder / 'net_g_latest.pth'
     if latest.is_file():
         return latest
-    numbered = {int(p.stem.rpartition('_')[2]): p for p in folder.glob('net_g_*.pth')
-                if p.stem.rpartition('_')[2].isdigit()}
+    numbered = {
+        int(p.stem.rpartition('_')[2]): p for p in folder.glob('net_g_*.pth') if p.stem.rpartition('_')[2].isdigit()
+    }
     if not numbered:
         raise ValueError(f'{folder}: holds no weights net_g_*.pth')
     return numbered[max(numbered)]
@@ -86,8 +88,13 @@ def read_ratios(path: str | Path, name: str = '') -> tuple[RunRatios, RatioSearc
     by_folder = file.parent.parent.name if file.parent.name == 'models' else file.stem
     widths = discrete_ratios(net)
     return RunRatios(
-        name or by_folder, str(file), widths, tuple(tuple(level) for level in net.shares().tolist()),
-        bool(net.ratio_widths.any()), round(net.ratio_progress.item(), 6), _parameters(net, widths),
+        name or by_folder,
+        str(file),
+        widths,
+        tuple(tuple(level) for level in net.shares().tolist()),
+        bool(net.ratio_widths.any()),
+        round(net.ratio_progress.item(), 6),
+        _parameters(net, widths),
         _parameters(net, (1, 1, 1)),
     ), net
 
@@ -135,8 +142,14 @@ def draw(runs: Sequence[RunRatios]) -> Figure:
             place, below = number * 5 + level, 0.0
             for index, width in enumerate(widths):
                 height = width / sum(widths)
-                axis.bar(place, height, bottom=below, color=colour(index), width=0.85,
-                         label=BRANCHES[index] if not ticks else None)
+                axis.bar(
+                    place,
+                    height,
+                    bottom=below,
+                    color=colour(index),
+                    width=0.85,
+                    label=BRANCHES[index] if not ticks else None,
+                )
                 if height > 0.08:
                     axis.text(place, below + height / 2, str(width), ha='center', va='center', fontsize=7)
                 below += height

@@ -125,9 +125,7 @@ def between_bars(
     return result, inside
 
 
-def noise_sets(
-    folder: str | Path, sigmas: Sequence[float] = SIGMAS, largest: int | None = None
-) -> list[BenchmarkSet]:
+def noise_sets(folder: str | Path, sigmas: Sequence[float] = SIGMAS, largest: int | None = None) -> list[BenchmarkSet]:
     """CBSD68, or any folder of clean photographs, with the paper's noise; one generator per (sigma, file)."""
     return [
         BenchmarkSet(

@@ -45,11 +45,14 @@ def distilled(rows: np.ndarray) -> dict:
         # the cameras with about that a: their b, none below zero, as a deviation
         spans = [np.quantile(green, np.clip([level - 0.2, level + 0.2], 0, 1)) for level in SHOT_LEVELS]
         groups = [near[(green >= low) & (green <= high), 5] for low, high in spans]
-        read.append([[_short(value) for value in np.sqrt(np.maximum(np.quantile(group, READ_LEVELS), 0))]
-                     for group in groups])  # fmt: skip
+        read.append(
+            [[_short(value) for value in np.sqrt(np.maximum(np.quantile(group, READ_LEVELS), 0))] for group in groups]
+        )
     good = rows[(rows[:, 1:4] > 0).all(axis=1)]
-    ratios = {name: [_short(value) for value in np.quantile(good[:, column] / good[:, 2], READ_LEVELS)]
-              for name, column in (('red', 1), ('blue', 3))}  # fmt: skip
+    ratios = {
+        name: [_short(value) for value in np.quantile(good[:, column] / good[:, 2], READ_LEVELS)]
+        for name, column in (('red', 1), ('blue', 3))
+    }
     return {
         'source': 'quantiles over the noise profiles that darktable 4.2.1 ships (noiseprofiles.json)',
         'meaning': 'variance of green = shot * signal + read ** 2 in white-balanced linear light; rows by ISO, '

@@ -6,6 +6,7 @@ Photographs: scikit-image's coffee (Rachel Michetti, CC0) and chelsea (Stefan va
 (danielbuechele, CC BY 2.0) and flower (vultilion, CC BY 2.0), and four of the Debian package lomiri-wallpapers-16.04
 (all CC BY 4.0), unpacked below --packages. The weights in the package have seen none of them in training.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -41,6 +42,7 @@ def photograph(name: str, packages: Path) -> np.ndarray:
     """
     import sklearn.datasets
     from skimage import data
+
     if name in ('coffee', 'chelsea'):
         image = getattr(data, name)()
     elif name in ('china', 'flower'):
@@ -52,7 +54,7 @@ def photograph(name: str, packages: Path) -> np.ndarray:
         image = cv2.cvtColor(cv2.imread(str(found[0])), cv2.COLOR_BGR2RGB)
     h, w = image.shape[:2]
     side = min(h, w)
-    image = image[(h - side) // 2:(h + side) // 2, (w - side) // 2:(w + side) // 2]
+    image = image[(h - side) // 2 : (h + side) // 2, (w - side) // 2 : (w + side) // 2]
     size = min(side, SIDE) // 16 * 16
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
@@ -82,7 +84,7 @@ def main() -> int:
     except (FileNotFoundError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
-    rows = [np.concatenate(tiles[i:i + COLUMNS], axis=1) for i in range(0, len(tiles), COLUMNS)]
+    rows = [np.concatenate(tiles[i : i + COLUMNS], axis=1) for i in range(0, len(tiles), COLUMNS)]
     cv2.imwrite(str(args.out), np.concatenate(rows), [cv2.IMWRITE_JPEG_QUALITY, 82])
     print(args.out)
     return 0

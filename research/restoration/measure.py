@@ -54,25 +54,52 @@ def main(argv: list[str] | None = None) -> int:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--weights', help='of the network; without, only the other methods are measured')
-    parser.add_argument('--methods', nargs='+', choices=restoration_scores.METHODS,
-                        help='computed; figures of the others are shown where DIR has them (default: all but bm3d)')
+    parser.add_argument(
+        '--methods',
+        nargs='+',
+        choices=restoration_scores.METHODS,
+        help='computed; figures of the others are shown where DIR has them (default: all but bm3d)',
+    )
     parser.add_argument('--cbsd68', metavar='DIR', help='the 68 clean photographs of CBSD68')
     parser.add_argument('--rain100l', metavar='DIR', help='folder with input and target of Rain100L')
     parser.add_argument('--list', metavar='YML', help='list of more sets; without --sets nothing else is synthesised')
-    parser.add_argument('--root', nargs='+', metavar='DIR', default=[str(ROOT / 'datasets')],
-                        help='where the folders of the list are looked for, in this order')
+    parser.add_argument(
+        '--root',
+        nargs='+',
+        metavar='DIR',
+        default=[str(ROOT / 'datasets')],
+        help='where the folders of the list are looked for, in this order',
+    )
     parser.add_argument('--listed', nargs='+', metavar='NAME', help='sets of the list to measure (default: all)')
     parser.add_argument('--quick', type=int, default=1, metavar='N', help='every N-th picture of each set')
-    parser.add_argument('--heldout', metavar='DIR', default=str(ROOT / 'datasets' / 'Bundled' / 'heldout'),
-                        help='clean photographs that were not trained on')
+    parser.add_argument(
+        '--heldout',
+        metavar='DIR',
+        default=str(ROOT / 'datasets' / 'Bundled' / 'heldout'),
+        help='clean photographs that were not trained on',
+    )
     parser.add_argument('--clean', metavar='DIR', help='more clean photographs, which the network should leave alone')
-    parser.add_argument('--recipe', metavar='YML', default=str(ROOT / 'options' / 'train_mirage_bundled.yml'),
-                        help='option file whose training recipe names the degradations of --heldout')
-    parser.add_argument('--sets', nargs='*', metavar='NAME', default=None,
-                        help='degradations of the recipe to measure (default, or all: all of them; none, or with '
-                             '--list by default: leave --heldout out)')
-    parser.add_argument('--largest', type=int, default=512, metavar='PIXELS',
-                        help='larger held-out photographs are cropped to this side around the centre')
+    parser.add_argument(
+        '--recipe',
+        metavar='YML',
+        default=str(ROOT / 'options' / 'train_mirage_bundled.yml'),
+        help='option file whose training recipe names the degradations of --heldout',
+    )
+    parser.add_argument(
+        '--sets',
+        nargs='*',
+        metavar='NAME',
+        default=None,
+        help='degradations of the recipe to measure (default, or all: all of them; none, or with '
+        '--list by default: leave --heldout out)',
+    )
+    parser.add_argument(
+        '--largest',
+        type=int,
+        default=512,
+        metavar='PIXELS',
+        help='larger held-out photographs are cropped to this side around the centre',
+    )
     parser.add_argument('--bm3d-every', type=int, default=1, metavar='K', help='BM3D on every K-th picture')
     parser.add_argument('--pictures', type=Path, metavar='DIR', help='save input | classical | ours | clean there')
     parser.add_argument('--every', type=int, default=8, metavar='K', help='of every K-th picture')
@@ -105,9 +132,15 @@ def measure(arguments: argparse.Namespace) -> None:
         about['network'] = f'{Path(arguments.weights).name}, SHA-256 {digest}'
     scores = []
     for each in restoration_scores.measure_sets(
-        sets, cache, selected, restore=restore, weights=digest, bm3d_every=arguments.bm3d_every,
-        sheets=arguments.pictures, sheet_every=arguments.every,
-    ):  # fmt: skip
+        sets,
+        cache,
+        selected,
+        restore=restore,
+        weights=digest,
+        bm3d_every=arguments.bm3d_every,
+        sheets=arguments.pictures,
+        sheet_every=arguments.every,
+    ):
         scores.append(each)
         restoration_report.write_report(arguments.out, scores, about)  # a run that is stopped leaves what it has
     print(restoration_report.markdown(scores, about))
@@ -165,8 +198,10 @@ def listed(arguments: argparse.Namespace) -> list[benchmark_sets.BenchmarkSet]:
         have = {each.name for each in sets}
         lost = [name for name in arguments.listed if name not in have]
         if lost:
-            raise ValueError(f'--listed {", ".join(lost)}: not in {arguments.list}, or not there; there are '
-                             f'{", ".join(have) or "none"}')
+            raise ValueError(
+                f'--listed {", ".join(lost)}: not in {arguments.list}, or not there; there are '
+                f'{", ".join(have) or "none"}'
+            )
         return [each for each in sets if each.name in arguments.listed]
     for line in absent:
         print(f'left out: {line}', file=sys.stderr)

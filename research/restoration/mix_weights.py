@@ -5,6 +5,7 @@
 Every tensor becomes ``(1 - share) * earlier + share * later``; of files with an average of the weights it is taken. The
 SPD heads are left out (Wortsman et al., "Robust fine-tuning of zero-shot models", 2022).
 """
+
 from __future__ import annotations
 
 import argparse

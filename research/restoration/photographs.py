@@ -10,6 +10,7 @@ megapixel. Every 21st of BSDS500 and eight of the others go to ``heldout``, ever
 goes there twice more, scaled down to a shorter side of 160 (``train_160``) and 320 pixels (``train_320``, which the
 photographs of BSDS500 have as they are), so that a crop of that size shows most of a scene.
 """
+
 import argparse
 import sys
 from pathlib import Path
@@ -25,16 +26,45 @@ EVERY = 21
 
 # Photographs among the packages' pictures, by file name or, for KDE's, by folder name.
 TRAIN = (
-    'Aqua', 'Blinds', 'Bridge_by_Sander_Klootwijk', 'BytheWater', 'ColdRipple', 'DarkestHour', 'Dragonfly_by_Bolly',
-    'Dune', 'EveningGlow', 'FreshFlower', 'GreenMeadow', 'Grey', 'Kite', 'Kleiber_by_Lukas_Baubkus', 'OneStandsOut',
-    'Path', 'Picture_0B_by_freespace', 'RainDrops', 'Storm', 'TwoWings', 'Wood', 'YellowFlower',
-    'aitzgorri_by_Aitzol_Berasategi', 'free_by_Peter_Nerlich', 'greentock_by_Peter_Nerlich',
-    'seeding_by_Clements_Engelhardt', 'summer_1am', 'sunset_by_Aitzol_Berasategi',
-)  # fmt: skip
+    'Aqua',
+    'Blinds',
+    'Bridge_by_Sander_Klootwijk',
+    'BytheWater',
+    'ColdRipple',
+    'DarkestHour',
+    'Dragonfly_by_Bolly',
+    'Dune',
+    'EveningGlow',
+    'FreshFlower',
+    'GreenMeadow',
+    'Grey',
+    'Kite',
+    'Kleiber_by_Lukas_Baubkus',
+    'OneStandsOut',
+    'Path',
+    'Picture_0B_by_freespace',
+    'RainDrops',
+    'Storm',
+    'TwoWings',
+    'Wood',
+    'YellowFlower',
+    'aitzgorri_by_Aitzol_Berasategi',
+    'free_by_Peter_Nerlich',
+    'greentock_by_Peter_Nerlich',
+    'seeding_by_Clements_Engelhardt',
+    'summer_1am',
+    'sunset_by_Aitzol_Berasategi',
+)
 HELD_OUT = (
-    'ColorfulCups', 'FallenLeaf', 'Garden', 'LadyBird', 'Picture_1A_by_freespace', 'Wine_by_Jakkub_Mede',
-    'friends_by_Aitzol_Berasategi', 'life_by_Aitzol_Berasategi',
-)  # fmt: skip
+    'ColorfulCups',
+    'FallenLeaf',
+    'Garden',
+    'LadyBird',
+    'Picture_1A_by_freespace',
+    'Wine_by_Jakkub_Mede',
+    'friends_by_Aitzol_Berasategi',
+    'life_by_Aitzol_Berasategi',
+)
 
 
 def images_below(folder: Path) -> list[Path]:
@@ -48,7 +78,8 @@ def find_photograph(name: str, images: list[Path]) -> Path:
         FileNotFoundError: None is there.
     """
     found = [p for p in images if p.stem == name] or [
-        p for p in images if name in p.parts and p.parent.name == 'images' and p.stem.split('x')[0].isdigit()]
+        p for p in images if name in p.parts and p.parent.name == 'images' and p.stem.split('x')[0].isdigit()
+    ]
     if not found:
         raise FileNotFoundError(f'{name}: no picture or folder of that name; are all packages unpacked?')
     return max(found, key=lambda p: int(p.stem.split('x')[0]) if p.stem.split('x')[0].isdigit() else 0)

@@ -16,6 +16,7 @@ clean photograph of BSDS500. Each set may be left out. Written are links:
 Pairs whose clean side is held out are left out, and of LOL those named in ``our485_same_scene_as_eval15.txt``, since
 their scene is in LOL's test set. Of Rain800 what is smaller than the largest crops of the training is left out.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -73,8 +74,9 @@ def clean_photographs(args: argparse.Namespace) -> Iterator[tuple[Path, str]]:
         wanted = sorted(Path(line.strip()).stem for line in args.list.read_text().splitlines() if line.strip())
         absent = [name for name in wanted if name not in by_stem]
         if absent or not wanted:
-            raise DataError(f'{args.bsds}: {len(absent)} of the {len(wanted)} images of {args.list} are missing '
-                            f'{absent[:3]}')
+            raise DataError(
+                f'{args.bsds}: {len(absent)} of the {len(wanted)} images of {args.list} are missing {absent[:3]}'
+            )
         yield from placed('bsds500', [by_stem[name] for name in wanted])
     if args.photographs:
         yield from placed('photographs', images_below(args.photographs))

@@ -13,9 +13,13 @@ from mirage_ir.measuring.published import published_table
 from research.restoration.scores import BM3D, CLASSICAL, INPUT, LINE, METHODS, OPENCV, OURS, SetScores
 
 TITLES = {
-    'input': 'input', 'classical': 'classical', 'opencv_nlm': "OpenCV's NLM", 'bm3d': 'BM3D',
-    'oracle': 'oracle (known kernel)', 'ours': 'ours',
-}  # fmt: skip
+    'input': 'input',
+    'classical': 'classical',
+    'opencv_nlm': "OpenCV's NLM",
+    'bm3d': 'BM3D',
+    'oracle': 'oracle (known kernel)',
+    'ours': 'ours',
+}
 #: Published networks shown beside ours, where the set is the paper's: the oldest, the best known and MIRAGE's own.
 LARGE_MODELS = ('AirNet', 'PromptIR', 'MIRAGE-T')
 CLEAN_TARGET = 40.0  # dB that clean photographs should come back with at least
@@ -107,8 +111,14 @@ def _verdict(row: SetScores, rival: str) -> str:
 
 def _harm(scores: Sequence[SetScores]) -> str:
     """What the means hide: the worst picture, how many were made worse, and how much is brightness and colour."""
-    heads = ['set', 'lowest of ours', 'least gain', f'worse by over {HARM:g} dB', 'input, lines fitted',
-             'ours, lines fitted']  # fmt: skip
+    heads = [
+        'set',
+        'lowest of ours',
+        'least gain',
+        f'worse by over {HARM:g} dB',
+        'input, lines fitted',
+        'ours, lines fitted',
+    ]
     lines = []
     for row in scores:
         ours, given = row.each(OURS, 'psnr'), row.each(INPUT, 'psnr')
@@ -151,8 +161,10 @@ def _decibels(value: float | None) -> str:
 def _notes(scores: Sequence[SetScores]) -> list[str]:
     notes = []
     if any(row.count(OURS) for row in scores):
-        notes.append('- Differences are in PSNR over the pictures that both methods were measured on; bold: ours is '
-                     'not better. On clean photographs the figure is the output against the input.')
+        notes.append(
+            '- Differences are in PSNR over the pictures that both methods were measured on; bold: ours is '
+            'not better. On clean photographs the figure is the output against the input.'
+        )
     for row in scores:
         shown = [f'{TITLES[m]}: {words}' for m, words in row.words.items() if row.count(m)]
         if shown:
@@ -173,8 +185,14 @@ def _as_json(row: SetScores) -> dict[str, Any]:
     }
     published = {model: dict(_published(row, model)) for model in LARGE_MODELS if _published(row, model)}
     against = {'against': row.against} if row.against else {}
-    return {'set': row.name, 'source': row.source, **against, 'pictures': row.pictures, 'methods': methods,
-            'published': published}  # fmt: skip
+    return {
+        'set': row.name,
+        'source': row.source,
+        **against,
+        'pictures': row.pictures,
+        'methods': methods,
+        'published': published,
+    }
 
 
 def _finite(value: float | None) -> float | None:

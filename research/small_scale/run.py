@@ -9,6 +9,7 @@ the reduced experiment of options/small_scale/base.yml, which always takes part.
 ones go on, so a further seed or variant costs its own runs only. After each run --out has the table (Markdown, CSV,
 JSON) of what there is so far, and its picture.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -33,8 +34,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--out', type=Path, default=Path('results/small_ablation'), help='folder for runs and tables')
     parser.add_argument('--base', type=Path, default=ROOT / 'options/small_scale/base.yml')
     parser.add_argument('--ablations', type=Path, default=ROOT / 'options/ablation')
-    parser.add_argument('--compared-with', type=Path, default=ROOT / 'options/train_mirage_3deg.yml',
-                        help='the option file that the ablations were derived from')
+    parser.add_argument(
+        '--compared-with',
+        type=Path,
+        default=ROOT / 'options/train_mirage_3deg.yml',
+        help='the option file that the ablations were derived from',
+    )
     parser.add_argument('--name', default='ablation', help='name of the table and its picture')
     parser.add_argument('--metric', default='psnr', help='of the validation; higher is better')
     parser.add_argument('--threads', type=int, help='of PyTorch')
@@ -93,8 +98,16 @@ def report(runs: Sequence[small_scale.SmallRun], arguments: argparse.Namespace) 
     cells = small_scale_table.summarise(scores)
     iterations = runs[0].options['train']['total_iter']
     text = small_scale_table.markdown(cells, arguments.metric.upper(), iterations, of_input)
-    files = small_scale_table.write(arguments.out, arguments.name, cells, scores, text, metric=arguments.metric,
-                                    iterations=iterations, input=of_input)
+    files = small_scale_table.write(
+        arguments.out,
+        arguments.name,
+        cells,
+        scores,
+        text,
+        metric=arguments.metric,
+        iterations=iterations,
+        input=of_input,
+    )
     figure = small_scale_table.draw(scores, arguments.metric.upper())
     return [*files, *plotting.save(figure, arguments.out / arguments.name)]
 

@@ -1,4 +1,5 @@
 """Tables and a picture of small-scale comparisons: means and spreads over seeds, differences to the base."""
+
 from __future__ import annotations
 
 import csv

@@ -1,4 +1,5 @@
 """Variants of a small experiment: the keys of an ablation's option file put into a reduced one, a run for each seed."""
+
 from __future__ import annotations
 
 import csv

@@ -1,4 +1,5 @@
 """What the tests on a GPU share: where they run, networks whose every weight matters, and distances."""
+
 from __future__ import annotations
 
 import copy
@@ -25,7 +26,8 @@ DEVICE = torch.device(_WANTED or ('cuda' if torch.cuda.is_available() else 'cpu'
 #: For a whole file: on a GPU, or where a CPU is asked to stand in for it.
 somewhere = pytest.mark.skipif(
     DEVICE.type == 'cpu' and _WANTED is None,
-    reason='PyTorch finds no CUDA GPU here; MIRAGE_GPU_TESTS=cpu lets a CPU go through the same tests')
+    reason='PyTorch finds no CUDA GPU here; MIRAGE_GPU_TESTS=cpu lets a CPU go through the same tests',
+)
 #: For what a CPU has no counterpart of.
 needs_cuda = pytest.mark.skipif(DEVICE.type != 'cuda', reason='a CPU has nothing that corresponds')
 #: float32 that is float32.

@@ -1,4 +1,5 @@
 """Outputs and gradients on a GPU against float64 on the CPU."""
+
 import copy
 import functools
 
@@ -124,8 +125,10 @@ def test_the_dynamic_convolution_and_its_gradients(shape, dtype, limit):
     x = torch.randn(shape).to(dtype)
     weight, gradient = torch.randn(*shape[:2], 7, 7).to(dtype), torch.randn(shape).to(dtype)
     expected, found = [], []
-    for values, function, to in ((expected, depthwise.plain, {'dtype': torch.float64}),
-                                 (found, depthwise.dynamic_depthwise, {'device': DEVICE})):
+    for values, function, to in (
+        (expected, depthwise.plain, {'dtype': torch.float64}),
+        (found, depthwise.dynamic_depthwise, {'device': DEVICE}),
+    ):
         a, b = (t.to(**to).requires_grad_() for t in (x, weight))
         with exact():
             y = function(a, b)

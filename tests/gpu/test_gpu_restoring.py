@@ -1,4 +1,5 @@
 """Restoring on a GPU: memory that is foretold, memory that runs out, the command, and ONNX Runtime."""
+
 import contextlib
 import logging
 
@@ -30,7 +31,7 @@ def steps_apart(a, b):
 
 @pytest.mark.parametrize('size', [(1, 1), (61, 83), (150, 40)], ids=str)
 def test_the_restorer_gives_what_it_gives_on_a_cpu(size):
-    image = photograph(160)[:size[0], :size[1]]
+    image = photograph(160)[: size[0], : size[1]]
     expected = Restorer(device='cpu')(image)
     assert steps_apart(Restorer(device=DEVICE)(image), expected) <= 1
     for precision in ('bf16', 'fp16'):

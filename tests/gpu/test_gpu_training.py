@@ -1,4 +1,5 @@
 """Training steps on a GPU: every switch, faults, resumed runs, and a run of one rank through NCCL."""
+
 import json
 import shutil
 import warnings
@@ -127,11 +128,15 @@ def deterministic(monkeypatch):
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before
 
 
-@pytest.mark.parametrize('switch', [
-    {'amp': 'bf16', 'ema_decay': 0.9},
-    {'amp': 'fp16'},
-    {'amp': 'bf16', 'channels_last': True, 'compile': True},
-], ids=json.dumps)  # fmt: skip
+@pytest.mark.parametrize(
+    'switch',
+    [
+        {'amp': 'bf16', 'ema_decay': 0.9},
+        {'amp': 'fp16'},
+        {'amp': 'bf16', 'channels_last': True, 'compile': True},
+    ],
+    ids=json.dumps,
+)
 def test_steps_after_loading_a_state_are_bit_for_bit_those_without_a_stop(switch, tmp_path, deterministic):
     if switch.get('compile') and not ON_GPU:
         pytest.skip('compiling for a CPU takes minutes and is tested in tests/mirage_ir')
@@ -159,10 +164,13 @@ def run(root, *arguments, **settings):
 
 
 CHANGES = {
-    'deterministic': True, 'num_gpu': int(ON_GPU), 'train': {'amp': 'bf16', 'channels_last': True},
+    'deterministic': True,
+    'num_gpu': int(ON_GPU),
+    'train': {'amp': 'bf16', 'channels_last': True},
     'datasets': {'train': {'pin_memory': True, 'prefetch_mode': 'cuda' if ON_GPU else None}},
-    'val': {'val_freq': 6}, 'logger': {'save_checkpoint_freq': 6},
-}  # fmt: skip
+    'val': {'val_freq': 6},
+    'logger': {'save_checkpoint_freq': 6},
+}
 
 
 def test_a_run_that_was_killed_ends_bit_for_bit_like_one_that_was_not(tmp_path):

@@ -1,4 +1,5 @@
 """Run by test_dynamic_depthwise in its own process with TRITON_INTERPRET=1: prints what the kernels gave, as JSON."""
+
 import json
 import logging
 
@@ -41,9 +42,11 @@ def strips():
     x, weight, gradient = inputs(2, 5, 3, 19)
     assert kernels._channels_last(x) is x
     out, dx, dw = with_gradients(depthwise.plain, *(t.double() for t in (x, weight, gradient)))
-    return [distance(kernels.convolve(x, weight, False, px=2, warps=1, rows=2), out),
-            distance(kernels.convolve(gradient, weight, True, px=4, warps=1, rows=3), dx),
-            distance(kernels.weight_gradient(x, gradient, px=2, rows=2, block=4), dw)]
+    return [
+        distance(kernels.convolve(x, weight, False, px=2, warps=1, rows=2), out),
+        distance(kernels.convolve(gradient, weight, True, px=4, warps=1, rows=3), dx),
+        distance(kernels.weight_gradient(x, gradient, px=2, rows=2, block=4), dw),
+    ]
 
 
 def contiguous():
@@ -63,8 +66,9 @@ def module(amp):
         x = image.clone().requires_grad_()
         with torch.autocast('cpu', dtype=torch.bfloat16, enabled=amp):
             out = checkpoint(function, x, use_reentrant=False) if recompute else function(x)
-        return [t.double() for t in (out.detach(), *torch.autograd.grad(out.float().square().sum(),
-                                                                        (x, *net.parameters())))]
+        return [
+            t.double() for t in (out.detach(), *torch.autograd.grad(out.float().square().sum(), (x, *net.parameters())))
+        ]
 
     depthwise.enabled = False
     expected = run(net)
@@ -80,8 +84,7 @@ def main():
     handler.emit = lambda record: messages.append(record.getMessage())
     logging.getLogger('mirage_arch').addHandler(handler)
     torch.manual_seed(0)
-    report = {f'float32 {shape}': compared(shape) for shape in
-              ((2, 3, 5, 9), (1, 1, 1, 1), (1, 20, 2, 5))}
+    report = {f'float32 {shape}': compared(shape) for shape in ((2, 3, 5, 9), (1, 1, 1, 1), (1, 20, 2, 5))}
     report |= {'strips': strips(), 'contiguous': contiguous(), 'module': module(amp=False)}
     report['bfloat16'] = compared((1, 2, 1, 4), torch.bfloat16)
     report['float16'] = compared((1, 2, 1, 4), torch.float16)

@@ -1,4 +1,5 @@
 """Reproducible numbers in the layout of the released checkpoints, and the authors' network's outputs for them."""
+
 import json
 import zlib
 from pathlib import Path

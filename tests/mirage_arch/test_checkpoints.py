@@ -26,8 +26,12 @@ class Unknown:
 
 
 def lightning(state_dict):
-    return {'state_dict': {f'net.{name}': tensor for name, tensor in state_dict.items()}, 'epoch': 1,
-            'optimizer_states': [{'state': {}}], 'loops': {}}
+    return {
+        'state_dict': {f'net.{name}': tensor for name, tensor in state_dict.items()},
+        'epoch': 1,
+        'optimizer_states': [{'state': {}}],
+        'loops': {},
+    }
 
 
 FORMATS = {
@@ -60,9 +64,17 @@ def test_saved_weights_come_back(suffix, net, tmp_path):
     assert all(torch.equal(tensor, loaded[name]) for name, tensor in net.state_dict().items())
 
 
-@pytest.mark.parametrize('options', [*ABLATIONS, {'ffn_expansion_factor': 2.66}, {'num_blocks': (1, 2, 1, 3)},
-                                     {'dim': 12, 'heads': (2, 2, 4, 4)}, {'inp_channels': 1, 'out_channels': 1}],
-                         ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        *ABLATIONS,
+        {'ffn_expansion_factor': 2.66},
+        {'num_blocks': (1, 2, 1, 3)},
+        {'dim': 12, 'heads': (2, 2, 4, 4)},
+        {'inp_channels': 1, 'out_channels': 1},
+    ],
+    ids=str,
+)
 def test_arguments_are_inferred_from_shapes(options):
     net = miniature(**options)
     again = MIRAGEArch(**infer_arguments(net.state_dict()))
@@ -76,7 +88,10 @@ def test_released_layout(variant, dim, refinement):
     assert convert_released_state_dict(released).keys() == state_dict.keys()
     arguments = infer_arguments(state_dict)
     assert (arguments['dim'], arguments['num_refinement_blocks'], arguments['branch_ratio']) == (
-        dim, refinement, (1, 1, 1))
+        dim,
+        refinement,
+        (1, 1, 1),
+    )
 
 
 def test_misfits_are_named_and_change_nothing(net):
@@ -103,20 +118,25 @@ def test_heads_are_dropped_for_a_network_without_them(net):
     assert torch.equal(headless.output.weight, net.output.weight)
 
 
-@pytest.mark.parametrize(('content', 'message'), [
-    ({'conv.weight': torch.zeros(1)}, 'no MIRAGE weights'),
-    ({'params': {}}, 'no MIRAGE weights'),
-    ([torch.zeros(1)], 'holds a list'),
-    ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'training state'),
-])
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        ({'conv.weight': torch.zeros(1)}, 'no MIRAGE weights'),
+        ({'params': {}}, 'no MIRAGE weights'),
+        ([torch.zeros(1)], 'holds a list'),
+        ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'training state'),
+    ],
+)
 def test_other_files_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / 'other.pth')
     with pytest.raises(CheckpointError, match=message):
         load_weights(tmp_path / 'other.pth')
 
 
-@pytest.mark.parametrize(('name', 'data'), [('a.pth', b''), ('a.pth', b'not a checkpoint'), ('a.safetensors', b''),
-                                            ('a.safetensors', b'\x00' * 64)])
+@pytest.mark.parametrize(
+    ('name', 'data'),
+    [('a.pth', b''), ('a.pth', b'not a checkpoint'), ('a.safetensors', b''), ('a.safetensors', b'\x00' * 64)],
+)
 def test_damaged_files_are_named(name, data, tmp_path):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(CheckpointError, match=name):

@@ -20,8 +20,9 @@ HERE = Path(__file__).parent
 def _run(code_or_file, **environment):
     path = os.pathsep.join([str(HERE.parents[1]), os.environ.get('PYTHONPATH', '')])
     command = [sys.executable] + ([str(code_or_file)] if isinstance(code_or_file, Path) else ['-c', code_or_file])
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600,
-                          env={**os.environ, 'PYTHONPATH': path, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=600, env={**os.environ, 'PYTHONPATH': path, **environment}
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -59,16 +60,19 @@ def test_an_empty_batch_stays_empty(interpreted):
 def test_operators_and_their_derivatives():
     """As PyTorch checks operators: layouts under compilation, first and second derivatives by differences."""
     generator = torch.Generator().manual_seed(0)
-    x, g = (torch.randn(2, 3, 4, 5, generator=generator).double().contiguous(memory_format=torch.channels_last)
-            for _ in range(2))
+    x, g = (
+        torch.randn(2, 3, 4, 5, generator=generator).double().contiguous(memory_format=torch.channels_last)
+        for _ in range(2)
+    )
     x, g = x.requires_grad_(), g.requires_grad_()
     weight = torch.randn(2, 3, 7, 7, generator=generator).double().requires_grad_()
     ops = torch.ops.mirage
     for flip in (False, True):
         torch.library.opcheck(ops.dynamic_depthwise.default, (x, weight, flip))
         assert torch.autograd.gradcheck(lambda x, w, f=flip: ops.dynamic_depthwise(x, w, f), (x, weight))
-        assert torch.autograd.gradgradcheck(lambda x, w, f=flip: ops.dynamic_depthwise(x, w, f), (x, weight),
-                                            fast_mode=True)
+        assert torch.autograd.gradgradcheck(
+            lambda x, w, f=flip: ops.dynamic_depthwise(x, w, f), (x, weight), fast_mode=True
+        )
     torch.library.opcheck(ops.dynamic_depthwise_weight.default, (x, g))
 
 
@@ -88,8 +92,10 @@ def test_pytorch_convolves_where_the_kernels_cannot_be_built(monkeypatch, caplog
 
 
 def test_the_switch_and_what_an_import_costs():
-    code = ('import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import dynamic_depthwise as d; '
-            'assert "triton" not in sys.modules; print(d.enabled, d.applies(torch.zeros(1)))')
+    code = (
+        'import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import dynamic_depthwise as d; '
+        'assert "triton" not in sys.modules; print(d.enabled, d.applies(torch.zeros(1)))'
+    )
     assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='0').split() == ['True', 'False']
     assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='1').split() == ['True', 'True']
     assert _run(code, MIRAGE_TRITON='0', TRITON_INTERPRET='1').split() == ['False', 'False']

@@ -22,34 +22,40 @@ GPU = torch.device('cuda')
 FULL = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
 
 
-@pytest.mark.parametrize('error', [
-    torch.cuda.OutOfMemoryError(FULL),
-    MemoryError(),
-    RuntimeError('CUDA error: out of memory'),
-    RuntimeError('Triton Error [CUDA]: out of memory'),
-    RuntimeError('CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY'),
-    RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'),
-    RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`'),
-    RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
-    RuntimeError('cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED'),
-    RuntimeError('GET was unable to find an engine to execute this computation'),
-    RuntimeError('FIND was unable to find an engine to execute this computation'),
-    RuntimeError('cuFFT error: CUFFT_ALLOC_FAILED'),
-    RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
-    RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 12 bytes.'),
-    RuntimeError('std::bad_alloc'),
-])
+@pytest.mark.parametrize(
+    'error',
+    [
+        torch.cuda.OutOfMemoryError(FULL),
+        MemoryError(),
+        RuntimeError('CUDA error: out of memory'),
+        RuntimeError('Triton Error [CUDA]: out of memory'),
+        RuntimeError('CUDA driver error: CUDA_ERROR_OUT_OF_MEMORY'),
+        RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'),
+        RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`'),
+        RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
+        RuntimeError('cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED'),
+        RuntimeError('GET was unable to find an engine to execute this computation'),
+        RuntimeError('FIND was unable to find an engine to execute this computation'),
+        RuntimeError('cuFFT error: CUFFT_ALLOC_FAILED'),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError('DefaultCPUAllocator: not enough memory: you tried to allocate 12 bytes.'),
+        RuntimeError('std::bad_alloc'),
+    ],
+)
 def test_the_words_for_too_little_memory_are_known(error):
     assert is_out_of_memory(error)
 
 
-@pytest.mark.parametrize('error', [
-    RuntimeError('CUDA error: an illegal memory access was encountered'),
-    RuntimeError('CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm'),
-    RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'),
-    RuntimeError('The size of tensor a (3) must match the size of tensor b (4)'),
-    ValueError('out of memory'),
-])
+@pytest.mark.parametrize(
+    'error',
+    [
+        RuntimeError('CUDA error: an illegal memory access was encountered'),
+        RuntimeError('CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling cublasSgemm'),
+        RuntimeError('cuDNN error: CUDNN_STATUS_EXECUTION_FAILED'),
+        RuntimeError('The size of tensor a (3) must match the size of tensor b (4)'),
+        ValueError('out of memory'),
+    ],
+)
 def test_other_errors_are_not_taken_for_it(error):
     assert not is_out_of_memory(error)
     with pytest.raises(type(error)):

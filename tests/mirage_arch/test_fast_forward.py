@@ -1,4 +1,5 @@
 """Strip-wise evaluation against the network itself, over everything that can be configured."""
+
 import logging
 
 import pytest
@@ -45,14 +46,34 @@ def relative_error(net: MIRAGEArch, x: torch.Tensor, **kwargs) -> float:
     return float((result - expected).abs().max() / expected.abs().max())
 
 
-@pytest.mark.parametrize('arguments', [
-    {}, {'branch_ratio': (1, 0, 0)}, {'branch_ratio': (0, 1, 0)}, {'branch_ratio': (0, 0, 1)},
-    {'branch_ratio': (1, 0, 1)}, {'branch_ratio': (1, 1, 0)}, {'branch_ratio': (0, 1, 1)},
-    {'branch_ratio': (2, 1, 1)}, {'branch_ratio': (1, 2, 3)}, {'branch_ratio': ((1, 1, 1), (1, 0, 1)) * 2},
-    {'fusion': False}, {'branch_ratio': (2, 1, 1), 'fusion': False}, {'dynamic_conv': False}, {'spd_head': False},
-    {'bias': True}, {'bias': True, 'dynamic_conv': False, 'branch_ratio': (1, 2, 1)}, {'bias': True, 'fusion': False},
-    {'contrast': 'euclidean'}, {'spd_tap': 'patch_embed'}, {'geometry': 'cholesky'},
-    {'dim': 18, 'ffn_expansion_factor': 1.5, 'heads': (1, 1, 2, 4)}, {'inp_channels': 1, 'out_channels': 1}], ids=str)
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        {},
+        {'branch_ratio': (1, 0, 0)},
+        {'branch_ratio': (0, 1, 0)},
+        {'branch_ratio': (0, 0, 1)},
+        {'branch_ratio': (1, 0, 1)},
+        {'branch_ratio': (1, 1, 0)},
+        {'branch_ratio': (0, 1, 1)},
+        {'branch_ratio': (2, 1, 1)},
+        {'branch_ratio': (1, 2, 3)},
+        {'branch_ratio': ((1, 1, 1), (1, 0, 1)) * 2},
+        {'fusion': False},
+        {'branch_ratio': (2, 1, 1), 'fusion': False},
+        {'dynamic_conv': False},
+        {'spd_head': False},
+        {'bias': True},
+        {'bias': True, 'dynamic_conv': False, 'branch_ratio': (1, 2, 1)},
+        {'bias': True, 'fusion': False},
+        {'contrast': 'euclidean'},
+        {'spd_tap': 'patch_embed'},
+        {'geometry': 'cholesky'},
+        {'dim': 18, 'ffn_expansion_factor': 1.5, 'heads': (1, 1, 2, 4)},
+        {'inp_channels': 1, 'out_channels': 1},
+    ],
+    ids=str,
+)
 def test_every_variant_equals_the_network(arguments):
     net = lively(**arguments)
     assert relative_error(net, image(1, arguments.get('inp_channels', 3), 40, 24), strip_rows=7) < 1e-5
@@ -147,13 +168,19 @@ def _subclass(net):
     class Doubled(MIRAGEArch):
         def forward(self, x):
             return 2 * super().forward(x)
+
     net.__class__ = Doubled
     return net
 
 
-@pytest.mark.parametrize('change, reason', [(_with_hook, 'latent.0 has a forward hook'),
-                                            (_with_foreign_layer, 'refinement.0 is a Identity'),
-                                            (_subclass, 'Doubled is not MIRAGEArch')])
+@pytest.mark.parametrize(
+    'change, reason',
+    [
+        (_with_hook, 'latent.0 has a forward hook'),
+        (_with_foreign_layer, 'refinement.0 is a Identity'),
+        (_subclass, 'Doubled is not MIRAGEArch'),
+    ],
+)
 def test_anything_else_takes_the_plain_path_and_says_so(change, reason, caplog):
     net, x = change(lively()), image(1, 3, 24, 24)
     assert supports(net)[0] is False and reason in supports(net)[1]
@@ -199,8 +226,12 @@ def test_tiles_see_the_pixels_as_they_were(halo, shape):
         around = tile.around(halo)
         assert torch.allclose(around, expected[top:bottom, left:right], atol=1e-6)
         assert torch.equal(tile.inner(around, halo), tile.around(0).flatten(0, 1))
-        assert tile.missing(halo) == (halo - (tile.top - top), halo - (bottom - tile.bottom),
-                                      halo - (tile.left - left), halo - (right - tile.right))
+        assert tile.missing(halo) == (
+            halo - (tile.top - top),
+            halo - (bottom - tile.bottom),
+            halo - (tile.left - left),
+            halo - (right - tile.right),
+        )
         tile.add(torch.full(tile.inner(around, halo).shape, 100.0))
     assert x.min() > 99 and x.max() < 102  # every pixel was changed once
 

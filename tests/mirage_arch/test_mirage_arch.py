@@ -49,8 +49,9 @@ def relative_error(value, expected):
     return np.abs(value - expected).max() / np.abs(expected).max()
 
 
-@pytest.mark.parametrize(('variant', 'with_head', 'without'), [('tiny', 6_207_412, 6_158_576),
-                                                               ('small', 9_678_983, 9_629_499)])
+@pytest.mark.parametrize(
+    ('variant', 'with_head', 'without'), [('tiny', 6_207_412, 6_158_576), ('small', 9_678_983, 9_629_499)]
+)
 def test_parameter_counts_and_names_are_the_released_ones(variant, with_head, without):
     with torch.device('meta'):
         net, headless = BUILDERS[variant](), BUILDERS[variant](spd_head=False)
@@ -132,8 +133,11 @@ def test_every_ablation_trains_every_parameter(options):
         image, z = net(x, return_embeddings=True)
         if net.geometry != 'covariance':
             assert all(torch.allclose(v.norm(dim=1), torch.ones(2), atol=1e-5) for v in z.values())
-        loss = image.square().mean() - (z['shallow'] * z['latent'].detach().roll(1, 0)).sum() + (
-            z['latent'] * torch.randn(z['latent'].shape[1:])).sum()
+        loss = (
+            image.square().mean()
+            - (z['shallow'] * z['latent'].detach().roll(1, 0)).sum()
+            + (z['latent'] * torch.randn(z['latent'].shape[1:])).sum()
+        )
     else:
         loss = net(x).square().mean()
     loss.backward()
@@ -144,6 +148,7 @@ def test_every_ablation_trains_every_parameter(options):
 def test_ablations_leave_their_modules_out():
     def names(**options):
         return ' '.join(miniature(**options).state_dict())
+
     assert 'gatedcnn' not in names(branch_ratio=(1, 0, 1))
     assert 'mlp' not in names(branch_ratio=(1, 1, 0))
     assert 'qkv' not in names(branch_ratio=(0, 1, 1))
@@ -153,23 +158,42 @@ def test_ablations_leave_their_modules_out():
     assert 'spd' not in names(spd_head=False)
 
 
-@pytest.mark.parametrize(('width', 'ratio', 'heads', 'expected'), [
-    (24, (1, 1, 1), 1, (8, 8, 8)), (24, (1, 0, 1), 1, (12, 0, 12)), (192, (1, 0, 0), 8, (192, 0, 0)),
-    (48, (3, 2, 2), 2, (20, 14, 14)), (24, (10, 6, 8), 1, (10, 6, 8)), (96, (0, 1, 2), 4, (0, 32, 64))])
+@pytest.mark.parametrize(
+    ('width', 'ratio', 'heads', 'expected'),
+    [
+        (24, (1, 1, 1), 1, (8, 8, 8)),
+        (24, (1, 0, 1), 1, (12, 0, 12)),
+        (192, (1, 0, 0), 8, (192, 0, 0)),
+        (48, (3, 2, 2), 2, (20, 14, 14)),
+        (24, (10, 6, 8), 1, (10, 6, 8)),
+        (96, (0, 1, 2), 4, (0, 32, 64)),
+    ],
+)
 def test_branch_widths(width, ratio, heads, expected):
     assert branch_widths(width, ratio, heads) == expected
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'dim': 8}, 'divisible by 3'), ({'dim': 7}, 'even'), ({'dim': 6, 'heads': (1, 3, 4, 8)}, 'heads'),
-    ({'heads': (1, 2, 4)}, 'heads must have 4'), ({'num_blocks': (1, 1, 1)}, 'num_blocks must have 4'),
-    ({'num_blocks': (1, 0, 1, 1)}, 'positive'), ({'num_refinement_blocks': -1}, 'refinement'),
-    ({'branch_ratio': (0, 0, 0)}, 'branch_ratio'),
-    ({'branch_ratio': (1, 1)}, 'branch_ratio'), ({'branch_ratio': (1, -1, 1)}, 'branch_ratio'),
-    ({'geometry': 'log_cholesky'}, "geometry must be one of 'vectorised'"),
-    ({'geometry': 'cholesky', 'contrast': 'euclidean'}, "'cholesky' is one of covariances"),
-    ({'contrast': 'cosine'}, 'contrast'), ({'spd_tap': 'latent'}, 'spd_tap'), ({'drop_path_rate': 1.0}, 'drop_path'),
-    ({'out_channels': 1}, 'out_channels')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'dim': 8}, 'divisible by 3'),
+        ({'dim': 7}, 'even'),
+        ({'dim': 6, 'heads': (1, 3, 4, 8)}, 'heads'),
+        ({'heads': (1, 2, 4)}, 'heads must have 4'),
+        ({'num_blocks': (1, 1, 1)}, 'num_blocks must have 4'),
+        ({'num_blocks': (1, 0, 1, 1)}, 'positive'),
+        ({'num_refinement_blocks': -1}, 'refinement'),
+        ({'branch_ratio': (0, 0, 0)}, 'branch_ratio'),
+        ({'branch_ratio': (1, 1)}, 'branch_ratio'),
+        ({'branch_ratio': (1, -1, 1)}, 'branch_ratio'),
+        ({'geometry': 'log_cholesky'}, "geometry must be one of 'vectorised'"),
+        ({'geometry': 'cholesky', 'contrast': 'euclidean'}, "'cholesky' is one of covariances"),
+        ({'contrast': 'cosine'}, 'contrast'),
+        ({'spd_tap': 'latent'}, 'spd_tap'),
+        ({'drop_path_rate': 1.0}, 'drop_path'),
+        ({'out_channels': 1}, 'out_channels'),
+    ],
+)
 def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         miniature(**options)
@@ -250,10 +274,12 @@ def test_recomputing_blocks_changes_neither_gradients_nor_statistics():
 def test_the_file_works_alone_without_basicsr(tmp_path):
     source = Path(sys.modules[MIRAGEArch.__module__].__file__)
     (tmp_path / 'mirage_arch.py').write_text(source.read_text())
-    code = ("import sys; sys.modules['basicsr'] = None\n"
-            'import torch, mirage_arch\n'
-            "net = mirage_arch.MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1)\n"
-            'print(tuple(net(torch.rand(1, 3, 10, 11)).shape))')
+    code = (
+        "import sys; sys.modules['basicsr'] = None\n"
+        'import torch, mirage_arch\n'
+        'net = mirage_arch.MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1)\n'
+        'print(tuple(net(torch.rand(1, 3, 10, 11)).shape))'
+    )
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == '(1, 3, 10, 11)'
 

@@ -51,20 +51,34 @@ def test_sharp_masks_are_the_hard_ones(widths, heads):
     assert hard.identity.sum().item() == int(8 / 3 * widths[1]) - widths[1]
 
 
-@pytest.mark.parametrize(('shares', 'channels', 'heads', 'expected'), [
-    ((1 / 3, 1 / 3, 1 / 3), 24, 1, (8, 8, 8)), ((1 / 3, 1 / 3, 1 / 3), 192, 8, (64, 64, 64)),
-    ((0.3, 0.3, 0.4), 48, 4, (16, 13, 19)), ((0.001, 0.999, 0.0), 24, 2, (0, 24, 0)), ((0.99, 0.005, 0.005), 24, 2,
-                                                                                     (24, 0, 0))])
+@pytest.mark.parametrize(
+    ('shares', 'channels', 'heads', 'expected'),
+    [
+        ((1 / 3, 1 / 3, 1 / 3), 24, 1, (8, 8, 8)),
+        ((1 / 3, 1 / 3, 1 / 3), 192, 8, (64, 64, 64)),
+        ((0.3, 0.3, 0.4), 48, 4, (16, 13, 19)),
+        ((0.001, 0.999, 0.0), 24, 2, (0, 24, 0)),
+        ((0.99, 0.005, 0.005), 24, 2, (24, 0, 0)),
+    ],
+)
 def test_shares_become_whole_channels(shares, channels, heads, expected):
     assert whole_widths(shares, channels, heads) == expected
     assert branch_widths(channels, expected, heads) == expected, 'MIRAGEArch reads these ratios as these widths'
 
 
-@pytest.mark.parametrize('options', [
-    {}, {'fusion': False}, {'dynamic_conv': False, 'bias': True}, {'branch_ratio': (1, 1, 1)},
-    {'branch_ratio': ((1, 2, 1), (2, 1, 1), (1, 1, 2), (1, 1, 1)), 'geometry': 'cholesky'},
-    # without drops: an absent branch draws its numbers all the same
-    {'branch_ratio': ((1, 1e-9, 1), (1e-9, 1, 1), (1, 1e-9, 1e-9), (1, 1, 1e-9)), 'drop_path_rate': 0.0}], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        {},
+        {'fusion': False},
+        {'dynamic_conv': False, 'bias': True},
+        {'branch_ratio': (1, 1, 1)},
+        {'branch_ratio': ((1, 2, 1), (2, 1, 1), (1, 1, 2), (1, 1, 1)), 'geometry': 'cholesky'},
+        # without drops: an absent branch draws its numbers all the same
+        {'branch_ratio': ((1, 1e-9, 1), (1e-9, 1, 1), (1, 1e-9, 1e-9), (1, 1, 1e-9)), 'drop_path_rate': 0.0},
+    ],
+    ids=str,
+)
 def test_the_exported_network_gives_what_the_search_gives(options):
     """Several heads, widths that are equal and not, and branches that vanished."""
     net = search(**{'branch_ratio': UNEVEN, 'drop_path_rate': 0.5, **options})
@@ -183,10 +197,19 @@ def test_its_arguments_are_those_of_the_network_and_its_own():
         assert isinstance(RatioSearchArch(**SMALL), nn.Module)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'branch_ratio': (1, 0, 1)}, 'three shares above 0'), ({'branch_ratio': ((1, 1, 1),) * 3}, 'four such triples'),
-    ({'harden_at': 1.0}, 'harden_at'), ({'softness': 0}, 'softness'), ({'ratio_gain': -1}, 'ratio_gain'),
-    ({'heads': (1, 2, 4, 5)}, '5 do not divide 48'), ({'dim': 7}, 'even'), ({'spd_tap': 'x'}, 'spd_tap')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'branch_ratio': (1, 0, 1)}, 'three shares above 0'),
+        ({'branch_ratio': ((1, 1, 1),) * 3}, 'four such triples'),
+        ({'harden_at': 1.0}, 'harden_at'),
+        ({'softness': 0}, 'softness'),
+        ({'ratio_gain': -1}, 'ratio_gain'),
+        ({'heads': (1, 2, 4, 5)}, '5 do not divide 48'),
+        ({'dim': 7}, 'even'),
+        ({'spd_tap': 'x'}, 'spd_tap'),
+    ],
+)
 def test_wrong_arguments_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         RatioSearchArch(**{**SMALL, **options})

@@ -63,8 +63,11 @@ def test_restoration_never_runs_the_heads(geometry):
 
 
 @pytest.mark.parametrize('geometry', GEOMETRIES)
-@pytest.mark.parametrize('features', [torch.zeros, torch.ones, torch.rand, lambda *s: 1e3 * torch.rand(*s)],
-                         ids=['zeros', 'ones', 'two pixels', 'two large pixels'])
+@pytest.mark.parametrize(
+    'features',
+    [torch.zeros, torch.ones, torch.rand, lambda *s: 1e3 * torch.rand(*s)],
+    ids=['zeros', 'ones', 'two pixels', 'two large pixels'],
+)
 def test_degenerate_features_of_one_sample_stay_finite(geometry, features):
     heads = GeometryHeads(6, geometry)
     shallow, latent = features(1, 6, 1, 2).requires_grad_(), features(1, 24, 2, 1).requires_grad_()
@@ -125,12 +128,14 @@ def test_another_geometry_and_one_pixel_are_refused():
 def test_the_file_alone_says_what_it_lacks(tmp_path):
     source = Path(sys.modules[MIRAGEArch.__module__].__file__)
     (tmp_path / 'mirage_arch.py').write_text(source.read_text())
-    code = ('import mirage_arch\n'
-            f"mirage_arch.MIRAGEArch(**{MINIATURE}, geometry='cholesky', spd_head=False)\n"
-            f"mirage_arch.MIRAGEArch(**{MINIATURE}, geometry='cholesky')")
+    code = (
+        'import mirage_arch\n'
+        f"mirage_arch.MIRAGEArch(**{MINIATURE}, geometry='cholesky', spd_head=False)\n"
+        f"mirage_arch.MIRAGEArch(**{MINIATURE}, geometry='cholesky')"
+    )
     done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, capture_output=True, text=True)
     assert "ImportError: geometry='cholesky' needs the packages mirage_arch and mirage_losses" in done.stderr
-    assert done.stderr.count("line 3, in <module>") == 1, 'without heads it must build'
+    assert done.stderr.count('line 3, in <module>') == 1, 'without heads it must build'
 
 
 def test_the_covariance_is_that_of_the_network():

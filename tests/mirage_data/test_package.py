@@ -20,7 +20,8 @@ def test_every_public_name_is_there_and_none_needs_basicsr():
 
 def test_reading_and_writing_files_does_not_load_torch():
     modules = run(
-        'import sys, mirage_data.files.lmdb, mirage_data.files.pairing, mirage_data.sets.table; print(*sys.modules)')
+        'import sys, mirage_data.files.lmdb, mirage_data.files.pairing, mirage_data.sets.table; print(*sys.modules)'
+    )
     assert 'torch' not in modules.split()
 
 

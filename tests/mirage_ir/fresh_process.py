@@ -3,6 +3,7 @@
 Importing torch and its company takes seconds, and none of it is under test: one process imports that once and then
 forks for every piece.
 """
+
 from __future__ import annotations
 
 import json
@@ -51,7 +52,14 @@ def run_pieces(pieces: Mapping[str, str], folder: Path) -> dict[str, tuple[int, 
         pieces: Code by name.
         folder: Current directory of the processes, which is not on their import path; the project's root is.
     """
-    done = subprocess.run([sys.executable, '-c', _SERVER], input=json.dumps(pieces), capture_output=True, text=True,
-                          cwd=folder, env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONSAFEPATH': '1'}, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', _SERVER],
+        input=json.dumps(pieces),
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={**os.environ, 'PYTHONPATH': str(ROOT), 'PYTHONSAFEPATH': '1'},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return {name: tuple(answer) for name, answer in json.loads(done.stdout.partition('ANSWERS')[2]).items()}

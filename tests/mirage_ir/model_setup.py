@@ -1,4 +1,5 @@
 """Options, made-up data and small networks for tests of `MIRAGEModel`."""
+
 from __future__ import annotations
 
 from copy import deepcopy
@@ -10,7 +11,11 @@ import mirage_ir  # noqa: F401  registers everything
 from mirage_ir.training.model import MIRAGEModel
 
 NETWORK = {
-    'type': 'MIRAGEArch', 'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1, 'heads': [1, 1, 2, 4],
+    'type': 'MIRAGEArch',
+    'dim': 6,
+    'num_blocks': [1, 1, 1, 1],
+    'num_refinement_blocks': 1,
+    'heads': [1, 1, 2, 4],
 }
 LOSSES = {
     'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0},
@@ -23,25 +28,41 @@ METRICS = {'psnr': {'type': 'psnr_float'}, 'ssim': {'type': 'ssim_float'}}
 def training_options(folder, *, losses=tuple(LOSSES), network=None, val=None, sets=('val',), total_iter=20, **train):
     """Options as BasicSR's parser leaves them, for training in ``folder``; keywords go under ``train``."""
     root = str(folder)
-    return deepcopy({
-        'name': 'small', 'model_type': 'MIRAGEModel', 'num_gpu': 0, 'dist': False, 'rank': 0, 'world_size': 1,
-        'is_train': True, 'manual_seed': 0, 'network_g': {**NETWORK, **(network or {})},
-        'path': {
-            'experiments_root': root, 'models': f'{root}/models', 'training_states': f'{root}/training_states',
-            'visualization': f'{root}/visualization', 'pretrain_network_g': None, 'strict_load_g': True,
-        },
-        'datasets': {
-            'train': {'name': 'train', 'batch_size_per_gpu': 4},
-            **{f'val_{number}': {'name': name} for number, name in enumerate(sets)},
-        },
-        'train': {
-            **{name: LOSSES[name] for name in losses},
-            'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999]},
-            'scheduler': {'type': 'CosineWithWarmup'}, 'total_iter': total_iter, 'warmup_iter': 2, **train,
-        },
-        'val': {'val_freq': 5, 'save_img': False, 'metrics': METRICS, **(val or {})},
-        'logger': {'print_freq': 5, 'save_checkpoint_freq': 5, 'use_tb_logger': False},
-    })
+    return deepcopy(
+        {
+            'name': 'small',
+            'model_type': 'MIRAGEModel',
+            'num_gpu': 0,
+            'dist': False,
+            'rank': 0,
+            'world_size': 1,
+            'is_train': True,
+            'manual_seed': 0,
+            'network_g': {**NETWORK, **(network or {})},
+            'path': {
+                'experiments_root': root,
+                'models': f'{root}/models',
+                'training_states': f'{root}/training_states',
+                'visualization': f'{root}/visualization',
+                'pretrain_network_g': None,
+                'strict_load_g': True,
+            },
+            'datasets': {
+                'train': {'name': 'train', 'batch_size_per_gpu': 4},
+                **{f'val_{number}': {'name': name} for number, name in enumerate(sets)},
+            },
+            'train': {
+                **{name: LOSSES[name] for name in losses},
+                'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999]},
+                'scheduler': {'type': 'CosineWithWarmup'},
+                'total_iter': total_iter,
+                'warmup_iter': 2,
+                **train,
+            },
+            'val': {'val_freq': 5, 'save_img': False, 'metrics': METRICS, **(val or {})},
+            'logger': {'print_freq': 5, 'save_checkpoint_freq': 5, 'use_tb_logger': False},
+        }
+    )
 
 
 def test_options(folder, weights=None, *, sets=('val',), val=None, network=None):
@@ -52,8 +73,11 @@ def test_options(folder, weights=None, *, sets=('val',), val=None, network=None)
     del opt['datasets']['train']
     opt['is_train'] = False
     opt['path'] = {
-        'results_root': str(folder), 'visualization': f'{folder}/visualization', 'pretrain_network_g': weights,
-        'strict_load_g': True, 'param_key_g': 'params_ema',
+        'results_root': str(folder),
+        'visualization': f'{folder}/visualization',
+        'pretrain_network_g': weights,
+        'strict_load_g': True,
+        'param_key_g': 'params_ema',
     }
     return opt
 

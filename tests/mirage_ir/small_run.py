@@ -22,8 +22,12 @@ from mirage_data.files.lmdb import LmdbWriter
 ROOT = Path(__file__).resolve().parents[2]
 
 NETWORK = {
-    'type': 'MIRAGEArch', 'dim': 6, 'num_blocks': [1, 1, 1, 1], 'num_refinement_blocks': 1, 'heads': [1, 1, 2, 4],
-}  # fmt: skip
+    'type': 'MIRAGEArch',
+    'dim': 6,
+    'num_blocks': [1, 1, 1, 1],
+    'num_refinement_blocks': 1,
+    'heads': [1, 1, 2, 4],
+}
 
 
 def make_pictures(folder: Path, count: int, size: int = 24) -> None:
@@ -53,22 +57,39 @@ def make_options(root: Path, **changes) -> dict:
         make_pictures(root / 'pictures' / 'train', 7)
         make_pictures(root / 'pictures' / 'val', 2)
     train_set = {
-        'name': 'made_up', 'type': 'MixedDegradationDataset', 'gt_size': 16, 'use_hflip': True, 'use_rot': True,
-        'crop_multiple': 8, 'io_backend': {'type': 'disk'}, 'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2,
+        'name': 'made_up',
+        'type': 'MixedDegradationDataset',
+        'gt_size': 16,
+        'use_hflip': True,
+        'use_rot': True,
+        'crop_multiple': 8,
+        'io_backend': {'type': 'disk'},
+        'num_worker_per_gpu': 0,
+        'batch_size_per_gpu': 2,
         'dataset_enlarge_ratio': 2,
         'sources': [{'task': 'denoise_25', 'dataroot_gt': 'pictures/train', 'sigma': 25}],
-    }  # fmt: skip
+    }
     val_set = {
-        'name': 'val', 'type': 'GaussianDenoiseDataset', 'task': 'denoise', 'sigma': 25, 'io_backend': {'type': 'disk'},
-        'dataroot_gt': 'pictures/val', 'crop_multiple': 8,
-    }  # fmt: skip
+        'name': 'val',
+        'type': 'GaussianDenoiseDataset',
+        'task': 'denoise',
+        'sigma': 25,
+        'io_backend': {'type': 'disk'},
+        'dataroot_gt': 'pictures/val',
+        'crop_multiple': 8,
+    }
     options = {
-        'name': 'small', 'model_type': 'MIRAGEModel', 'num_gpu': 0, 'manual_seed': 7,
+        'name': 'small',
+        'model_type': 'MIRAGEModel',
+        'num_gpu': 0,
+        'manual_seed': 7,
         'datasets': {'train': train_set, 'val': val_set},
         'network_g': dict(NETWORK),
         'path': {'pretrain_network_g': None, 'strict_load_g': True, 'resume_state': None},
         'train': {
-            'ema_decay': 0.9, 'total_iter': 12, 'warmup_iter': 2,
+            'ema_decay': 0.9,
+            'total_iter': 12,
+            'warmup_iter': 2,
             'optim_g': {'type': 'AdamW', 'lr': 1.0e-3, 'weight_decay': 0.01, 'betas': [0.9, 0.999]},
             'scheduler': {'type': 'CosineWithWarmup'},
             'pixel_opt': {'type': 'L1Loss', 'loss_weight': 1.0, 'reduction': 'mean'},
@@ -77,7 +98,7 @@ def make_options(root: Path, **changes) -> dict:
         },
         'val': {'val_freq': 3, 'save_img': False, 'suffix': None, 'metrics': {'psnr': {'type': 'psnr_float'}}},
         'logger': {'print_freq': 1, 'save_checkpoint_freq': 3, 'use_tb_logger': False},
-    }  # fmt: skip
+    }
     for key, value in changes.items():
         if isinstance(value, dict) and key in options:
             for inner, content in value.items():
@@ -144,7 +165,7 @@ class Run:
 
 def launch(
     root: Path, *arguments: str, processes: int = 0, script: str = 'train', cwd: Path | None = None, **environment: str
-) -> Run:  # fmt: skip
+) -> Run:
     """Start a run the way a user does, with the launchers of `root` (see `link_launchers`).
 
     Args:
@@ -167,9 +188,14 @@ def launch(
 
 
 def fork(
-    root: Path, *arguments: str, script: str = 'train', cwd: Path | None = None, output: str = 'output.txt',
-    fault: Callable[[Path], None] | None = None, **environment: str,
-) -> Run:  # fmt: skip
+    root: Path,
+    *arguments: str,
+    script: str = 'train',
+    cwd: Path | None = None,
+    output: str = 'output.txt',
+    fault: Callable[[Path], None] | None = None,
+    **environment: str,
+) -> Run:
     """Start a run like `launch`, but from a process that has done all imports already: seconds sooner.
 
     Args:
@@ -197,17 +223,29 @@ def fork_ranks(
     shared = {'WORLD_SIZE': str(processes), 'MASTER_ADDR': '127.0.0.1', 'MASTER_PORT': str(port), **environment}
     return [
         fork(
-            root, *arguments, '--launcher', 'pytorch', output=f'output_{rank}.txt', fault=fault,
-            RANK=str(rank), LOCAL_RANK=str(rank), **shared,
-        )  # fmt: skip
+            root,
+            *arguments,
+            '--launcher',
+            'pytorch',
+            output=f'output_{rank}.txt',
+            fault=fault,
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            **shared,
+        )
         for rank in range(processes)
     ]
 
 
 def _run_here(
-    root: Path, script: str, arguments: tuple[str, ...], environment: dict[str, str], cwd: Path, output: str,
+    root: Path,
+    script: str,
+    arguments: tuple[str, ...],
+    environment: dict[str, str],
+    cwd: Path,
+    output: str,
     fault: Callable[[Path], None] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Turn this freshly forked process into a run."""
     descriptor = os.open(root / output, os.O_WRONLY | os.O_APPEND)
     os.dup2(descriptor, 1)

@@ -48,8 +48,10 @@ def test_a_run_with_faulty_options_ends_before_it_begins(folder, capsys):
     assert os.listdir(folder) == ['bad file.yml']
 
 
-@pytest.mark.parametrize('words', [[], ['train'], ['fly'], ['train', '-opt', 'a.yml', '--fresher'], ['link'],
-                                   ['test', '-opt', 'a.yml', '--fresh']])
+@pytest.mark.parametrize(
+    'words',
+    [[], ['train'], ['fly'], ['train', '-opt', 'a.yml', '--fresher'], ['link'], ['test', '-opt', 'a.yml', '--fresh']],
+)
 def test_wrong_words_are_refused_with_the_usage(words, capsys):
     with pytest.raises(SystemExit) as ended:
         main(words)

@@ -84,8 +84,11 @@ def test_archives_of_one_second_do_not_collide(tmp_path, monkeypatch):
         if number == 3:
             break
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        'run', 'run_archived_now', 'run_archived_now_1', 'run_archived_now_2',
-    ]  # fmt: skip
+        'run',
+        'run_archived_now',
+        'run_archived_now_1',
+        'run_archived_now_2',
+    ]
 
 
 def test_logs_of_one_second_are_both_kept(tmp_path):
@@ -100,8 +103,10 @@ def test_logs_of_one_second_are_both_kept(tmp_path):
 
 def test_home_is_found_in_each_of_several_folders(tmp_path, monkeypatch):
     monkeypatch.setenv('HOME', str(tmp_path))
-    (tmp_path / 'small.yml').write_text('name: small\nmodel_type: MIRAGEModel\nnum_gpu: 0\nmanual_seed: 0\n'
-                                        'path: {}\ndatasets: {train: {dataroot_gt: [~/a, b], dataroot_lq: ~/c}}\n')
+    (tmp_path / 'small.yml').write_text(
+        'name: small\nmodel_type: MIRAGEModel\nnum_gpu: 0\nmanual_seed: 0\n'
+        'path: {}\ndatasets: {train: {dataroot_gt: [~/a, b], dataroot_lq: ~/c}}\n'
+    )
     monkeypatch.setattr('sys.argv', ['train.py', '-opt', str(tmp_path / 'small.yml')])
     opt, _ = basicsr_options.parse_options(str(tmp_path))
     assert opt['datasets']['train']['dataroot_gt'] == [f'{tmp_path}/a', 'b']
@@ -119,9 +124,15 @@ def test_a_launcher_without_its_environment_is_refused(monkeypatch):
         compat.init_dist('mpi')
 
 
-@pytest.mark.parametrize(('asked', 'gpus', 'backend'), [
-    ('nccl', 4, 'cpu:gloo,cuda:nccl'), (None, 4, 'cpu:gloo,cuda:nccl'), ('gloo', 4, 'gloo'), ('nccl', 0, 'gloo'),
-])
+@pytest.mark.parametrize(
+    ('asked', 'gpus', 'backend'),
+    [
+        ('nccl', 4, 'cpu:gloo,cuda:nccl'),
+        (None, 4, 'cpu:gloo,cuda:nccl'),
+        ('gloo', 4, 'gloo'),
+        ('nccl', 0, 'gloo'),
+    ],
+)
 def test_nccl_has_gloo_beside_it_for_what_is_on_the_cpu(monkeypatch, asked, gpus, backend):
     for name in ('MASTER_ADDR', 'MASTER_PORT', 'LOCAL_RANK', 'RANK', 'WORLD_SIZE'):
         monkeypatch.setenv(name, '1')

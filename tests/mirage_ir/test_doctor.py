@@ -66,7 +66,9 @@ def test_a_name_that_is_missing_or_another_class(monkeypatch):
     monkeypatch.setitem(ARCH_REGISTRY._obj_map, 'MIRAGEArch', MSRResNet)
     monkeypatch.delitem(LOSS_REGISTRY._obj_map, 'FourierLoss')
     assert [finding.text for finding in failures(doctor.examine_registry())] == [
-        'arch MIRAGEArch is that of basicsr.archs.srresnet_arch, not ours', 'loss FourierLoss is not registered']
+        'arch MIRAGEArch is that of basicsr.archs.srresnet_arch, not ours',
+        'loss FourierLoss is not registered',
+    ]
 
 
 def test_the_checkout_one_stands_in(tmp_path, monkeypatch):
@@ -87,7 +89,9 @@ def test_the_checkout_one_stands_in(tmp_path, monkeypatch):
     changed.write_text(changed.read_text().replace('_PROJECT = ', '_PROJECT = "/moved" + '))
     shutil.copy(changed, changed.with_name('older_model.py'))
     assert {finding.text.split(' is ')[1].split(':')[0] for finding in failures(doctor.examine_folder())} == {
-        'stale', 'left from an earlier version'}
+        'stale',
+        'left from an earlier version',
+    }
 
 
 def test_a_plugin_that_wants_another_basicsr(tmp_path, monkeypatch):
@@ -98,7 +102,8 @@ def test_a_plugin_that_wants_another_basicsr(tmp_path, monkeypatch):
     (tmp_path / 'requirements.txt').write_text('einops\nbasicsr==1.3.4.9\n')
     link(tmp_path)
     assert [(f.text, f.cure) for f in failures(doctor.examine_folder())] == [
-        (f'{tmp_path.name} wants BasicSR 1.3.4.9, and 1.4.2 is used', 'pip install basicsr==1.3.4.9')]
+        (f'{tmp_path.name} wants BasicSR 1.3.4.9, and 1.4.2 is used', 'pip install basicsr==1.3.4.9')
+    ]
 
 
 def test_a_basicsr_that_our_model_cannot_use(tmp_path, monkeypatch):

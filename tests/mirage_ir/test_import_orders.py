@@ -1,4 +1,5 @@
 """Whatever is imported first: everything is registered once, by this project's classes."""
+
 import os
 import subprocess
 import sys
@@ -30,10 +31,10 @@ ORDERS = {
     'losses first': f'import mirage_losses\n{_NO_BASICSR}import mirage_ir',
     'data first': f'import mirage_data\nimport mirage_data.sets.table\n{_NO_BASICSR}import mirage_ir',
     'all at once, twice': 'import mirage_data, mirage_losses, mirage_arch, mirage_ir\n'
-                          'from mirage_ir.registration import register_all\nregister_all()\nregister_all()',
+    'from mirage_ir.registration import register_all\nregister_all()\nregister_all()',
     'BasicSR first': 'try:\n    import basicsr\nexcept ImportError:\n    pass\nimport mirage_ir',
     'network, then BasicSR, then ours': 'from mirage_arch.mirage_arch import MIRAGEArch\n'
-                                        'try:\n    import basicsr\nexcept ImportError:\n    pass\nimport mirage_ir',
+    'try:\n    import basicsr\nexcept ImportError:\n    pass\nimport mirage_ir',
     'BasicSR after the repairs': 'import mirage_ir.compat\nimport basicsr.archs, basicsr.data, basicsr.models',
 }
 
@@ -78,6 +79,11 @@ def test_everything_is_registered_once(answers, order):
 def test_a_spawned_worker_has_the_repairs_and_the_names(tmp_path):
     script = tmp_path / 'with a space.py'
     script.write_text(_SPAWNED)
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False,
-                          env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
     assert done.stdout.split() == ['MixedDegradationDataset', 'MIRAGEModel'], done.stderr

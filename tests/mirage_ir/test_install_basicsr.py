@@ -1,4 +1,5 @@
 """Installing on Pythons where pip alone cannot and on machines without a desktop, and what is said about it."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -37,8 +38,14 @@ def pip(monkeypatch):
 def test_the_help_reaches_one_function_and_no_other(tmp_path):
     (tmp_path / 'version.txt').write_text("__version__ = '1.4.2'\n")
     (tmp_path / 'sitecustomize.py').write_text(install_basicsr._HELP_EXEC)
-    done = subprocess.run([sys.executable, '-c', _SETUP], cwd=tmp_path, env={'PYTHONPATH': str(tmp_path)},
-                          capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, '-c', _SETUP],
+        cwd=tmp_path,
+        env={'PYTHONPATH': str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert done.stdout.split() == ['1.4.2', str(sys.version_info < (3, 13))]
 
 
@@ -51,8 +58,10 @@ def test_an_opencv_without_its_libraries_is_covered_by_the_headless_one(monkeypa
     assert 'libGL' in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('reason, installed', [('ImportError: numpy.core failed', {'opencv-python': '5.0'}),
-                                               (NO_LIBRARY, {'opencv-python-headless': '5.0'})])
+@pytest.mark.parametrize(
+    'reason, installed',
+    [('ImportError: numpy.core failed', {'opencv-python': '5.0'}), (NO_LIBRARY, {'opencv-python-headless': '5.0'})],
+)
 def test_an_opencv_that_another_one_would_not_mend(monkeypatch, pip, reason, installed):
     monkeypatch.setattr(install_basicsr, 'why_not', lambda module: reason)
     monkeypatch.setattr(install_basicsr, '_version', installed.get)
@@ -72,16 +81,27 @@ def test_pip_failing_is_an_exit_code_and_a_message(monkeypatch, tmp_path, capsys
     assert 'failed, see above' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('error, word', [
-    (ModuleNotFoundError("No module named 'basicsr'", name='basicsr'), 'install_basicsr.py'),
-    (ImportError(NO_LIBRARY), 'install_basicsr.py'), (ImportError('DLL load failed'), 'doctor.py')])
+@pytest.mark.parametrize(
+    'error, word',
+    [
+        (ModuleNotFoundError("No module named 'basicsr'", name='basicsr'), 'install_basicsr.py'),
+        (ImportError(NO_LIBRARY), 'install_basicsr.py'),
+        (ImportError('DLL load failed'), 'doctor.py'),
+    ],
+)
 def test_the_cure_of_a_failed_import(error, word):
     assert doctor.cure_of(error).endswith(word)
 
 
-@pytest.mark.parametrize('python, by_pip, has_basicsr, refused', [
-    ((3, 13), True, False, True), ((3, 14), True, True, False), ((3, 13), False, False, False),
-    ((3, 12), True, False, False)])
+@pytest.mark.parametrize(
+    'python, by_pip, has_basicsr, refused',
+    [
+        ((3, 13), True, False, True),
+        ((3, 14), True, True, False),
+        ((3, 13), False, False, False),
+        ((3, 12), True, False, False),
+    ],
+)
 def test_pip_says_what_to_run_first(monkeypatch, tmp_path, python, by_pip, has_basicsr, refused):
     import setuptools
 

@@ -1,4 +1,5 @@
 """Other people's checkouts: linked and unlinked, and the one file of the network dropped where it must work alone."""
+
 import importlib.util
 import os
 import shutil
@@ -151,12 +152,15 @@ def answers(tmp_path_factory):
     fork = old_fork(folder / 'fork')
     link(fork)
     root = str(ROOT)
-    return run_pieces({
-        'linked': f'import os\nos.chdir({str(linked)!r})\n'
-                  + _RUN_SCRIPT.format(folder=str(linked / 'basicsr'), root=root),
-        'dropped': _PLAIN_MODEL.format(checkout=str(dropped), root=root),
-        'fork': _OLD_FORK.format(checkout=str(fork), root=root),
-    }, folder), linked
+    return run_pieces(
+        {
+            'linked': f'import os\nos.chdir({str(linked)!r})\n'
+            + _RUN_SCRIPT.format(folder=str(linked / 'basicsr'), root=root),
+            'dropped': _PLAIN_MODEL.format(checkout=str(dropped), root=root),
+            'fork': _OLD_FORK.format(checkout=str(fork), root=root),
+        },
+        folder,
+    ), linked
 
 
 def test_a_linked_checkout_trains_our_network_with_our_model_by_its_own_script(answers):
@@ -190,8 +194,10 @@ def test_unlink_leaves_a_checkout_as_it_was(checkout):
 def test_unlink_leaves_a_fork_as_it_was(tmp_path):
     fork = old_fork(tmp_path)
     before = files_of(fork)
-    assert list(link(fork).files) == [fork / 'basicsr' / 'basicsr.py',
-                                      fork / 'basicsr' / 'models' / 'archs' / 'mirage_arch.py']
+    assert list(link(fork).files) == [
+        fork / 'basicsr' / 'basicsr.py',
+        fork / 'basicsr' / 'models' / 'archs' / 'mirage_arch.py',
+    ]
     unlink(fork)
     assert files_of(fork) == before
 
@@ -230,7 +236,13 @@ def test_the_command_uses_the_linked_checkout_it_stands_in(checkout):
     link(checkout)
     (checkout / 'basicsr' / 'archs' / 'own_arch.py').write_text("print('their own network')\n")
     (checkout / 'options.yml').write_text(_OPTIONS)
-    done = subprocess.run([sys.executable, '-m', 'mirage_ir', 'test', '-opt', 'options.yml'], cwd=checkout, text=True,
-                          capture_output=True, check=False, env={**os.environ, 'PYTHONPATH': str(ROOT)})
+    done = subprocess.run(
+        [sys.executable, '-m', 'mirage_ir', 'test', '-opt', 'options.yml'],
+        cwd=checkout,
+        text=True,
+        capture_output=True,
+        check=False,
+        env={**os.environ, 'PYTHONPATH': str(ROOT)},
+    )
     assert 'Using the linked checkout' in done.stdout and 'their own network' in done.stdout
     assert done.returncode == 2 and 'datasets' in done.stderr  # an option file for training, and no loop

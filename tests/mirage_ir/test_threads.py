@@ -1,4 +1,5 @@
 """What the OpenMP of PyTorch is told, and when; `OMP_DISPLAY_ENV` makes it say what it has read."""
+
 import os
 import subprocess
 import sys
@@ -57,5 +58,5 @@ def test_a_worker_has_one_thread_of_each_kind():
         worker_init_fn(worker, num_workers=1, rank=0, seed=0)
 
     options = {'num_workers': 1, 'worker_init_fn': init, 'multiprocessing_context': 'fork'}
-    (torch_threads, cv2_threads), = torch.utils.data.DataLoader(ThreadCounts(), **options)
+    ((torch_threads, cv2_threads),) = torch.utils.data.DataLoader(ThreadCounts(), **options)
     assert torch_threads.item() == 1 and cv2_threads.item() <= 1

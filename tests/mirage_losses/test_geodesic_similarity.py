@@ -29,7 +29,7 @@ def _normalised(matrix, shrinkage):
 def test_equals_pyriemann(distance, shrinkage):
     a, b = _covariances(3), _covariances(2, seed=1)
     expected = [
-        [-THEIRS[distance](_normalised(x, shrinkage), _normalised(y, shrinkage)) ** 2 / (2 * 4) for y in b.numpy()]
+        [-(THEIRS[distance](_normalised(x, shrinkage), _normalised(y, shrinkage)) ** 2) / (2 * 4) for y in b.numpy()]
         for x in a.numpy()
     ]
     np.testing.assert_allclose(geodesic_similarity(a, b, distance, shrinkage).numpy(), expected, atol=1e-5)

@@ -48,9 +48,14 @@ def test_distances_equal_generalised_eigenvalue_formulas():
     assert DISTANCES['bures_wasserstein'](a, b, squared=True).item() == pytest.approx(squared)
 
 
-@pytest.mark.parametrize(('name', 'metric'), [
-    ('affine_invariant', 'riemann'), ('log_euclidean', 'logeuclid'), ('bures_wasserstein', 'wasserstein'),
-])
+@pytest.mark.parametrize(
+    ('name', 'metric'),
+    [
+        ('affine_invariant', 'riemann'),
+        ('log_euclidean', 'logeuclid'),
+        ('bures_wasserstein', 'wasserstein'),
+    ],
+)
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 def test_distances_equal_pyriemann(name, metric, dtype):
     distance = pytest.importorskip('pyriemann.utils.distance')
@@ -64,8 +69,12 @@ def test_distances_equal_pyriemann(name, metric, dtype):
 @pytest.mark.parametrize('case', ['generic', 'equal', 'close', 'spread'])
 def test_gradients_of_maps(function, case):
     basis = torch.linalg.qr(_spd(n=3, seed=5)).Q
-    values = {'generic': [0.5, 1.0, 2.0], 'equal': [0.7, 0.7, 0.7], 'close': [1.0, 1.0 + 1e-5, 2.0],
-              'spread': [1e-2, 1.0, 5.0]}[case]
+    values = {
+        'generic': [0.5, 1.0, 2.0],
+        'equal': [0.7, 0.7, 0.7],
+        'close': [1.0, 1.0 + 1e-5, 2.0],
+        'spread': [1e-2, 1.0, 5.0],
+    }[case]
     matrix = basis @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ basis.T
     assert torch.autograd.gradcheck(function, matrix.requires_grad_(), eps=1e-7, atol=1e-4, rtol=1e-4)
 
@@ -82,8 +91,12 @@ def test_gradients_of_distances(name):
 @pytest.mark.parametrize('dtype', [torch.float64, torch.float32])
 def test_equal_and_singular_matrices_stay_finite(name, dtype):
     rank_one = torch.ones(4, 4, dtype=dtype)
-    for a, b in [(rank_one, torch.eye(4, dtype=dtype)), (torch.eye(4, dtype=dtype), torch.eye(4, dtype=dtype)),
-                 (rank_one, rank_one), (torch.zeros(4, 4, dtype=dtype), torch.zeros(4, 4, dtype=dtype))]:
+    for a, b in [
+        (rank_one, torch.eye(4, dtype=dtype)),
+        (torch.eye(4, dtype=dtype), torch.eye(4, dtype=dtype)),
+        (rank_one, rank_one),
+        (torch.zeros(4, 4, dtype=dtype), torch.zeros(4, 4, dtype=dtype)),
+    ]:
         a, b = a.clone().requires_grad_(), b.clone().requires_grad_()
         distance = DISTANCES[name](a, b)
         distance.backward()

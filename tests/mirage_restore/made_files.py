@@ -1,4 +1,5 @@
 """Image files of every kind, made on the spot, each with the pixels that a person expects to see in it."""
+
 from __future__ import annotations
 
 import io
@@ -83,7 +84,7 @@ def png(rows: list[bytes], size: tuple[int, int], depth: int, colour: int, chunk
 
 def packed(values: np.ndarray, depth: int) -> list[bytes]:
     """Rows of values of 1, 2, 4 or 8 bits."""
-    bits = np.unpackbits(values.astype(np.uint8)[..., None], axis=2)[..., 8 - depth:]
+    bits = np.unpackbits(values.astype(np.uint8)[..., None], axis=2)[..., 8 - depth :]
     return [np.packbits(row.reshape(-1)).tobytes() for row in bits]
 
 
@@ -96,18 +97,26 @@ def _png_cases() -> None:
         add(f'grey {depth} bits.png', lambda p, r=rows, d=depth: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 0)), shown)
         key = png_chunk(b'tRNS', struct.pack('>H', int(values[0, 0])))
         seen = np.dstack([shown, np.where(values == values[0, 0], 0, 255).astype(np.uint8)])
-        add(f'grey {depth} bits with a key.png',
-            lambda p, r=rows, d=depth, k=key: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 0, k)), seen)
+        add(
+            f'grey {depth} bits with a key.png',
+            lambda p, r=rows, d=depth, k=key: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 0, k)),
+            seen,
+        )
         colours = np.random.default_rng(depth).integers(0, 256, (2**depth, 3), np.uint8)
         palette = png_chunk(b'PLTE', colours.tobytes())
-        add(f'palette {depth} bits.png',
-            lambda p, r=rows, d=depth, c=palette: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 3, c)), colours[values])
+        add(
+            f'palette {depth} bits.png',
+            lambda p, r=rows, d=depth, c=palette: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 3, c)),
+            colours[values],
+        )
         clear = png_chunk(b'tRNS', bytes([0, 128]))
         opacity = np.full(2**depth, 255, np.uint8)
         opacity[:2] = (0, 128)
-        add(f'palette {depth} bits with alpha.png',
+        add(
+            f'palette {depth} bits with alpha.png',
             lambda p, r=rows, d=depth, c=palette + clear: p.write_bytes(png(r, (WIDTH, HEIGHT), d, 3, c)),
-            np.dstack([colours[values], opacity[values]]))
+            np.dstack([colours[values], opacity[values]]),
+        )
         assert size
     for name, pixels, colour in (('grey', GREY16, 0), ('rgb', RGB16, 2), ('grey alpha', LA16, 4), ('rgba', RGBA16, 6)):
         rows = [row.astype('>u2').tobytes() for row in pixels]
@@ -115,8 +124,11 @@ def _png_cases() -> None:
     rows = [row.astype('>u2').tobytes() for row in RGB16]
     key = png_chunk(b'tRNS', RGB16[0, 0].astype('>u2').tobytes())
     seen = np.where((RGB16[0, 0] == RGB16).all(-1), 0, 65535).astype(np.uint16)
-    add('rgb 16 bits with a key.png', lambda p: p.write_bytes(png(rows, (WIDTH, HEIGHT), 16, 2, key)),
-        np.dstack([RGB16, seen]))
+    add(
+        'rgb 16 bits with a key.png',
+        lambda p: p.write_bytes(png(rows, (WIDTH, HEIGHT), 16, 2, key)),
+        np.dstack([RGB16, seen]),
+    )
     seen = np.where((RGB[0, 0] == RGB).all(-1), 0, 255).astype(np.uint8)
     pillow('rgb with a key.png', IMAGE, np.dstack([RGB, seen]), transparency=tuple(int(v) for v in RGB[0, 0]))
     for name, pixels in (('rgb', RGB), ('rgba', RGBA), ('grey', GREY), ('grey alpha', LA)):
@@ -130,8 +142,13 @@ def _tiff_cases() -> None:
         straight = {'photometric': 'rgb', 'extrasamples': ['unassalpha']}
         tiff(f'rgb {depth}.tif', rgb, rgb)
         tiff(f'planar {depth}.tif', np.moveaxis(rgb, 2, 0).copy(), rgb, **planar)
-        tiff(f'planar with alpha {depth}.tif', np.moveaxis(rgba, 2, 0).copy(), rgba, **planar,
-             extrasamples=['unassalpha'])
+        tiff(
+            f'planar with alpha {depth}.tif',
+            np.moveaxis(rgba, 2, 0).copy(),
+            rgba,
+            **planar,
+            extrasamples=['unassalpha'],
+        )
         tiff(f'tiles {depth}.tif', rgb, rgb, tile=(16, 16))
         tiff(f'planar tiles {depth}.tif', np.moveaxis(rgb, 2, 0).copy(), rgb, **planar, tile=(16, 16))
         tiff(f'big {depth}.tif', rgb, rgb, bigtiff=True)
@@ -141,39 +158,79 @@ def _tiff_cases() -> None:
         tiff(f'grey {depth}.tif', grey, grey)
         tiff(f'white is zero {depth}.tif', np.iinfo(grey.dtype).max - grey, grey, photometric='miniswhite')
         tiff(f'straight alpha {depth}.tif', rgba, rgba, **straight)
-        tiff(f'grey alpha {depth}.tif', la, la, photometric='minisblack', extrasamples=['unassalpha'],
-             planarconfig='contig')
+        tiff(
+            f'grey alpha {depth}.tif',
+            la,
+            la,
+            photometric='minisblack',
+            extrasamples=['unassalpha'],
+            planarconfig='contig',
+        )
         tiff(f'infrared {depth}.tif', rgba, rgb, photometric='rgb', extrasamples=['unspecified'])
-        tiff(f'alpha behind infrared {depth}.tif', np.dstack([rgb, rgb[..., :1], rgba[..., 3:]]), rgba,
-             photometric='rgb', extrasamples=['unspecified', 'unassalpha'])
+        tiff(
+            f'alpha behind infrared {depth}.tif',
+            np.dstack([rgb, rgb[..., :1], rgba[..., 3:]]),
+            rgba,
+            photometric='rgb',
+            extrasamples=['unspecified', 'unassalpha'],
+        )
         for kind in ('lzw', 'zlib', 'packbits'):
             tiff(f'{kind} {depth}.tif', rgb, rgb, compression=kind)
         tiff(f'predictor {depth}.tif', rgb, rgb, compression='lzw', predictor=True)
         premultiplied = rgba.astype(np.float64)
         premultiplied[..., :3] *= rgba[..., 3:] / float(np.iinfo(rgba.dtype).max)
-        tiff(f'associated alpha {depth}.tif', np.rint(premultiplied).astype(rgba.dtype), rgba, 0.012,
-             photometric='rgb', extrasamples=['assocalpha'])
+        tiff(
+            f'associated alpha {depth}.tif',
+            np.rint(premultiplied).astype(rgba.dtype),
+            rgba,
+            0.012,
+            photometric='rgb',
+            extrasamples=['assocalpha'],
+        )
         inks = np.array(IMAGE.convert('CMYK')).astype(rgb.dtype) * (257 if depth == 16 else 1)
-        tiff(f'cmyk {depth}.tif', inks, RGB.astype(rgb.dtype) * (257 if depth == 16 else 1), 0.001,
-             photometric='separated')
+        tiff(
+            f'cmyk {depth}.tif',
+            inks,
+            RGB.astype(rgb.dtype) * (257 if depth == 16 else 1),
+            0.001,
+            photometric='separated',
+        )
     tiff('zstd 16.tif', RGB16, RGB16, compression='zstd')
     tiff('jpegxl.tif', RGB, RGB, compression='jpegxl', photometric='rgb', compressionargs={'lossless': True})
     tiff('jpeg2000 16.tif', RGB16, RGB16, compression='jpeg2000', photometric='rgb')
     tiff('float64.tif', FLOAT.astype(np.float64), FLOAT)
-    tiff('float64 grey white is zero.tif', 1 - FLOAT[..., 0].astype(np.float64), FLOAT[..., 0], 1e-6,
-         photometric='miniswhite')
+    tiff(
+        'float64 grey white is zero.tif',
+        1 - FLOAT[..., 0].astype(np.float64),
+        FLOAT[..., 0],
+        1e-6,
+        photometric='miniswhite',
+    )
     for kind in ('zstd', 'lzma', 'webp'):
         options = {'compressionargs': {'lossless': True}} if kind == 'webp' else {}
         tiff(f'{kind}.tif', RGB, RGB, compression=kind, photometric='rgb', **options)
     for chroma in ((1, 1), (2, 2), (2, 1)):
-        tiff(f'jpeg {chroma[0]}{chroma[1]}.tif', RGB, RGB, LOSSY, photometric='rgb', compression='jpeg',
-             subsampling=chroma, compressionargs={'level': 98})
+        tiff(
+            f'jpeg {chroma[0]}{chroma[1]}.tif',
+            RGB,
+            RGB,
+            LOSSY,
+            photometric='rgb',
+            compression='jpeg',
+            subsampling=chroma,
+            compressionargs={'level': 98},
+        )
     tiff('grey jpeg.tif', GREY, GREY, LOSSY, compression='jpeg', compressionargs={'level': 98})
     tiff('float32.tif', FLOAT, FLOAT)
     tiff('float16.tif', FLOAT.astype(np.float16), FLOAT.astype(np.float16).astype(np.float32))
     tiff('float32 grey.tif', FLOAT[..., 0].copy(), FLOAT[..., 0])
-    tiff('float32 with alpha.tif', np.dstack([FLOAT, FLOAT[..., 0]]), np.dstack([FLOAT, FLOAT[..., 0]]),
-         photometric='rgb', extrasamples=['unassalpha'])
+    tiff(
+        'float32 with alpha.tif',
+        np.dstack([FLOAT, FLOAT[..., 0]]),
+        np.dstack([FLOAT, FLOAT[..., 0]]),
+        photometric='rgb',
+        extrasamples=['unassalpha'],
+    )
     pillow('pillow cmyk.tif', IMAGE.convert('CMYK'), RGB, 0.001)
     pillow('palette.tif', PALETTE, PALETTE_RGB)
     pillow('ycbcr.tif', IMAGE.convert('YCbCr'), RGB, 0.008)
@@ -183,8 +240,11 @@ def _tiff_cases() -> None:
     pillow('lab.tif', ImageCms.applyTransform(IMAGE, to_lab), RGB, 0.008)
     if tifffile is not None:
         add('sub-IFD.tif', lambda path: _pages(path, [(RGB, {'subifds': 1}), (RGB[::2, ::2], {'subfiletype': 1})]), RGB)
-        add('preview first.tif',
-            lambda path: _pages(path, [(RGB[::4, ::4], {'subfiletype': 1}), (RGB16, {'subfiletype': 0})]), RGB16)
+        add(
+            'preview first.tif',
+            lambda path: _pages(path, [(RGB[::4, ::4], {'subfiletype': 1}), (RGB16, {'subfiletype': 0})]),
+            RGB16,
+        )
         add('two pages.tif', lambda path: _pages(path, [(RGB, {}), (RGB[::-1], {})]), RGB)
 
 
@@ -207,10 +267,15 @@ def _other_cases() -> None:
     pillow('stored as rgb.jpg', IMAGE, RGB, LOSSY, keep_rgb=True, **fine)
     pillow('restart markers.jpg', IMAGE, RGB, LOSSY, restart_marker_rows=1, **fine)
     small = IMAGE.resize((16, 12))
-    add('with a preview (MPO).jpg',
-        lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97), RGB, LOSSY)
-    add('camera.mpo',
-        lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97), RGB, LOSSY)
+    add(
+        'with a preview (MPO).jpg',
+        lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97),
+        RGB,
+        LOSSY,
+    )
+    add(
+        'camera.mpo', lambda path: IMAGE.save(path, 'MPO', save_all=True, append_images=[small], quality=97), RGB, LOSSY
+    )
     pillow('lossless.webp', IMAGE, RGB, lossless=True)
     pillow('lossless with alpha.webp', Image.fromarray(RGBA), RGBA, lossless=True, exact=True)
     pillow('lossy.webp', IMAGE, RGB, LOSSY, quality=97)
@@ -239,10 +304,12 @@ def _other_cases() -> None:
     add('text.ppm', lambda path: path.write_bytes(text), RGB)
     ten = GREY.astype(np.uint16) * 4
     ten_bits = b'P5 %d %d 1023\n' % (WIDTH, HEIGHT) + ten.astype('>u2').tobytes()
-    add('10 bits.pgm', lambda path: path.write_bytes(ten_bits),
-        np.rint(ten * (65535 / 1023)).astype(np.uint16))
-    add('4 bits.pgm', lambda path: path.write_bytes(b'P5 %d %d 15\n' % (WIDTH, HEIGHT) + (GREY >> 4).tobytes()),
-        ((GREY >> 4) * 17).astype(np.uint8))
+    add('10 bits.pgm', lambda path: path.write_bytes(ten_bits), np.rint(ten * (65535 / 1023)).astype(np.uint16))
+    add(
+        '4 bits.pgm',
+        lambda path: path.write_bytes(b'P5 %d %d 15\n' % (WIDTH, HEIGHT) + (GREY >> 4).tobytes()),
+        ((GREY >> 4) * 17).astype(np.uint8),
+    )
     digits = b' '.join(b'%d' % (v == 0) for v in BILEVEL.reshape(-1))
     add('text.pbm', lambda path: path.write_bytes(b'P1\n%d %d\n' % (WIDTH, HEIGHT) + digits), BILEVEL)
     try:

@@ -1,4 +1,5 @@
 """Bars and hidden pixels do not decide how the visible part is restored, and come back as they were."""
+
 import numpy as np
 import pytest
 from skimage import data
@@ -17,7 +18,7 @@ def restore():
 @pytest.fixture(scope='module')
 def photographs():
     """A clean photograph and a noisy one, uint8."""
-    clean = data.astronaut()[20:20 + HEIGHT, 150:150 + WIDTH]
+    clean = data.astronaut()[20 : 20 + HEIGHT, 150 : 150 + WIDTH]
     noise = np.random.default_rng(0).normal(0, 25, clean.shape)
     return clean, np.clip(np.rint(clean + noise), 0, 255).astype(np.uint8)
 
@@ -30,7 +31,7 @@ def psnr(a, b):
 @pytest.mark.parametrize('colour', [(0, 0, 0), (10, 60, 90)])
 def test_borders_are_found(photographs, top, bottom, left, right, colour):
     image = np.full((HEIGHT + top + bottom, WIDTH + left + right, 3), colour, np.uint8)
-    image[top:top + HEIGHT, left:left + WIDTH] = photographs[1]
+    image[top : top + HEIGHT, left : left + WIDTH] = photographs[1]
     assert visible_box(image) == (slice(top, top + HEIGHT), slice(left, left + WIDTH))
 
 
@@ -49,8 +50,15 @@ def no_borders():
     sky[40:] = np.stack([x, y, x], 2)[40:] + 20
     line = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
     line[:2] = 0
-    return {'a night sky': night, 'a blown-out sky': sky, 'two dark lines': line, 'nothing else': sky * 0 + 70,
-            'small': np.zeros((3, 5, 3), np.uint8), 'grey': line[..., 1], 'hardly a picture': thin()}
+    return {
+        'a night sky': night,
+        'a blown-out sky': sky,
+        'two dark lines': line,
+        'nothing else': sky * 0 + 70,
+        'small': np.zeros((3, 5, 3), np.uint8),
+        'grey': line[..., 1],
+        'hardly a picture': thin(),
+    }
 
 
 def thin():
@@ -79,9 +87,13 @@ def test_bars_change_nothing_within_and_come_back(restore, photographs):
 def test_hidden_black_costs_nothing(restore, photographs, shape):
     clean, noisy = photographs
     y, x = np.mgrid[:HEIGHT, :WIDTH]
-    visible = {'surround': ((y - 48) / 40)**2 + ((x - 64) / 50)**2 < 1,
-               'frame': (abs(y - 48) < 36) & (abs(x - 64) < 50),
-               'half': x > 64, 'hole': (abs(y - 48) > 25) | (abs(x - 64) > 30), 'dots': (x + y) % 7 > 0}[shape]
+    visible = {
+        'surround': ((y - 48) / 40) ** 2 + ((x - 64) / 50) ** 2 < 1,
+        'frame': (abs(y - 48) < 36) & (abs(x - 64) < 50),
+        'half': x > 64,
+        'hole': (abs(y - 48) > 25) | (abs(x - 64) > 30),
+        'dots': (x + y) % 7 > 0,
+    }[shape]
     alpha = np.where(visible, 255, 0).astype(np.uint8)
     black = np.dstack([np.where(visible[..., None], noisy, 0), alpha])
     restored = restore(black)

@@ -1,4 +1,5 @@
 """The weights in the package: the file that was measured, found without being named, and better than its input."""
+
 import hashlib
 from importlib.resources import files
 
@@ -41,11 +42,15 @@ def test_card_states_the_file_and_its_size():
     assert f'{parameters:,}' in card
 
 
-@pytest.mark.parametrize(('recipe', 'gain'), [
-    ({'degradation': 'gaussian_noise', 'sigma': 25}, 6),
-    ({'degradation': 'gaussian_noise', 'sigma': 50}, 8),
-    ({'degradation': 'low_light', 'exposure': [0.1, 0.15]}, 3),
-], ids=['sigma 25', 'sigma 50', 'low light'])
+@pytest.mark.parametrize(
+    ('recipe', 'gain'),
+    [
+        ({'degradation': 'gaussian_noise', 'sigma': 25}, 6),
+        ({'degradation': 'gaussian_noise', 'sigma': 50}, 8),
+        ({'degradation': 'low_light', 'exposure': [0.1, 0.15]}, 3),
+    ],
+    ids=['sigma 25', 'sigma 50', 'low light'],
+)
 def test_better_than_the_input(restore, photograph, recipe, gain):
     degraded = np.clip(degrade(photograph, [recipe], np.random.default_rng(0))[0], 0, 1).astype(np.float32)
     before = psnr_float(degraded, photograph)
@@ -54,6 +59,7 @@ def test_better_than_the_input(restore, photograph, recipe, gain):
 
 def test_command_needs_no_weights(tmp_path, photograph):
     import cv2
+
     cv2.imwrite(str(tmp_path / 'photo.png'), np.rint(photograph * 255).astype(np.uint8))
     assert main([str(tmp_path / 'photo.png'), '-o', str(tmp_path / 'restored'), '--quiet']) == 0
     assert (tmp_path / 'restored' / 'photo.png').is_file()

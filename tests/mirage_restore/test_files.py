@@ -74,8 +74,9 @@ def test_equal_names_do_not_overwrite_each_other(tmp_path):
     save(tmp_path / 'in' / 'a.png', 10)
     save(tmp_path / 'in' / 'a.bmp', 20)
     save(tmp_path / 'other' / 'a.png', 30)
-    summary = restore_files(invert, [tmp_path / 'in', tmp_path / 'other'], tmp_path / 'out',
-                            Options(format='png', progress=False))
+    summary = restore_files(
+        invert, [tmp_path / 'in', tmp_path / 'other'], tmp_path / 'out', Options(format='png', progress=False)
+    )
     assert summary.restored == 3
     values = {int(np.array(Image.open(path))[0, 0, 0]) for path in (tmp_path / 'out').glob('*.png')}
     assert values == {245, 235, 225}
@@ -101,6 +102,7 @@ def test_one_bad_file_does_not_stop_the_rest(photographs, tmp_path):
 def test_a_restoration_that_fails_is_reported(photographs, tmp_path):
     def failing(pixels):
         raise RuntimeError("can't allocate memory")
+
     summary = restore_files(failing, [photographs], tmp_path / 'out', QUIET)
     assert summary.failed == 2
     assert 'out of memory' in summary.failures[0][1]
@@ -203,8 +205,9 @@ def test_interrupt_leaves_whole_files_only(tmp_path):
         'try:\n    restore_files(slow, [sys.argv[1]], sys.argv[2], Options(progress=False))\n'
         'except KeyboardInterrupt:\n    sys.exit(130)\n'
     )
-    process = subprocess.Popen([sys.executable, '-c', code, str(tmp_path / 'in'), str(tmp_path / 'out')],
-                               stdout=subprocess.PIPE, cwd=ROOT)
+    process = subprocess.Popen(
+        [sys.executable, '-c', code, str(tmp_path / 'in'), str(tmp_path / 'out')], stdout=subprocess.PIPE, cwd=ROOT
+    )
     process.stdout.readline()
     while not (tmp_path / 'out').exists() or len(list((tmp_path / 'out').glob('[0-9]*'))) < 3:
         assert process.poll() is None
@@ -219,6 +222,7 @@ def test_interrupt_leaves_whole_files_only(tmp_path):
 
 def test_restorer_restores_a_folder(photographs, weights, tmp_path):
     from mirage_restore import Restorer
+
     failed = Restorer(weights, device='cpu').restore_folder(photographs, tmp_path / 'out', progress=False)
     assert failed == 0
     assert results(tmp_path / 'out') == ['a.png', 'b.c.png', 'sub/ä.png']

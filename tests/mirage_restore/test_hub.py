@@ -1,4 +1,5 @@
 """The Hugging Face hub and torch.hub, offline, by the real libraries."""
+
 import json
 import os
 import subprocess
@@ -51,8 +52,13 @@ def test_a_model_of_the_hub_is_restored_with(tmp_path):
     HubMIRAGE(**MINIATURE).save_pretrained(snapshot)
     (snapshot.parents[1] / 'refs').mkdir()
     (snapshot.parents[1] / 'refs' / 'main').write_text('0' * 40)
-    done = subprocess.run([sys.executable, '-c', _FROM_CACHE, tmp_path / 'out.npy'], capture_output=True, text=True,
-                          env={**os.environ, 'HF_HUB_CACHE': str(tmp_path), 'HF_HUB_OFFLINE': '1'}, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', _FROM_CACHE, tmp_path / 'out.npy'],
+        capture_output=True,
+        text=True,
+        env={**os.environ, 'HF_HUB_CACHE': str(tmp_path), 'HF_HUB_OFFLINE': '1'},
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     image = np.arange(24 * 17 * 3, dtype=np.uint8).reshape(24, 17, 3)
     assert np.array_equal(np.load(tmp_path / 'out.npy'), Restorer(snapshot, device='cpu')(image))

@@ -1,4 +1,5 @@
 """Pillow images, tensors and arrays of every usual type, and the values that are refused."""
+
 import numpy as np
 import pytest
 import torch
@@ -17,9 +18,22 @@ def pixels(*shape):
     return np.random.default_rng(0).integers(30, 220, shape, np.uint8)
 
 
-@pytest.mark.parametrize(('mode', 'comes_back'), [
-    ('RGB', 'RGB'), ('RGBA', 'RGBA'), ('L', 'L'), ('LA', 'LA'), ('I;16', 'I;16'), ('1', 'L'), ('P', 'RGB'),
-    ('CMYK', 'RGB'), ('YCbCr', 'RGB'), ('HSV', 'RGB'), ('LAB', 'RGB')])
+@pytest.mark.parametrize(
+    ('mode', 'comes_back'),
+    [
+        ('RGB', 'RGB'),
+        ('RGBA', 'RGBA'),
+        ('L', 'L'),
+        ('LA', 'LA'),
+        ('I;16', 'I;16'),
+        ('1', 'L'),
+        ('P', 'RGB'),
+        ('CMYK', 'RGB'),
+        ('YCbCr', 'RGB'),
+        ('HSV', 'RGB'),
+        ('LAB', 'RGB'),
+    ],
+)
 def test_pillow_images(restore, mode, comes_back):
     if mode == 'I;16':
         image = Image.fromarray(pixels(12, 16).astype(np.uint16) * 257)
@@ -58,8 +72,19 @@ def test_a_batch_is_its_images(restore):
     assert np.allclose(restore(batch)[0].permute(1, 2, 0).numpy(), expected, atol=1e-6)
 
 
-@pytest.mark.parametrize('bad', [torch.zeros(5, 8, 8), torch.zeros(8, 8), torch.zeros(1, 1, 3, 8, 8),
-                                 torch.full((3, 8, 8), 1.5), torch.full((3, 8, 8), float('nan')), [[0.5]], None, 3])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        torch.zeros(5, 8, 8),
+        torch.zeros(8, 8),
+        torch.zeros(1, 1, 3, 8, 8),
+        torch.full((3, 8, 8), 1.5),
+        torch.full((3, 8, 8), float('nan')),
+        [[0.5]],
+        None,
+        3,
+    ],
+)
 def test_what_is_no_image_is_refused(restore, bad):
     with pytest.raises(ValueError, match='must be|NaN'):
         restore(bad)
@@ -76,6 +101,7 @@ def test_rounding_beyond_the_range_is_clipped(restore):
 
 def test_a_weight_that_is_not_finite_is_refused(tmp_path):
     from mirage_arch.checkpoints import load_weights, save_weights
+
     state = load_weights(bundled_weights('nano'))
     name = next(name for name in state if name.endswith('qkv.weight'))
     state[name].view(-1)[3] = float('nan')

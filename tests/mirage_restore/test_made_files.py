@@ -1,4 +1,5 @@
 """Every kind of image file: restored by the identity, it shows what it showed, at its depth."""
+
 import warnings
 from pathlib import Path
 
@@ -72,8 +73,11 @@ def test_other_programs_read_the_result(name, tmp_path):
 
 
 @pytest.mark.parametrize('ending', FORMATS)
-@pytest.mark.parametrize('pixels', [made_files.RGBA16, made_files.LA, made_files.FLOAT, made_files.GREY16],
-                         ids=['rgba 16', 'grey alpha 8', 'float', 'grey 16'])
+@pytest.mark.parametrize(
+    'pixels',
+    [made_files.RGBA16, made_files.LA, made_files.FLOAT, made_files.GREY16],
+    ids=['rgba 16', 'grey alpha 8', 'float', 'grey 16'],
+)
 def test_any_pixels_go_into_any_format_and_what_is_lost_is_said(ending, pixels, tmp_path):
     if FORMATS[ending] == 'HEIC':
         pytest.importorskip('pillow_heif')
@@ -127,16 +131,26 @@ def refused():
     huge = huge[:29] + made_files.struct.pack('>I', made_files.zlib.crc32(huge[12:29])) + png[33:]
     long_chunk = png[:33] + b'\x7f\xff\xff\xfftEXt' + bytes(400)
     return {
-        'empty.png': (b'', 'empty'), 'text.jpg': (b'not an image at all', 'not an image'),
-        'cut.jpg': (jpeg[:-40], 'truncated'), 'cut.png': (png[:-40], 'truncated'),
-        'checksum.png': (bytes(damaged), 'damaged'), 'long chunk.png': (long_chunk, 'damaged'),
-        'animated.gif': (animated('GIF'), 'animated'), 'animated.webp': (animated('WEBP'), 'animated'),
-        'animated.png': (animated('PNG'), 'animated'), '12 bits.jpg': (bytes(twelve), '12 bits'),
-        'huge.png': (huge, 'megapixels'), 'a.tif': (b'II*\0\x08\0\0\0\0\0', 'damaged'),
-        'loop.tif': (b'II*\0\x08\0\0\0\0\0\x08\0\0\0', 'damaged'), 'exr.png': (b'v/1\x01' + bytes(40), 'OpenEXR'),
-        'jxl.jpg': (b'\xff\x0a' + bytes(40), 'JPEG XL'), 'photoshop.tif': (b'8BPS' + bytes(40), 'Photoshop'),
-        'header.ppm': (b'P6 -3 4 255\n', 'header'), 'short.ppm': (b'P6 40 40 255\n123', 'damaged'),
-        'cut.tga': (bytes(9), 'damaged'), 'cut.bmp': (b'BM' + bytes(20), 'damaged'),
+        'empty.png': (b'', 'empty'),
+        'text.jpg': (b'not an image at all', 'not an image'),
+        'cut.jpg': (jpeg[:-40], 'truncated'),
+        'cut.png': (png[:-40], 'truncated'),
+        'checksum.png': (bytes(damaged), 'damaged'),
+        'long chunk.png': (long_chunk, 'damaged'),
+        'animated.gif': (animated('GIF'), 'animated'),
+        'animated.webp': (animated('WEBP'), 'animated'),
+        'animated.png': (animated('PNG'), 'animated'),
+        '12 bits.jpg': (bytes(twelve), '12 bits'),
+        'huge.png': (huge, 'megapixels'),
+        'a.tif': (b'II*\0\x08\0\0\0\0\0', 'damaged'),
+        'loop.tif': (b'II*\0\x08\0\0\0\0\0\x08\0\0\0', 'damaged'),
+        'exr.png': (b'v/1\x01' + bytes(40), 'OpenEXR'),
+        'jxl.jpg': (b'\xff\x0a' + bytes(40), 'JPEG XL'),
+        'photoshop.tif': (b'8BPS' + bytes(40), 'Photoshop'),
+        'header.ppm': (b'P6 -3 4 255\n', 'header'),
+        'short.ppm': (b'P6 40 40 255\n123', 'damaged'),
+        'cut.tga': (bytes(9), 'damaged'),
+        'cut.bmp': (b'BM' + bytes(20), 'damaged'),
         'cut.avif': (bytes(4) + b'ftypavif' + bytes(8), 'damaged'),
     }
 
@@ -150,8 +164,9 @@ def test_what_cannot_be_read_is_named_with_the_reason(name, tmp_path):
 
 
 @pytest.mark.skipif(made_files.tifffile is None, reason='tifffile makes them')
-@pytest.mark.parametrize(('dtype', 'words'), [(np.int16, 'int16'), (np.uint32, 'uint32'), (np.complex64, 'complex'),
-                                              (np.int8, 'int8')])
+@pytest.mark.parametrize(
+    ('dtype', 'words'), [(np.int16, 'int16'), (np.uint32, 'uint32'), (np.complex64, 'complex'), (np.int8, 'int8')]
+)
 def test_pixels_of_another_type_are_named(dtype, words, tmp_path):
     made_files.tifffile.imwrite(tmp_path / 'a.tif', (RGB // 3).astype(dtype), photometric='rgb')
     with pytest.raises(ImageError, match=rf'a\.tif.*{words}.*allowed.*convert'):
@@ -170,6 +185,7 @@ def test_floating_point_beyond_its_range_is_refused(value, tmp_path):
 
 def test_only_files_are_read(tmp_path):
     import os
+
     os.mkfifo(tmp_path / 'pipe.png')
     (tmp_path / 'zero.png').symlink_to('/dev/zero')
     for name in ('pipe.png', 'zero.png'):
@@ -194,6 +210,7 @@ def test_pillows_limit_on_megapixels_is_left_as_it_was(tmp_path):
 
 def test_names_that_are_no_text_are_read(tmp_path):
     import os
+
     name = os.fsdecode(b'Z\xfcrich.png')
     try:
         made_files.IMAGE.save(tmp_path / 'a.png')

@@ -27,8 +27,11 @@ def made(folder, count, size=(24, 32)):
 
 
 def digests(folder):
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in folder.rglob('*') if path.is_file() and '.mirage' not in str(path)}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob('*')
+        if path.is_file() and '.mirage' not in str(path)
+    }
 
 
 def test_devices_are_listed():
@@ -141,12 +144,15 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
     assert (again.restored, again.skipped) == (2, 1)
 
 
-@pytest.mark.parametrize('arguments, reason', [
-    (['--devices', 'cpu', '--ray', 'auto'], 'give --devices or --ray, not both'),
-    (['--workers', '2'], '--workers goes with --ray'),
-    (['--devices', 'cpu', '--weights', 'none.pth'], 'none.pth'),
-    (['--devices', 'cpu', '--dry-run'], '--dry-run'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'arguments, reason',
+    [
+        (['--devices', 'cpu', '--ray', 'auto'], 'give --devices or --ray, not both'),
+        (['--workers', '2'], '--workers goes with --ray'),
+        (['--devices', 'cpu', '--weights', 'none.pth'], 'none.pth'),
+        (['--devices', 'cpu', '--dry-run'], '--dry-run'),
+    ],
+)
 def test_wrong_use_is_told(tmp_path, capsys, arguments, reason):
     if arguments[0] == '--workers':
         arguments += ['--devices', 'cpu']

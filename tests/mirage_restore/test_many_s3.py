@@ -34,9 +34,12 @@ def test_a_bucket_in_a_bucket_out(tmp_path, monkeypatch):
     server = moto_server.ThreadedMotoServer(ip_address='127.0.0.1', port=0, verbose=False)
     server.start()
     monkeypatch.setattr(command, 'Processes', Here)
-    for name, value in (('ENDPOINT_URL', f'http://127.0.0.1:{server.get_host_and_port()[1]}'),
-                        ('ACCESS_KEY_ID', 'made-up'), ('SECRET_ACCESS_KEY', 'made-up'),
-                        ('DEFAULT_REGION', 'us-east-1')):
+    for name, value in (
+        ('ENDPOINT_URL', f'http://127.0.0.1:{server.get_host_and_port()[1]}'),
+        ('ACCESS_KEY_ID', 'made-up'),
+        ('SECRET_ACCESS_KEY', 'made-up'),
+        ('DEFAULT_REGION', 'us-east-1'),
+    ):
         monkeypatch.setitem(os.environ, f'AWS_{name}', value)
     try:
         bucket = s3fs.S3FileSystem(skip_instance_cache=True)

@@ -36,8 +36,10 @@ def test_grey_with_alpha_is_kept(tmp_path):
     assert np.array_equal(read_photo(tmp_path / 'a.png').pixels, pixels)
 
 
-@pytest.mark.parametrize(('suffix', 'dtype'), [('.png', np.uint8), ('.png', np.uint16), ('.jpg', np.uint8),
-                                               ('.webp', np.uint8), ('.tif', np.uint8)])
+@pytest.mark.parametrize(
+    ('suffix', 'dtype'),
+    [('.png', np.uint8), ('.png', np.uint16), ('.jpg', np.uint8), ('.webp', np.uint8), ('.tif', np.uint8)],
+)
 def test_profile_and_exif_are_kept(suffix, dtype, tmp_path):
     exif = Image.Exif()
     exif[0x010F] = 'Maker'
@@ -58,8 +60,17 @@ def test_orientation_is_applied_once(orientation, dtype, tmp_path):
     write_photo(Photo(pixels, exif=exif.tobytes().removeprefix(b'Exif\0\0')), tmp_path / 'a.png')
     photo = read_photo(tmp_path / 'a.png')
     transposed = pixels.swapaxes(0, 1)
-    expected = [None, pixels, pixels[:, ::-1], pixels[::-1, ::-1], pixels[::-1], transposed, transposed[:, ::-1],
-                transposed[::-1, ::-1], transposed[::-1]][orientation]
+    expected = [
+        None,
+        pixels,
+        pixels[:, ::-1],
+        pixels[::-1, ::-1],
+        pixels[::-1],
+        transposed,
+        transposed[:, ::-1],
+        transposed[::-1, ::-1],
+        transposed[::-1],
+    ][orientation]
     assert np.array_equal(photo.pixels, expected)
     write_photo(photo, tmp_path / 'b.png')
     assert np.array_equal(read_photo(tmp_path / 'b.png').pixels, expected)
@@ -90,8 +101,13 @@ def broken_files():
     animated = io.BytesIO()
     frames = [Image.fromarray(np.full((5, 5, 3), v, np.uint8)) for v in (0, 100)]
     frames[0].save(animated, 'GIF', save_all=True, append_images=frames[1:])
-    return {'empty.png': b'', 'text.jpg': b'not an image at all', 'cut.jpg': encoded.getvalue()[:400],
-            'cut16.png': png[:100], 'animated.gif': animated.getvalue()}
+    return {
+        'empty.png': b'',
+        'text.jpg': b'not an image at all',
+        'cut.jpg': encoded.getvalue()[:400],
+        'cut16.png': png[:100],
+        'animated.gif': animated.getvalue(),
+    }
 
 
 @pytest.mark.parametrize('name', broken_files())
@@ -104,7 +120,7 @@ def test_broken_files_are_named(name, tmp_path):
 def test_missing_file_and_unknown_format_are_named(tmp_path):
     with pytest.raises(ImageError, match=r'none\.png'):
         read_photo(tmp_path / 'none.png')
-    with pytest.raises(ValueError, match=r"\.xyz"):
+    with pytest.raises(ValueError, match=r'\.xyz'):
         write_photo(Photo(photograph(4, 4, 3)), tmp_path / 'a.xyz')
 
 
@@ -114,6 +130,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
 
     def full(*_):
         raise OSError(28, 'No space left on device')
+
     monkeypatch.setattr(os, 'replace', full)
     with pytest.raises(OSError, match='No space'):
         write_photo(Photo(photograph(9, 9, 3)), tmp_path / 'a.png')

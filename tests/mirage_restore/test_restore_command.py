@@ -1,4 +1,5 @@
 """The command: what it says, what it leaves alone, how it stops and goes on, how soon it starts."""
+
 import io
 import os
 import signal
@@ -103,8 +104,10 @@ def test_what_would_be_overwritten_is_named_with_its_source(tmp_path, capsys):
     save(tmp_path / 'a.png')
     assert run(tmp_path / 'a.png', '-o', tmp_path) == 1
     said = capsys.readouterr().err.splitlines()
-    assert said == [f'{tmp_path / "a.png"}: its result {tmp_path / "a.png"} would overwrite an input; choose another '
-                    'folder (-o) or a --suffix']
+    assert said == [
+        f'{tmp_path / "a.png"}: its result {tmp_path / "a.png"} would overwrite an input; choose another '
+        'folder (-o) or a --suffix'
+    ]
     assert names(tmp_path) == ['a.png']
 
 
@@ -263,8 +266,14 @@ def test_nothing_to_restore_and_wrong_values_are_wrong_use(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.main([])
     assert stopped.value.code == 2
-    for wrong in (('--strength', '2'), ('--quality', '0'), ('--crf', '99'), ('--model', 'giant'), ('--tile', '3'),
-                  ('--suffix', 'a/b')):
+    for wrong in (
+        ('--strength', '2'),
+        ('--quality', '0'),
+        ('--crf', '99'),
+        ('--model', 'giant'),
+        ('--tile', '3'),
+        ('--suffix', 'a/b'),
+    ):
         assert run(tmp_path / 'a.png', '-o', tmp_path / 'out', *wrong) == 2
         assert wrong[0].lstrip('-') in capsys.readouterr().err
     assert cli.main([str(tmp_path / 'a.png'), '-o', str(tmp_path / 'out'), '--device', 'warp']) == 2
@@ -275,8 +284,10 @@ def test_nothing_to_restore_and_wrong_values_are_wrong_use(tmp_path, capsys):
 def test_a_stop_leaves_whole_files_only(number, tmp_path):
     for value in range(40):
         save(tmp_path / 'in' / f'{value:02d}.png', value, (120, 160))
-    code = ('import signal, sys\nfrom mirage_restore.cli import main\n'
-            'signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(sys.argv[1:]))')
+    code = (
+        'import signal, sys\nfrom mirage_restore.cli import main\n'
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\nsys.exit(main(sys.argv[1:]))'
+    )
     command = [sys.executable, '-c', code, str(tmp_path / 'in'), '-o', str(tmp_path / 'out'), '--quiet']
     environment = {**os.environ, 'PYTHONPATH': str(ROOT)}
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -337,12 +348,15 @@ class Bar:
         pass
 
 
-@pytest.mark.parametrize(('statement', 'absent'), [
-    ('import mirage_restore.cli', 'torch cv2 numpy PIL pyvips av basicsr tqdm'),
-    ('import mirage_restore.photo, mirage_restore.photo_write', 'torch cv2 av basicsr torchvision'),
-    ('import mirage_arch', 'basicsr torchvision cv2'),
-    ('import mirage_restore.restorer, mirage_restore.files', 'basicsr torchvision cv2 av mirage_ir'),
-])
+@pytest.mark.parametrize(
+    ('statement', 'absent'),
+    [
+        ('import mirage_restore.cli', 'torch cv2 numpy PIL pyvips av basicsr tqdm'),
+        ('import mirage_restore.photo, mirage_restore.photo_write', 'torch cv2 av basicsr torchvision'),
+        ('import mirage_arch', 'basicsr torchvision cv2'),
+        ('import mirage_restore.restorer, mirage_restore.files', 'basicsr torchvision cv2 av mirage_ir'),
+    ],
+)
 def test_what_is_not_needed_is_not_imported(statement, absent):
     code = f'{statement}\nimport sys\nfound = set({absent.split()}) & set(sys.modules)\nassert not found, found'
     subprocess.run([sys.executable, '-c', code], check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})
@@ -350,7 +364,9 @@ def test_what_is_not_needed_is_not_imported(statement, absent):
 
 def test_restoring_a_photograph_imports_no_basicsr(tmp_path):
     save(tmp_path / 'a.png')
-    code = ('import sys\nfrom mirage_restore.cli import main\nassert main(sys.argv[1:]) == 0\n'
-            "found = {'basicsr', 'torchvision', 'cv2', 'mirage_ir'} & set(sys.modules)\nassert not found, found")
+    code = (
+        'import sys\nfrom mirage_restore.cli import main\nassert main(sys.argv[1:]) == 0\n'
+        "found = {'basicsr', 'torchvision', 'cv2', 'mirage_ir'} & set(sys.modules)\nassert not found, found"
+    )
     command = [sys.executable, '-c', code, str(tmp_path / 'a.png'), '-o', str(tmp_path / 'out'), '--quiet']
     subprocess.run(command, check=True, env={**os.environ, 'PYTHONPATH': str(ROOT)})

@@ -37,6 +37,7 @@ def image(*shape, dtype=np.float32, seed=0):
 def test_restorer_is_offered_by_both_packages():
     import mirage_ir
     import mirage_restore
+
     assert mirage_ir.Restorer is mirage_restore.Restorer is Restorer
 
 
@@ -80,20 +81,35 @@ def test_path_gives_pixels(restore, tmp_path):
     assert np.array_equal(restore(tmp_path / 'a photo.png'), restore(pixels))
 
 
-@pytest.mark.parametrize(('bad', 'message'), [
-    (np.full((4, 4, 3), np.nan, np.float32), 'NaN'), (np.full((4, 4, 3), np.inf, np.float32), 'infinite'),
-    (np.full((4, 4, 3), 200.0), r'in \[0, 1\]'), (np.full((4, 4, 3), 1.5), r'in \[0, 1\]'),
-    (np.zeros((4, 4, 5), np.uint8), 'shape|must be'),
-    (np.zeros((0, 4, 3), np.uint8), 'not empty'), (np.zeros((2, 4, 4, 3), np.uint8), 'must be'),
-    (np.zeros((4, 4, 3), np.int32), 'int32'), (np.zeros((4, 4, 3), bool), 'bool')])
+@pytest.mark.parametrize(
+    ('bad', 'message'),
+    [
+        (np.full((4, 4, 3), np.nan, np.float32), 'NaN'),
+        (np.full((4, 4, 3), np.inf, np.float32), 'infinite'),
+        (np.full((4, 4, 3), 200.0), r'in \[0, 1\]'),
+        (np.full((4, 4, 3), 1.5), r'in \[0, 1\]'),
+        (np.zeros((4, 4, 5), np.uint8), 'shape|must be'),
+        (np.zeros((0, 4, 3), np.uint8), 'not empty'),
+        (np.zeros((2, 4, 4, 3), np.uint8), 'must be'),
+        (np.zeros((4, 4, 3), np.int32), 'int32'),
+        (np.zeros((4, 4, 3), bool), 'bool'),
+    ],
+)
 def test_bad_arrays_are_refused(restore, bad, message):
     with pytest.raises(ValueError, match=message):
         restore(bad)
 
 
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'precision': 'int8'}, 'precision'), ({'tile': 3}, 'tile'), ({'tile': 64, 'tile_overlap': 60}, 'tile_overlap'),
-    ({'device': 'gpu'}, 'device'), ({'device': 'cuda:9'}, 'device')])
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'precision': 'int8'}, 'precision'),
+        ({'tile': 3}, 'tile'),
+        ({'tile': 64, 'tile_overlap': 60}, 'tile_overlap'),
+        ({'device': 'gpu'}, 'device'),
+        ({'device': 'cuda:9'}, 'device'),
+    ],
+)
 def test_bad_arguments_are_refused(weights, options, message):
     with pytest.raises(ValueError, match=message):
         Restorer(weights, **options)
@@ -113,13 +129,14 @@ def test_half_precision_stays_close(restore, weights):
     assert -10 * np.log10(error) > 40
 
 
-@pytest.mark.parametrize(('length', 'tile', 'overlap'), [(100, 32, 8), (33, 32, 8), (32, 32, 8), (5, 32, 8),
-                                                         (97, 16, 0)])
+@pytest.mark.parametrize(
+    ('length', 'tile', 'overlap'), [(100, 32, 8), (33, 32, 8), (32, 32, 8), (5, 32, 8), (97, 16, 0)]
+)
 def test_tiles_cover_everything_and_overlap(length, tile, overlap):
     starts = tiling.tile_starts(length, tile, overlap)
     covered = np.zeros(length, bool)
     for start in starts:
-        covered[start:start + tile] = True
+        covered[start : start + tile] = True
     assert covered.all()
     assert all(b - a <= tile - overlap for a, b in zip(starts, starts[1:]))
     assert starts[-1] + min(tile, length) == length
@@ -161,6 +178,7 @@ def test_running_out_of_memory_falls_back_to_smaller_tiles(weights, monkeypatch,
         if x.shape[-1] > 40:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return forward(x)
+
     monkeypatch.setattr(net, '_forward', limited)
     monkeypatch.setattr(restorer, '_SMALLEST_TILE', 32)
     with caplog.at_level(logging.WARNING):
@@ -198,6 +216,7 @@ def test_no_memory_at_all_is_an_error_with_a_cure(weights, monkeypatch):
 
     def full(x):
         raise torch.cuda.OutOfMemoryError('CUDA out of memory.')
+
     monkeypatch.setattr(net._network, 'forward', full)
     with pytest.raises(RuntimeError, match='out of memory: an image of 100x64 .* in tiles of 32 pixels') as caught:
         net(image(64, 100, 3))
@@ -209,6 +228,7 @@ def test_other_errors_are_not_taken_for_short_memory(weights, monkeypatch):
 
     def broken(x):
         raise RuntimeError('something else')
+
     monkeypatch.setattr(net, '_forward', broken)
     with pytest.raises(RuntimeError, match='something else'):
         net(image(64, 64, 3))

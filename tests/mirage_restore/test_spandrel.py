@@ -1,4 +1,5 @@
 """Loading through the real spandrel, and beside its further architectures, one of which is Restormer."""
+
 import subprocess
 import sys
 
@@ -35,14 +36,21 @@ def loader():
 @pytest.mark.parametrize('order', ['before', 'after'])
 def test_the_weights_of_the_package_load_beside_restormer(order):
     pytest.importorskip('spandrel_extra_arches')
-    done = subprocess.run([sys.executable, '-c', _BOTH, order, str(bundled_weights())], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', _BOTH, order, str(bundled_weights())], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == '(1, 3, 30, 45) 3', done.stderr
 
 
-@pytest.mark.parametrize('wrap', [lambda state: {'params': state}, lambda state: state,
-                                  lambda state: {'state_dict': {f'net.{name}': t for name, t in state.items()}}],
-                         ids=['BasicSR', 'flat', 'Lightning'])
+@pytest.mark.parametrize(
+    'wrap',
+    [
+        lambda state: {'params': state},
+        lambda state: state,
+        lambda state: {'state_dict': {f'net.{name}': t for name, t in state.items()}},
+    ],
+    ids=['BasicSR', 'flat', 'Lightning'],
+)
 def test_other_weights_of_the_network_load_and_give_the_same(loader, tmp_path, wrap):
     torch.manual_seed(0)
     net = MIRAGEArch(**MINIATURE).eval()

@@ -1,4 +1,5 @@
 """What photographs hold beside pixels: the same bytes come back, and another program (exiftool) reads the same."""
+
 import json
 import re
 import shutil
@@ -17,15 +18,18 @@ from mirage_restore.photo_write import write_photo
 
 QUIET = Options(progress=False)
 ICC = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
-XMP = ('<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
-       '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" '
-       'tiff:Orientation="6" dc:format="Zürich"/></rdf:RDF></x:xmpmeta>').encode()
+XMP = (
+    '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/" '
+    'tiff:Orientation="6" dc:format="Zürich"/></rdf:RDF></x:xmpmeta>'
+).encode()
 IPTC = b'\x1c\x02\x78\x00\x0cA caption \xe4.' + b'\x1c\x02\x5a\x00\x04Wien'
 EXIFTOOL = pytest.mark.skipif(shutil.which('exiftool') is None, reason='exiftool is another program')
 
 
 def exif_block(order='<', orientation=6, thumbnail=b'\xff\xd8thumbnail\xff\xd9'):
     """A block as a camera writes it: text that is not ASCII, a maker's note, GPS, a thumbnail."""
+
     def table(start, entries, following):
         body, values = struct.pack(order + 'H', len(entries)), b''
         after = start + 2 + 12 * len(entries) + 4
@@ -42,19 +46,41 @@ def exif_block(order='<', orientation=6, thumbnail=b'\xff\xd8thumbnail\xff\xd9')
     artist = 'Zoë © 2020'.encode() + b'\0'
     place = {}
     for _ in range(2):  # the places are known after the first round
-        first = table(8, [
-            (0x010F, 2, 6, b'Maker\0'), (0x0112, 3, 1, short(orientation)),
-            (0x011A, 5, 1, struct.pack(order + 'II', 300, 1)), (0x011B, 5, 1, struct.pack(order + 'II', 300, 1)),
-            (0x0128, 3, 1, short(2)), (0x013B, 2, len(artist), artist),
-            (0x8769, 4, 1, long(place.get('exif', 0))), (0x8825, 4, 1, long(place.get('gps', 0)))],
-            place.get('second', 0))
+        first = table(
+            8,
+            [
+                (0x010F, 2, 6, b'Maker\0'),
+                (0x0112, 3, 1, short(orientation)),
+                (0x011A, 5, 1, struct.pack(order + 'II', 300, 1)),
+                (0x011B, 5, 1, struct.pack(order + 'II', 300, 1)),
+                (0x0128, 3, 1, short(2)),
+                (0x013B, 2, len(artist), artist),
+                (0x8769, 4, 1, long(place.get('exif', 0))),
+                (0x8825, 4, 1, long(place.get('gps', 0))),
+            ],
+            place.get('second', 0),
+        )
         place['exif'] = 8 + len(first)
-        details = table(place['exif'], [
-            (0x829A, 5, 1, struct.pack(order + 'II', 1, 125)), (0x927C, 7, 9, b'secret\0\1\2'),
-            (0xA002, 4, 1, long(RGB.shape[1])), (0xA003, 3, 1, short(RGB.shape[0]))], 0)
+        details = table(
+            place['exif'],
+            [
+                (0x829A, 5, 1, struct.pack(order + 'II', 1, 125)),
+                (0x927C, 7, 9, b'secret\0\1\2'),
+                (0xA002, 4, 1, long(RGB.shape[1])),
+                (0xA003, 3, 1, short(RGB.shape[0])),
+            ],
+            0,
+        )
         place['gps'] = place['exif'] + len(details)
-        gps = table(place['gps'], [(0, 1, 4, bytes([2, 3, 0, 0])), (1, 2, 2, b'N\0'),
-                                   (2, 5, 3, struct.pack(order + '6I', 48, 1, 12, 1, 30, 1))], 0)
+        gps = table(
+            place['gps'],
+            [
+                (0, 1, 4, bytes([2, 3, 0, 0])),
+                (1, 2, 2, b'N\0'),
+                (2, 5, 3, struct.pack(order + '6I', 48, 1, 12, 1, 30, 1)),
+            ],
+            0,
+        )
         place['second'] = place['gps'] + len(gps)
         at = place['second'] + 2 + 2 * 12 + 4
         second = table(place['second'], [(0x0201, 4, 1, long(at)), (0x0202, 4, 1, long(len(thumbnail)))], 0)
@@ -67,8 +93,16 @@ def photo(pixels=RGB, **more):
 
 def source_jpeg(path, order='<'):
     from mirage_restore.containers import photoshop_segment
-    Image.fromarray(RGB).save(path, quality=95, exif=b'Exif\0\0' + exif_block(order), icc_profile=ICC, xmp=XMP,
-                              extra=photoshop_segment(IPTC), dpi=(300, 300))
+
+    Image.fromarray(RGB).save(
+        path,
+        quality=95,
+        exif=b'Exif\0\0' + exif_block(order),
+        icc_profile=ICC,
+        xmp=XMP,
+        extra=photoshop_segment(IPTC),
+        dpi=(300, 300),
+    )
 
 
 def exiftool(path):
@@ -105,9 +139,18 @@ def test_jpeg_to_jpeg_keeps_every_block(order, tmp_path):
     assert np.abs(result.pixels.astype(int) - np.array(expected)).mean() < 2
 
 
-HOLDS = {'jpg': 'icc exif xmp iptc dpi', 'png': 'icc exif xmp iptc dpi', 'tif': 'icc exif xmp iptc dpi',
-         'webp': 'icc exif xmp', 'avif': 'icc exif xmp', 'heic': 'icc exif xmp', 'bmp': 'dpi', 'ppm': '', 'tga': '',
-         'gif': ''}
+HOLDS = {
+    'jpg': 'icc exif xmp iptc dpi',
+    'png': 'icc exif xmp iptc dpi',
+    'tif': 'icc exif xmp iptc dpi',
+    'webp': 'icc exif xmp',
+    'avif': 'icc exif xmp',
+    'heic': 'icc exif xmp',
+    'bmp': 'dpi',
+    'ppm': '',
+    'tga': '',
+    'gif': '',
+}
 
 
 @pytest.mark.parametrize('pixels', [RGB, RGB16], ids=['8', '16'])
@@ -189,8 +232,12 @@ def test_every_orientation_is_applied_in_every_format(ending, orientation, tmp_p
 
 
 def test_colour_and_text_chunks_of_a_png_are_kept(tmp_path):
-    chunks = [(b'gAMA', struct.pack('>I', 45455)), (b'cHRM', struct.pack('>8I', *range(1, 9))),
-              (b'tEXt', b'Title\0A picture'), (b'iTXt', 'Author\0\0\0\0\0Zoë'.encode())]
+    chunks = [
+        (b'gAMA', struct.pack('>I', 45455)),
+        (b'cHRM', struct.pack('>8I', *range(1, 9))),
+        (b'tEXt', b'Title\0A picture'),
+        (b'iTXt', 'Author\0\0\0\0\0Zoë'.encode()),
+    ]
     Image.fromarray(RGB).save(tmp_path / 'plain.png')
     data = (tmp_path / 'plain.png').read_bytes()
     (tmp_path / 'a.png').write_bytes(data[:33] + b''.join(png_chunk(*c) for c in chunks) + data[33:])
@@ -210,9 +257,17 @@ def test_a_plain_png_is_written_as_pillow_writes_it(tmp_path):
 def test_structure_of_a_tiff_is_not_passed_on_and_words_are(tmp_path):
     tifffile = pytest.importorskip('tifffile')
     planes = np.moveaxis(RGB16, 2, 0).copy()
-    tifffile.imwrite(tmp_path / 'a.tif', planes, photometric='rgb', planarconfig='separate', description='A scan',
-                     resolution=(600, 600), resolutionunit='inch', iccprofile=ICC,
-                     extratags=[(315, 's', 0, 'Someone', True)])
+    tifffile.imwrite(
+        tmp_path / 'a.tif',
+        planes,
+        photometric='rgb',
+        planarconfig='separate',
+        description='A scan',
+        resolution=(600, 600),
+        resolutionunit='inch',
+        iccprofile=ICC,
+        extratags=[(315, 's', 0, 'Someone', True)],
+    )
     restore_files(lambda pixels: pixels, [tmp_path / 'a.tif'], tmp_path / 'out', QUIET)
     with tifffile.TiffFile(tmp_path / 'out' / 'a.tif') as file:
         page = file.pages[0]
@@ -266,11 +321,22 @@ def test_camera_raw_is_developed_and_keeps_its_words(tmp_path):
     for row, column, channel in ((0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 2)):
         mosaic[row::2, column::2] = linear[row::2, column::2, channel]
     matrix = (3.2405, -1.5371, -0.4985, -0.9693, 1.8760, 0.0416, 0.0556, -0.2040, 1.0572)  # XYZ to linear sRGB
-    tifffile.imwrite(tmp_path / 'a.dng', np.rint(mosaic * 16383).astype(np.uint16), photometric=32803, extratags=[
-        (33421, 3, 2, (2, 2), True), (33422, 1, 4, bytes([0, 1, 1, 2]), True), (271, 2, 0, 'Maker', True),
-        (50706, 1, 4, bytes([1, 4, 0, 0]), True), (50708, 2, 0, 'A camera', True), (50717, 3, 1, 16383, True),
-        (50721, 10, 9, tuple(n for v in matrix for n in (round(v * 10000), 10000)), True),
-        (50728, 5, 3, (1, 1, 1, 1, 1, 1), True), (50778, 3, 1, 21, True)])
+    tifffile.imwrite(
+        tmp_path / 'a.dng',
+        np.rint(mosaic * 16383).astype(np.uint16),
+        photometric=32803,
+        extratags=[
+            (33421, 3, 2, (2, 2), True),
+            (33422, 1, 4, bytes([0, 1, 1, 2]), True),
+            (271, 2, 0, 'Maker', True),
+            (50706, 1, 4, bytes([1, 4, 0, 0]), True),
+            (50708, 2, 0, 'A camera', True),
+            (50717, 3, 1, 16383, True),
+            (50721, 10, 9, tuple(n for v in matrix for n in (round(v * 10000), 10000)), True),
+            (50728, 5, 3, (1, 1, 1, 1, 1, 1), True),
+            (50778, 3, 1, 21, True),
+        ],
+    )
     restore_files(lambda pixels: pixels, [tmp_path / 'a.dng'], tmp_path / 'out', QUIET)
     result = read_photo(tmp_path / 'out' / 'a.png')
     assert (result.pixels.dtype, result.pixels.shape) == (np.uint16, linear.shape)

@@ -1,4 +1,5 @@
 """Videos made on the spot: what a player shows of the source is what it shows of the result."""
+
 import json
 import shutil
 import subprocess
@@ -27,8 +28,21 @@ def scene(number, width=WIDTH, height=HEIGHT, full=255):
     return np.rint(np.stack(planes, 2) * full).astype(np.uint16 if full > 255 else np.uint8)
 
 
-def write(path, frames=12, codec='libx264', pixels='yuv420p', size=(WIDTH, HEIGHT), times=None, sound=0, make=scene,
-          aspect=None, colour=None, interlaced=False, rate=25, **options):
+def write(
+    path,
+    frames=12,
+    codec='libx264',
+    pixels='yuv420p',
+    size=(WIDTH, HEIGHT),
+    times=None,
+    sound=0,
+    make=scene,
+    aspect=None,
+    colour=None,
+    interlaced=False,
+    rate=25,
+    **options,
+):
     """Encode a video; ``times`` are in units of 1/1000 second."""
     full = 65535 if '10' in pixels else 255
     with av.open(str(path), 'w') as output:
@@ -96,22 +110,39 @@ def facts(path):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         context = stream.codec_context
-        return {'size': (context.width, context.height), 'aspect': stream.sample_aspect_ratio or 1,
-                'bits': context.format.components[0].bits, 'matrix': context.colorspace,
-                'primaries': context.color_primaries, 'range': context.color_range,
-                'tracks': [s.type for s in container.streams], 'title': container.metadata.get('title')}
+        return {
+            'size': (context.width, context.height),
+            'aspect': stream.sample_aspect_ratio or 1,
+            'bits': context.format.components[0].bits,
+            'matrix': context.colorspace,
+            'primaries': context.color_primaries,
+            'range': context.color_range,
+            'tracks': [s.type for s in container.streams],
+            'title': container.metadata.get('title'),
+        }
 
 
 CASES = {
-    'h264.mp4': {}, 'h264.mov': {}, 'h264.mkv': {}, 'h264.ts': {}, 'm4v.m4v': {},
-    'mjpeg.avi': {'codec': 'mjpeg', 'pixels': 'yuvj420p'}, 'vp9.webm': {'codec': 'libvpx-vp9', 'crf': '10', 'b': '0'},
-    'ten bits.mp4': {'codec': 'libx265', 'pixels': 'yuv420p10le'}, 'ten bits 422.mkv': {'pixels': 'yuv422p10le'},
-    'odd.mkv': {'codec': 'ffv1', 'size': (97, 63)}, 'full chroma.mp4': {'pixels': 'yuv444p'},
-    'grey.mkv': {'codec': 'ffv1', 'pixels': 'gray'}, 'rgb.mkv': {'codec': 'ffv1', 'pixels': 'bgr0'},
-    'aspect.mp4': {'aspect': Fraction(16, 11)}, 'aspect.webm': {'codec': 'libvpx-vp9', 'aspect': Fraction(4, 3)},
-    'bt709.mp4': {'colour': (1, 1, 1, 1)}, 'bt601.mp4': {'colour': (6, 6, 6, 1)},
+    'h264.mp4': {},
+    'h264.mov': {},
+    'h264.mkv': {},
+    'h264.ts': {},
+    'm4v.m4v': {},
+    'mjpeg.avi': {'codec': 'mjpeg', 'pixels': 'yuvj420p'},
+    'vp9.webm': {'codec': 'libvpx-vp9', 'crf': '10', 'b': '0'},
+    'ten bits.mp4': {'codec': 'libx265', 'pixels': 'yuv420p10le'},
+    'ten bits 422.mkv': {'pixels': 'yuv422p10le'},
+    'odd.mkv': {'codec': 'ffv1', 'size': (97, 63)},
+    'full chroma.mp4': {'pixels': 'yuv444p'},
+    'grey.mkv': {'codec': 'ffv1', 'pixels': 'gray'},
+    'rgb.mkv': {'codec': 'ffv1', 'pixels': 'bgr0'},
+    'aspect.mp4': {'aspect': Fraction(16, 11)},
+    'aspect.webm': {'codec': 'libvpx-vp9', 'aspect': Fraction(4, 3)},
+    'bt709.mp4': {'colour': (1, 1, 1, 1)},
+    'bt601.mp4': {'colour': (6, 6, 6, 1)},
     'variable rate.mp4': {'times': [0, 40, 80, 400, 440, 1000, 1033, 2000, 2500, 2540, 2580, 3000]},
-    'sound.mp4': {'sound': 2}, 'sound.mkv': {'sound': 1},
+    'sound.mp4': {'sound': 2},
+    'sound.mkv': {'sound': 1},
 }
 
 
@@ -150,8 +181,11 @@ def test_restoring_reaches_every_frame_at_full_depth(tmp_path):
 
 
 def test_unchanged_pictures_are_unchanged_bit_by_bit_without_loss_of_the_encoder(tmp_path):
-    source = write(tmp_path / 'a.mkv', codec='ffv1', make=lambda *_: np.random.default_rng(0).integers(
-        0, 256, (HEIGHT, WIDTH, 3), np.uint8))
+    source = write(
+        tmp_path / 'a.mkv',
+        codec='ffv1',
+        make=lambda *_: np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8),
+    )
     restore_video(identity, source, tmp_path / 'b.mkv', progress=False, encoder='ffv1')
     assert all(np.array_equal(a, b) for (_, a), (_, b) in zip(read(source), read(tmp_path / 'b.mkv')))
 
@@ -275,8 +309,9 @@ def test_subtitles_and_chapters_are_kept(tmp_path):
     plain = write(tmp_path / 'plain.mkv', frames=30, sound=1, bf='0')
     with av.open(str(plain)) as given, av.open(str(tmp_path / 'a.mkv'), 'w') as output:
         tracks = {s.index: output.add_stream_from_template(s) for s in given.streams}
-        output.set_chapters([{'id': 1, 'start': 0, 'end': 500, 'time_base': Fraction(1, 1000),
-                              'metadata': {'title': 'First'}}])
+        output.set_chapters(
+            [{'id': 1, 'start': 0, 'end': 500, 'time_base': Fraction(1, 1000), 'metadata': {'title': 'First'}}]
+        )
         for packet in given.demux():
             if packet.dts is not None:
                 packet.stream = tracks[packet.stream.index]
@@ -302,8 +337,19 @@ def test_another_program_agrees(tmp_path):
     def probed(path):
         command = ['ffprobe', '-v', 'error', '-show_streams', '-show_format', '-of', 'json', str(path)]
         found = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-        keys = ('codec_type', 'width', 'height', 'sample_aspect_ratio', 'color_space', 'color_primaries', 'color_range',
-                'r_frame_rate', 'nb_frames', 'start_time', 'pix_fmt')
+        keys = (
+            'codec_type',
+            'width',
+            'height',
+            'sample_aspect_ratio',
+            'color_space',
+            'color_primaries',
+            'color_range',
+            'r_frame_rate',
+            'nb_frames',
+            'start_time',
+            'pix_fmt',
+        )
         return [{key: s.get(key) for key in keys} for s in found['streams']], found['format']['tags'].get('title')
 
     assert probed(tmp_path / 'b.mp4') == probed(source)

@@ -67,6 +67,7 @@ def test_a_job_shows_both_pictures_in_a_format_that_browsers_have(server, kind, 
 
 def bomb(width, height):
     """A PNG that claims to be large and is small."""
+
     def chunk(kind, body):
         return len(body).to_bytes(4, 'big') + kind + body + zlib.crc32(kind + body).to_bytes(4, 'big')
 
@@ -96,11 +97,17 @@ def test_what_cannot_be_restored_is_answered_with_a_reason_and_no_path(server, n
     assert not list(server.desk._folder.iterdir())
 
 
-@pytest.mark.parametrize('query, reason', [
-    ('strength=2', "strength must be a number from 0 to 1, got '2'"), ('strength=nan', 'strength must be'),
-    ('precision=int8', 'precision must be one of fp32'), ('model=huge', 'model must be one of'),
-    ('model=own', 'model must be one of'), ('color=red', 'unknown: color'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'query, reason',
+    [
+        ('strength=2', "strength must be a number from 0 to 1, got '2'"),
+        ('strength=nan', 'strength must be'),
+        ('precision=int8', 'precision must be one of fp32'),
+        ('model=huge', 'model must be one of'),
+        ('model=own', 'model must be one of'),
+        ('color=red', 'unknown: color'),
+    ],
+)
 def test_wrong_settings_are_told(server, query, reason):
     status, told = server.told(f'/api/restore?{query}', picture())
     assert status == 400 and reason in told['error']
@@ -112,12 +119,15 @@ def test_an_upload_beyond_the_limit_is_refused_by_its_header_and_while_it_stream
 
     where = urlsplit(server.address)
     with socket.create_connection((where.hostname, where.port), timeout=20) as connection:  # as curl asks for 2 GB
-        connection.sendall(b'PUT /api/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n'
-                           b'Expect: 100-continue\r\n\r\n')
+        connection.sendall(
+            b'PUT /api/restore HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000000\r\n'
+            b'Expect: 100-continue\r\n\r\n'
+        )
         assert connection.recv(1000).startswith(b'HTTP/1.1 413 ')
     with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
-        connection.sendall(b'POST /api/restore?name=b.png HTTP/1.1\r\nHost: localhost\r\n'
-                           b'Transfer-Encoding: chunked\r\n\r\n')
+        connection.sendall(
+            b'POST /api/restore?name=b.png HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n'
+        )
         try:
             for _ in range(200):  # 20 MB without saying so before
                 connection.sendall(b'186a0\r\n' + bytes(100_000) + b'\r\n')
@@ -131,8 +141,9 @@ def test_an_upload_beyond_the_limit_is_refused_by_its_header_and_while_it_stream
 def test_who_goes_away_while_sending_leaves_nothing(server):
     where = urlsplit(server.address)
     with socket.create_connection((where.hostname, where.port)) as connection:
-        connection.sendall(b'POST /api/jobs?name=a.png HTTP/1.1\r\nHost: localhost\r\n'
-                           b'Content-Length: 100000\r\n\r\nabc')
+        connection.sendall(
+            b'POST /api/jobs?name=a.png HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\nabc'
+        )
         for _ in range(100):
             if list(server.desk._folder.iterdir()):
                 break

@@ -123,8 +123,12 @@ def test_the_divider_is_dragged(page):
 
 
 def test_many_files_with_wrong_ones_among_them(page, server):
-    files = {'one.png': photograph(60, 40), 'text.jpg': b'this is text', 'two.jpg': photograph(60, 40, 'JPEG'),
-             'large.bin': bytes(3_100_000)}
+    files = {
+        'one.png': photograph(60, 40),
+        'text.jpg': b'this is text',
+        'two.jpg': photograph(60, 40, 'JPEG'),
+        'large.bin': bytes(3_100_000),
+    }
     upload(page, files)
     for state in ('done', 'failed'):
         sync_api.expect(page.locator(f'#jobs li[data-state={state}]')).to_have_count(2, timeout=60_000)
@@ -168,8 +172,9 @@ def test_two_users_at_once_see_their_own(browser, server):
 
 
 def test_a_phone(browser, server):
-    context = browser.new_context(viewport={'width': 390, 'height': 844}, device_scale_factor=3, has_touch=True,
-                                  is_mobile=True)
+    context = browser.new_context(
+        viewport={'width': 390, 'height': 844}, device_scale_factor=3, has_touch=True, is_mobile=True
+    )
     page = context.new_page()
     page.goto(server.address)
     page.wait_for_selector('#model option', state='attached')

@@ -22,8 +22,15 @@ def test_a_notebook_runs_on_a_cpu(notebook, tmp_path):
     assert not any(cell.get('outputs') for cell in cells), 'outputs are not committed'
     code = '\n\n'.join(''.join(cell['source']) for cell in cells if cell['cell_type'] == 'code')
     environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1', 'CUDA_VISIBLE_DEVICES': ''}
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path, env=environment, capture_output=True, text=True,
-                          timeout=900, check=False)
+    done = subprocess.run(
+        [sys.executable, '-c', code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr[-2000:]
 
 

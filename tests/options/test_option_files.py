@@ -209,10 +209,15 @@ def test_an_ablation_differs_only_in_the_keys_it_names(path):
         assert any(found == key or found.startswith(f'{key}:') for key in named), f'{found} is not named'
 
 
-@pytest.mark.parametrize(('path', 'iterations', 'paper'), [
-    ('train_mirage_3deg.yml', 130 * 4450, 120), ('train_mirage_5deg.yml', 150 * 5082, 130),
-    ('train_mirage_cdd11.yml', 170 * (52_052 // 32), None), ('train_mirage_weather_small.yml', 300_000, None),
-])
+@pytest.mark.parametrize(
+    ('path', 'iterations', 'paper'),
+    [
+        ('train_mirage_3deg.yml', 130 * 4450, 120),
+        ('train_mirage_5deg.yml', 150 * 5082, 130),
+        ('train_mirage_cdd11.yml', 170 * (52_052 // 32), None),
+        ('train_mirage_weather_small.yml', 300_000, None),
+    ],
+)
 def test_epochs_became_iterations(path, iterations, paper):
     opt = _load(path)['train']
     assert opt['total_iter'] == iterations

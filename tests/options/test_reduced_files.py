@@ -65,7 +65,8 @@ def test_stages_of_the_bundled_weights_differ_in_schedule_and_weights_only(path)
     first, later = _load(BUNDLED), _load(path)
     assert first['network_g'] == later['network_g']
     assert {phase: d for phase, d in first['datasets'].items() if phase != 'train'} == {
-        phase: d for phase, d in later['datasets'].items() if phase != 'train'}
+        phase: d for phase, d in later['datasets'].items() if phase != 'train'
+    }
     kinds = [[str(part['degradation']) for part in opt['datasets']['train']['recipe']] for opt in (first, later)]
     assert set(kinds[0]) <= set(kinds[1])
 

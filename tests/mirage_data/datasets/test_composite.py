@@ -46,9 +46,9 @@ def test_validation_lists_type_after_type_uncropped(cdd):
     sample = dataset[3]
     assert sample['lq'].shape == (3, 40, 50)
     assert '/test/low_rain/00002.png' in sample['lq_path']
-    assert (sample['lq'].permute(1, 2, 0).numpy() * 255).round().astype(int).tolist() == images[
-        'test', 'low_rain'
-    ]['00002.png'].tolist()
+    assert (sample['lq'].permute(1, 2, 0).numpy() * 255).round().astype(int).tolist() == images['test', 'low_rain'][
+        '00002.png'
+    ].tolist()
 
 
 def test_lmdbs_in_place_of_folders(cdd, tmp_path):

@@ -139,9 +139,7 @@ def test_tone_and_grey():
 
 def test_a_mixture_hands_the_variations_to_its_sources(folders):
     source = {'task': 'enhance', 'dataroot_gt': str(folders / 'gt'), 'dataroot_lq': str(folders / 'lq')}
-    mixture = MixedDegradationDataset(
-        {'gt_size': 32, 'grey': 1, 'sources': [source, {**source, 'grey': 0}]}
-    )
+    mixture = MixedDegradationDataset({'gt_size': 32, 'grey': 1, 'sources': [source, {**source, 'grey': 0}]})
     assert np.ptp(mixture[0, 0]['gt'].numpy(), axis=0).max() == 0 < np.ptp(mixture[0, 3]['gt'].numpy(), axis=0).max()
 
 

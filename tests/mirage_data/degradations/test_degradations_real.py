@@ -166,10 +166,15 @@ def test_frame_blur_is_the_mean_of_shifted_frames_and_nothing_without_motion():
     light = image.astype(float) ** 2.2
     rows, columns = np.mgrid[:72, :96].astype(np.float32)
     frames = [
-        cv2.remap(light, columns - np.float32(place * np.cos(heading)), rows - np.float32(place * np.sin(heading)),
-                  cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+        cv2.remap(
+            light,
+            columns - np.float32(place * np.cos(heading)),
+            rows - np.float32(place * np.sin(heading)),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        )
         for place in np.linspace(-5, 5, 11)
-    ]  # fmt: skip
+    ]
     np.testing.assert_allclose(blurred, np.mean(frames, axis=0) ** (1 / 2.2), atol=0.02)
     turned = frame_blur(image, shift=0, turn=4, zoom=0, frames=9, rng=seeded(1))
     error = np.abs(turned - image).mean(axis=2)

@@ -14,7 +14,6 @@ from mirage_data.files.png_rows import PartialPng
 Image = pytest.importorskip('PIL.Image')  # comes with torchvision; here to write files in another program's way
 
 
-
 def smooth_image():
     coarse = random_image(1, 6, 8)
     return cv2.resize(coarse, (81, 67), interpolation=cv2.INTER_CUBIC)

@@ -116,13 +116,16 @@ def test_absent_folders_come_with_the_command(tmp_path):
 
 def test_pairs_of_other_rules_and_folders_below(tmp_path):
     write_pairs(
-        tmp_path, 'Train/Dehaze/synthetic', 'Train/Dehaze/original',
+        tmp_path,
+        'Train/Dehaze/synthetic',
+        'Train/Dehaze/original',
         [('part1/0025_0.8_0.1.png', '0025.png'), ('part2/0025_0.9_0.1.png', '0025.png'), ('9_1_1.png', '0031.png')],
-    )  # fmt: skip
+    )
     found = findings(tmp_path, 'ots')
     assert {finding.where.rsplit('/', 1)[1]: finding.count for finding in found['unpaired']} == {
-        'synthetic': 1, 'original': 1,
-    }  # fmt: skip
+        'synthetic': 1,
+        'original': 1,
+    }
 
 
 def test_databases_beside_folders_are_compared(lol):

@@ -109,8 +109,16 @@ def test_other_content_is_kept_unless_told_otherwise(tmp_path):
     assert contents(root) == PREPARED
 
 
-@pytest.mark.parametrize('name', ['../our485/low/9.png', '/our485/low/9.png', 'a/../../our485/low/9.png',
-                                  '..\\our485\\low\\9.png', 'C:/our485/low/9.png'])  # fmt: skip
+@pytest.mark.parametrize(
+    'name',
+    [
+        '../our485/low/9.png',
+        '/our485/low/9.png',
+        'a/../../our485/low/9.png',
+        '..\\our485\\low\\9.png',
+        'C:/our485/low/9.png',
+    ],
+)
 def test_names_that_climb_out_of_an_archive_are_refused(tmp_path, name):
     below = tmp_path / 'deep' / 'deeper'
     below.mkdir(parents=True)

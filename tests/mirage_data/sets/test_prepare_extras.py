@@ -60,8 +60,9 @@ def test_lmdb_has_the_same_pixels_and_equal_files_once(hazy, raw):
     assert 'broken_1.png' in result.problems[0]
     reader = LmdbReader(lmdb_path(hazy))
     assert reader.raw == raw
-    assert sorted(reader.names) == sorted(p.relative_to(hazy).as_posix() for p in hazy.rglob('*.png')
-                                          if p.name != 'broken_1.png')  # fmt: skip
+    assert sorted(reader.names) == sorted(
+        p.relative_to(hazy).as_posix() for p in hazy.rglob('*.png') if p.name != 'broken_1.png'
+    )
     for name in reader.names:
         assert np.array_equal(reader.read(name.removesuffix('.png')), read_rgb(hazy / name)), name
     reader.close()

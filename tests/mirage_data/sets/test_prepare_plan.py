@@ -32,23 +32,43 @@ DOWNLOADS = {
     'wed AdaIR': ('wed', ['data/Train/Denoise/04744.bmp'], ['Train/Denoise/04744.bmp']),
     'rain100l PromptIR': (
         'rain100l',
-        ['Train/Derain/rainy/rain-1.png', 'Train/Derain/gt/norain-1.png', 'test/derain/Rain100L/input/1.png',
-         'test/derain/Rain100L/target/1.png'],
-        ['Train/Derain/rainy/rain-1.png', 'Train/Derain/gt/norain-1.png', 'test/derain/Rain100L/input/1.png',
-         'test/derain/Rain100L/target/1.png'],
+        [
+            'Train/Derain/rainy/rain-1.png',
+            'Train/Derain/gt/norain-1.png',
+            'test/derain/Rain100L/input/1.png',
+            'test/derain/Rain100L/target/1.png',
+        ],
+        [
+            'Train/Derain/rainy/rain-1.png',
+            'Train/Derain/gt/norain-1.png',
+            'test/derain/Rain100L/input/1.png',
+            'test/derain/Rain100L/target/1.png',
+        ],
     ),
     'rain100l publisher': (
         'rain100l',
         ['RainTrainL/rain-7.png', 'RainTrainL/norain-7.png', 'Rain100L/rain-001.png', 'Rain100L/norain-001.png'],
-        ['Train/Derain/rainy/rain-7.png', 'Train/Derain/gt/norain-7.png', 'test/derain/Rain100L/input/rain-001.png',
-         'test/derain/Rain100L/target/norain-001.png'],
+        [
+            'Train/Derain/rainy/rain-7.png',
+            'Train/Derain/gt/norain-7.png',
+            'test/derain/Rain100L/input/rain-001.png',
+            'test/derain/Rain100L/target/norain-001.png',
+        ],
     ),
     'rain100l publisher, second release': (
         'rain100l',
-        ['rain_data_train_Light/rain/norain-3x2.png', 'rain_data_train_Light/norain/norain-3.png',
-         'rain_data_test_Light/rain/X2/norain-004x2.png', 'rain_data_test_Light/norain/norain-004.png'],
-        ['Train/Derain/rainy/rain-3.png', 'Train/Derain/gt/norain-3.png', 'test/derain/Rain100L/input/rain-004.png',
-         'test/derain/Rain100L/target/norain-004.png'],
+        [
+            'rain_data_train_Light/rain/norain-3x2.png',
+            'rain_data_train_Light/norain/norain-3.png',
+            'rain_data_test_Light/rain/X2/norain-004x2.png',
+            'rain_data_test_Light/norain/norain-004.png',
+        ],
+        [
+            'Train/Derain/rainy/rain-3.png',
+            'Train/Derain/gt/norain-3.png',
+            'test/derain/Rain100L/input/rain-004.png',
+            'test/derain/Rain100L/target/norain-004.png',
+        ],
     ),
     'rain100l Restormer': (
         'rain100l',
@@ -77,30 +97,58 @@ DOWNLOADS = {
     ),
     'gopro publisher': (
         'gopro',
-        ['GOPRO_Large/train/GOPR0372_07_00/blur/000047.png', 'GOPRO_Large/train/GOPR0372_07_00/sharp/000047.png',
-         'GOPRO_Large/test/GOPR0384_11_00/blur/000001.png', 'GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png'],
-        ['Train/Deblur/blur/GOPR0372_07_00_000047.png', 'Train/Deblur/sharp/GOPR0372_07_00_000047.png',
-         'test/deblur/gopro/input/GOPR0384_11_00_000001.png', 'test/deblur/gopro/target/GOPR0384_11_00_000001.png'],
+        [
+            'GOPRO_Large/train/GOPR0372_07_00/blur/000047.png',
+            'GOPRO_Large/train/GOPR0372_07_00/sharp/000047.png',
+            'GOPRO_Large/test/GOPR0384_11_00/blur/000001.png',
+            'GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png',
+        ],
+        [
+            'Train/Deblur/blur/GOPR0372_07_00_000047.png',
+            'Train/Deblur/sharp/GOPR0372_07_00_000047.png',
+            'test/deblur/gopro/input/GOPR0384_11_00_000001.png',
+            'test/deblur/gopro/target/GOPR0384_11_00_000001.png',
+        ],
     ),
     'gopro BasicSR': (
         'gopro',
         ['GoPro/train/blur/a.png', 'GoPro/train/sharp/a.png', 'GoPro/test/input/b.png', 'GoPro/test/target/b.png'],
-        ['Train/Deblur/blur/a.png', 'Train/Deblur/sharp/a.png', 'test/deblur/gopro/input/b.png',
-         'test/deblur/gopro/target/b.png'],
+        [
+            'Train/Deblur/blur/a.png',
+            'Train/Deblur/sharp/a.png',
+            'test/deblur/gopro/input/b.png',
+            'test/deblur/gopro/target/b.png',
+        ],
     ),
     'lol publisher': (
         'lol',
-        ['LOLdataset/our485/low/2.png', 'LOLdataset/our485/high/2.png', 'LOLdataset/eval15/low/1.png',
-         'LOLdataset/eval15/high/1.png'],
-        ['Train/Enhance/low/2.png', 'Train/Enhance/gt/2.png', 'test/enhance/lol/input/1.png',
-         'test/enhance/lol/target/1.png'],
+        [
+            'LOLdataset/our485/low/2.png',
+            'LOLdataset/our485/high/2.png',
+            'LOLdataset/eval15/low/1.png',
+            'LOLdataset/eval15/high/1.png',
+        ],
+        [
+            'Train/Enhance/low/2.png',
+            'Train/Enhance/gt/2.png',
+            'test/enhance/lol/input/1.png',
+            'test/enhance/lol/target/1.png',
+        ],
     ),
     'cdd11 publisher': (
         'cdd11',
-        ['CDD-11_train/clear/1.png', 'CDD-11_train/low_haze/1.png', 'CDD-11_test/clear/2.png',
-         'CDD-11_test/rain/2.png'],
-        ['CDD-11/train/clear/1.png', 'CDD-11/train/low_haze/1.png', 'CDD-11/test/clear/2.png',
-         'CDD-11/test/rain/2.png'],
+        [
+            'CDD-11_train/clear/1.png',
+            'CDD-11_train/low_haze/1.png',
+            'CDD-11_test/clear/2.png',
+            'CDD-11_test/rain/2.png',
+        ],
+        [
+            'CDD-11/train/clear/1.png',
+            'CDD-11/train/low_haze/1.png',
+            'CDD-11/test/clear/2.png',
+            'CDD-11/test/rain/2.png',
+        ],
     ),
     'cdd11 ours': (
         'cdd11',
@@ -114,10 +162,18 @@ DOWNLOADS = {
     ),
     'snow100k publisher': (
         'snow100k',
-        ['media/overlapping/test/Snow100K-S/synthetic/a.jpg', 'media/overlapping/test/Snow100K-S/gt/a.jpg',
-         'media/overlapping/test/Snow100K-L/synthetic/b.jpg', 'media/overlapping/test/Snow100K-L/gt/b.jpg'],
-        ['test/weather/snow100k_s/input/a.jpg', 'test/weather/snow100k_s/target/a.jpg',
-         'test/weather/snow100k_l/input/b.jpg', 'test/weather/snow100k_l/target/b.jpg'],
+        [
+            'media/overlapping/test/Snow100K-S/synthetic/a.jpg',
+            'media/overlapping/test/Snow100K-S/gt/a.jpg',
+            'media/overlapping/test/Snow100K-L/synthetic/b.jpg',
+            'media/overlapping/test/Snow100K-L/gt/b.jpg',
+        ],
+        [
+            'test/weather/snow100k_s/input/a.jpg',
+            'test/weather/snow100k_s/target/a.jpg',
+            'test/weather/snow100k_l/input/b.jpg',
+            'test/weather/snow100k_l/target/b.jpg',
+        ],
     ),
     'outdoor_rain publisher': (
         'outdoor_rain',
@@ -147,12 +203,14 @@ DOWNLOADS = {
     'bsd68 publisher': ('bsd68', ['CBSD68-master/CBSD68/original_png/0000.png'], ['test/denoise/bsd68/0000.png']),
     'bsd68 PromptIR': ('bsd68', ['test/denoise/bsd68/3096.jpg'], ['test/denoise/bsd68/3096.jpg']),
     'urban100 publisher': (
-        'urban100', ['Urban100/image_SRF_2/img_001_SRF_2_HR.png'], ['test/denoise/urban100/img_001.png']
+        'urban100',
+        ['Urban100/image_SRF_2/img_001_SRF_2_HR.png'],
+        ['test/denoise/urban100/img_001.png'],
     ),
     'urban100 HR': ('urban100', ['Urban100/HR/img_002.png'], ['test/denoise/urban100/img_002.png']),
     'kodak24 publisher': ('kodak24', ['pcd0992/kodim01.png'], ['test/denoise/kodak24/kodim01.png']),
     'any folder of clean images': ('urban100', ['my pictures/a b.PNG'], ['test/denoise/urban100/a b.png']),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize('case', DOWNLOADS)
@@ -193,9 +251,14 @@ def test_every_set_has_layouts_for_every_part_and_recognises_its_own(tmp_path):
 def test_what_is_left_out_has_its_reason(tmp_path):
     source = lay_out(
         tmp_path / 'GOPRO_Large',
-        'train/GOPR1/blur/1.png', 'train/GOPR1/sharp/1.png', 'train/GOPR1/blur_gamma/1.png', 'train/GOPR1/Thumbs.db',
-        '__MACOSX/train/GOPR1/blur/._1.png', 'readme.txt', 'else/where.png',
-    )  # fmt: skip
+        'train/GOPR1/blur/1.png',
+        'train/GOPR1/sharp/1.png',
+        'train/GOPR1/blur_gamma/1.png',
+        'train/GOPR1/Thumbs.db',
+        '__MACOSX/train/GOPR1/blur/._1.png',
+        'readme.txt',
+        'else/where.png',
+    )
     result = plan('gopro', read_source(source))
     reasons = {Path(path).as_posix(): why for why, paths in result.skipped.items() for path in paths}
     assert reasons == {
@@ -217,9 +280,12 @@ def test_validation_photographs_of_bsds500_are_not_taken(tmp_path):
 
 def test_training_halves_are_not_taken_for_tests(tmp_path):
     source = lay_out(
-        tmp_path, 'train/input/im_0001_s80_a04.png', 'train/gt/im_0001.png', 'test1/input/im_0002_s80_a04.png',
+        tmp_path,
+        'train/input/im_0001_s80_a04.png',
+        'train/gt/im_0001.png',
+        'test1/input/im_0002_s80_a04.png',
         'test1/gt/im_0002.png',
-    )  # fmt: skip
+    )
     files = plan('outdoor_rain', read_source(source)).files
     assert sorted(Path(file).name for file in files) == ['im_0002.png', 'im_0002_s80_a04.png']
     source = lay_out(tmp_path / 'raindrop', *(f'{part}/data/0_rain.png' for part in ('train', 'test_a', 'test_b')))

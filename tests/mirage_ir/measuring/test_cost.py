@@ -28,9 +28,13 @@ def test_the_papers_figures():
 def test_by_hand():
     def make():
         return nn.Sequential(
-            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, 2, 1, groups=8),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
-        )  # fmt: skip
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, 2, 1, groups=8),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(8, 5),
+        )
 
     cost = complexity.count(make, (10, 12))
     assert cost.products == 3 * 8 * 9 * 120 + 8 * 9 * 30 + 40

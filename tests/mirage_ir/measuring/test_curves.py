@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 
@@ -6,8 +5,10 @@ from mirage_ir.commands import curves as plot_training
 from mirage_ir.measuring import curves as training_curves
 from mirage_ir.measuring.curves import Run, draw, load_run, smoothed
 
-LINE = ('2026-01-02 03:04:05,678 INFO: [demo..][epoch:  1, iter:{:8,d}, lr:({:.3e},)] [eta: 1 day, 2:03:04, '
-        'time (data): 0.051 (0.001)] l_pix: {:.4e} l_spd: nan spd/positive_cosine: -1.5000e-01 \n')
+LINE = (
+    '2026-01-02 03:04:05,678 INFO: [demo..][epoch:  1, iter:{:8,d}, lr:({:.3e},)] [eta: 1 day, 2:03:04, '
+    'time (data): 0.051 (0.001)] l_pix: {:.4e} l_spd: nan spd/positive_cosine: -1.5000e-01 \n'
+)
 
 
 def log(folder, name, entries):
@@ -21,9 +22,11 @@ def experiment(tmp_path):
     folder = tmp_path / 'experiments' / 'demo run'
     log(folder, '20260101_000000', [(100, 2e-4, 0.5), (1200, 1e-4, 0.4), (1300, 1e-4, 0.35)])
     log(folder, '20260102_000000', [(1250, 5e-5, 0.3)])
-    (folder / 'validation.csv').write_text('iter,dataset,task,metric,value\n100,SOTS,dehaze,psnr,20.5\n'
-                                           '1250,SOTS,dehaze,psnr,22.5\n100,SOTS,dehaze,input_psnr,15\n'
-                                           '100,LOL,enhance,psnr,17.5\n')
+    (folder / 'validation.csv').write_text(
+        'iter,dataset,task,metric,value\n100,SOTS,dehaze,psnr,20.5\n'
+        '1250,SOTS,dehaze,psnr,22.5\n100,SOTS,dehaze,input_psnr,15\n'
+        '100,LOL,enhance,psnr,17.5\n'
+    )
     return folder
 
 
@@ -39,6 +42,7 @@ def test_a_resumed_run_replaces_what_it_repeated(experiment):
 
 def test_the_line_of_the_log_is_the_one_the_trainer_writes(tmp_path, caplog):
     from mirage_ir.training.progress import ProgressLogger
+
     opt = {'name': 'demo', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 2000}}
     progress = ProgressLogger(opt, 1, None)
     lines = []
@@ -50,6 +54,7 @@ def test_the_line_of_the_log_is_the_one_the_trainer_writes(tmp_path, caplog):
 
 def test_events_serve_where_there_is_no_log(experiment):
     from torch.utils.tensorboard import SummaryWriter
+
     for old in experiment.glob('*.log'):
         old.unlink()
     with SummaryWriter(str(experiment.parent.parent / 'tb_logger' / 'demo run')) as writer:

@@ -123,13 +123,16 @@ def test_lpips_gets_what_its_package_expects(monkeypatch):
     metrics._lpips_model.cache_clear()
 
 
-@pytest.mark.parametrize(('restored', 'gt', 'options', 'message'), [
-    (np.zeros((8, 8, 3)), np.zeros((8, 9, 3)), {}, r'\(8, 8, 3\).*\(8, 9, 3\)'),
-    (np.zeros((8, 8)), np.zeros((8, 8)), {}, r'must be \(h, w, 3\)'),
-    (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), {}, 'must be float'),
-    (np.zeros((8, 8, 3)), np.zeros((8, 8, 3)), {'channel': 'Y'}, "channel is 'Y'; allowed are rgb, y"),
-    (np.zeros((6, 8, 3)), np.zeros((6, 8, 3)), {}, '7x7'),
-])
+@pytest.mark.parametrize(
+    ('restored', 'gt', 'options', 'message'),
+    [
+        (np.zeros((8, 8, 3)), np.zeros((8, 9, 3)), {}, r'\(8, 8, 3\).*\(8, 9, 3\)'),
+        (np.zeros((8, 8)), np.zeros((8, 8)), {}, r'must be \(h, w, 3\)'),
+        (np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8), {}, 'must be float'),
+        (np.zeros((8, 8, 3)), np.zeros((8, 8, 3)), {'channel': 'Y'}, "channel is 'Y'; allowed are rgb, y"),
+        (np.zeros((6, 8, 3)), np.zeros((6, 8, 3)), {}, '7x7'),
+    ],
+)
 def test_bad_input(restored, gt, options, message):
     with pytest.raises(ValueError, match=message):
         metrics.ssim(restored, gt, **options)

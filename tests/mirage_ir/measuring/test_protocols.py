@@ -60,13 +60,17 @@ def test_gt_mean_sets_the_brightness_only(pair):
 
 
 def test_protocols_are_metrics_that_say_how_they_were_made():
-    val = {'protocol': 'deraining-y', 'crop_multiple': 16, 'metrics': {'psnr': {'type': 'calculate_psnr'},
-           'lpips': {'type': 'lpips'}}}  # fmt: skip
+    val = {
+        'protocol': 'deraining-y',
+        'crop_multiple': 16,
+        'metrics': {'psnr': {'type': 'calculate_psnr'}, 'lpips': {'type': 'lpips'}},
+    }
     apply_protocol(val)
     assert val['metrics'] == {
-        'psnr': {'type': 'psnr_float', 'channel': 'y', 'eight_bit': True}, 'lpips': {'type': 'lpips'},
+        'psnr': {'type': 'psnr_float', 'channel': 'y', 'eight_bit': True},
+        'lpips': {'type': 'lpips'},
         'ssim': {'type': 'ssim_float', 'channel': 'y', 'eight_bit': True, 'window': 'gaussian'},
-    }  # fmt: skip
+    }
     assert val['crop_multiple'] == 0 and PROTOCOLS['paper'].crop_multiple == 16
     assert described(PROTOCOLS['lol-gtmean'].metrics()) == (
         'psnr by psnr_float (eight_bit True, gt_mean True); '
@@ -86,7 +90,7 @@ def test_evaluate_measures_by_protocol_and_names_it(pair, tmp_path, capsys):
     result = json.loads((tmp_path / 'out' / 'results.json').read_text())
     assert result['protocol']['protocol'] == 'deraining-y' and result['protocol']['crop_multiple'] == 0
     bgr = [_bytes(image) for image in pair]
-    row, = result['rows']
+    (row,) = result['rows']
     assert row['psnr'] == pytest.approx(calculate_psnr(*bgr, crop_border=0, test_y_channel=True), abs=1e-4)
     assert row['ssim'] == pytest.approx(calculate_ssim(*bgr, crop_border=0, test_y_channel=True), abs=2e-6)
     assert main([*folders, '--window', 'gaussian', '--crop-multiple', '1', '--gt-mean']) == 0
@@ -95,7 +99,10 @@ def test_evaluate_measures_by_protocol_and_names_it(pair, tmp_path, capsys):
 
 def test_the_protocol_of_a_test_run_is_one_more_forced_value():
     assert _forced(['-opt', 'a.yml', '--protocol', 'lol'], 'val:protocol=lol') == [
-        '-opt', 'a.yml', '--force_yml', 'val:protocol=lol'
-    ]  # fmt: skip
+        '-opt',
+        'a.yml',
+        '--force_yml',
+        'val:protocol=lol',
+    ]
     words = _forced(['--protocol=lol', '-opt', 'a.yml', '--force_yml', 'name=b'], 'val:protocol=lol')
     assert words == ['-opt', 'a.yml', '--force_yml', 'val:protocol=lol', 'name=b']

@@ -8,8 +8,11 @@ ROWS = [Row('Rain100L', 'derain', 100, {'psnr': 38.25, 'ssim': 0.983}), Row('SOT
 
 
 def test_scores_are_averaged_by_task_in_the_order_of_the_images():
-    scores = [ImageScore(2, 'c', 'rain', {'psnr': 30.0}), ImageScore(0, 'a', 'haze', {'psnr': 20.0}),
-              ImageScore(1, 'b', 'rain', {'psnr': 31.0})]
+    scores = [
+        ImageScore(2, 'c', 'rain', {'psnr': 30.0}),
+        ImageScore(0, 'a', 'haze', {'psnr': 20.0}),
+        ImageScore(1, 'b', 'rain', {'psnr': 31.0}),
+    ]
     assert rows_of('set', scores) == [Row('set', 'haze', 1, {'psnr': 20.0}), Row('set', 'rain', 2, {'psnr': 30.5})]
 
 
@@ -22,8 +25,11 @@ def test_table_shows_every_row_the_average_and_the_best():
     best = {'SOTS': {'psnr': {'better': 'higher', 'val': 31.4, 'iter': 900}, 'ssim': {'val': -math.inf, 'iter': -1}}}
     lines = table(ROWS, best).splitlines()
     assert [line.split() for line in lines[:4]] == [
-        ['data', 'set', 'task', 'images', 'psnr', 'ssim'], ['Rain100L', 'derain', '100', '38.2500', '0.9830'],
-        ['SOTS', 'dehaze', '500', '31.3500', '-'], ['average', '600', '34.8000', '0.9830']]
+        ['data', 'set', 'task', 'images', 'psnr', 'ssim'],
+        ['Rain100L', 'derain', '100', '38.2500', '0.9830'],
+        ['SOTS', 'dehaze', '500', '31.3500', '-'],
+        ['average', '600', '34.8000', '0.9830'],
+    ]
     assert lines[4:] == ['best of SOTS: psnr 31.4000 @ 900']
     assert len({len(line) for line in lines[:4]}) == 1
 

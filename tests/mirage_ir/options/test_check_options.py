@@ -141,8 +141,12 @@ def test_a_good_file_has_no_problems(project):
 FAULTS = {
     'misspelt key': ('  total_iter: 100', '  total_itr: 100', 'train:total_itr', 'total_iter'),
     'and what it leaves out': ('  total_iter: 100', '  total_itr: 100', 'train:total_iter', 'whole number'),
-    'unknown key of a source': ('sigma: [15, 25], repeat', 'sigma: [15, 25], repeats',
-                                'datasets:train:sources:0:repeats', '`repeat`'),
+    'unknown key of a source': (
+        'sigma: [15, 25], repeat',
+        'sigma: [15, 25], repeats',
+        'datasets:train:sources:0:repeats',
+        '`repeat`',
+    ),
     'unknown key at the top': ('manual_seed: 0', 'manual_sed: 0', 'manual_sed', 'manual_seed'),
     'text for a number': ('lr: 2.0e-4', 'lr: 2e-4', 'train:optim_g:lr', '0.0002'),
     'quoted number': ('total_iter: 100', "total_iter: '100'", 'train:total_iter', 'without quotation marks'),
@@ -158,58 +162,126 @@ FAULTS = {
     'unknown argument of the network': ('  dim: 6', '  dims: 6', 'network_g:dims', '`dim`'),
     'width that does not divide': ('  dim: 6', '  dim: 10', 'network_g:dim', 'fit together'),
     'heads that do not divide': ('heads: [1, 1, 1, 1]', 'heads: [1, 1, 1, 5]', 'network_g:heads', 'fit together'),
-    'unknown data set': ('type: PairedTaskDataset', 'type: PairedTaskDatasets', 'datasets:val_1:type',
-                         'PairedTaskDataset'),
+    'unknown data set': (
+        'type: PairedTaskDataset',
+        'type: PairedTaskDatasets',
+        'datasets:val_1:type',
+        'PairedTaskDataset',
+    ),
     'unknown phase': ('  val_1:', '  vall:', 'datasets:vall', 'val'),
     'missing folder': ('dataroot_gt: photos', 'dataroot_gt: fotos', 'datasets:train:sources:0:dataroot_gt', 'path'),
     'unknown pairing': ('pairing: same_name', 'pairing: same_nam', 'datasets:train:sources:1:pairing', 'rules'),
     'unknown loss': ('type: FourierLoss', 'type: FourrierLoss', 'train:fourier_opt:type', 'FourierLoss'),
-    'unknown argument of a loss': ('{type: FourierLoss, ', '{type: FourierLoss, weight: 1, ',
-                                   'train:fourier_opt:weight', 'loss_weight'),
+    'unknown argument of a loss': (
+        '{type: FourierLoss, ',
+        '{type: FourierLoss, weight: 1, ',
+        'train:fourier_opt:weight',
+        'loss_weight',
+    ),
     'unknown metric': ('type: psnr_float', 'type: psnr_flaot', 'val:metrics:psnr:type', 'psnr_float'),
     'missing argument of a metric': (', crop_border: 0}', '}', 'val:metrics:ssim:crop_border', 'add'),
     'unknown optimizer': ('type: AdamW', 'type: Lion', 'train:optim_g:type', 'AdamW'),
     'unknown scheduler': ('type: CosineWithWarmup', 'type: CosineWarmup', 'train:scheduler:type', 'CosineWithWarmup'),
-    'periods too short': ('type: CosineWithWarmup', 'type: CosineAnnealingRestartLR\n    periods: [50, 40]\n'
-                          '    restart_weights: [1, 1]', 'train:scheduler:periods', '[100]'),
-    'weights unlike periods': ('type: CosineWithWarmup', 'type: CosineAnnealingRestartLR\n    periods: [50, 50]',
-                               'train:scheduler:restart_weights', 'one value for each'),
+    'periods too short': (
+        'type: CosineWithWarmup',
+        'type: CosineAnnealingRestartLR\n    periods: [50, 40]\n    restart_weights: [1, 1]',
+        'train:scheduler:periods',
+        '[100]',
+    ),
+    'weights unlike periods': (
+        'type: CosineWithWarmup',
+        'type: CosineAnnealingRestartLR\n    periods: [50, 50]',
+        'train:scheduler:restart_weights',
+        'one value for each',
+    ),
     'warm-up without end': ('warmup_iter: 10', 'warmup_iter: 100', 'train:warmup_iter', 'shorten'),
-    'batch larger than the set': ('batch_size_per_gpu: 2', 'batch_size_per_gpu: 16',
-                                  'datasets:train:batch_size_per_gpu', 'dataset_enlarge_ratio'),
+    'batch larger than the set': (
+        'batch_size_per_gpu: 2',
+        'batch_size_per_gpu: 16',
+        'datasets:train:batch_size_per_gpu',
+        'dataset_enlarge_ratio',
+    ),
     'batch of one for the contrast': ('batch_size_per_gpu: 2', 'batch_size_per_gpu: 1', 'train:spd_opt', 'has one'),
-    'parts of one for the contrast': ('  warmup_iter: 10', '  warmup_iter: 10\n  accumulate_grad: 2', 'train:spd_opt',
-                                      'one in each part'),
+    'parts of one for the contrast': (
+        '  warmup_iter: 10',
+        '  warmup_iter: 10\n  accumulate_grad: 2',
+        'train:spd_opt',
+        'one in each part',
+    ),
     'on is no precision': ('  warmup_iter: 10', '  warmup_iter: 10\n  amp: on', 'train:amp', 'bf16'),
-    'uneven parts of a batch': ('  warmup_iter: 10', '  warmup_iter: 10\n  accumulate_grad: 3',
-                                'train:accumulate_grad', 'divisor'),
+    'uneven parts of a batch': (
+        '  warmup_iter: 10',
+        '  warmup_iter: 10\n  accumulate_grad: 3',
+        'train:accumulate_grad',
+        'divisor',
+    ),
     'validation without its interval': ('  val_freq: 50\n', '', 'val:val_freq', 'add'),
-    'no section for logging': ('logger:\n  print_freq: 10\n  save_checkpoint_freq: 50\n  use_tb_logger: false\n', '',
-                               'logger', 'print_freq'),
-    'statistics that nobody has measured': ('  warmup_iter: 10', '  warmup_iter: 10\n  freeze_bn: true',
-                                            'train:freeze_bn', 'path:pretrain_network_g'),
+    'no section for logging': (
+        'logger:\n  print_freq: 10\n  save_checkpoint_freq: 50\n  use_tb_logger: false\n',
+        '',
+        'logger',
+        'print_freq',
+    ),
+    'statistics that nobody has measured': (
+        '  warmup_iter: 10',
+        '  warmup_iter: 10\n  freeze_bn: true',
+        'train:freeze_bn',
+        'path:pretrain_network_g',
+    ),
     'absent weights': ('pretrain_network_g: ~', 'pretrain_network_g: w.pth', 'path:pretrain_network_g', 'weights'),
     'absent state': ('resume_state: ~', 'resume_state: 5.state', 'path:resume_state', 'training_states'),
-    'contrast without embeddings': (MIRAGE[MIRAGE.index('  type: MIRAGEArch'):MIRAGE.index('path:')], '  type: EDSR\n'
-                                    '  num_in_ch: 3\n  num_out_ch: 3\n', 'train:spd_opt', 'no embeddings'),
+    'contrast without embeddings': (
+        MIRAGE[MIRAGE.index('  type: MIRAGEArch') : MIRAGE.index('path:')],
+        '  type: EDSR\n  num_in_ch: 3\n  num_out_ch: 3\n',
+        'train:spd_opt',
+        'no embeddings',
+    ),
     'contrast without heads': ('  dim: 6', '  dim: 6\n  spd_head: false', 'network_g:spd_head', 'or the loss'),
     'misspelt geometry': ('  dim: 6', '  dim: 6\n  geometry: cholesqy', 'network_g:geometry', 'mean `cholesky`'),
-    'misspelt similarity': ('loss_weight: 0.01}', 'loss_weight: 0.01, similarity: afine_invariant}',
-                            'train:spd_opt:similarity', 'mean `affine_invariant`'),
-    'shrinkage out of range': ('loss_weight: 0.01}', 'loss_weight: 0.01, shrinkage: 2}', 'train:spd_opt:shrinkage',
-                               'at most 1'),
-    'distance of vectors': ('loss_weight: 0.01}', 'loss_weight: 0.01, similarity: log_euclidean}',
-                            'train:spd_opt:similarity', 'set network_g:geometry: covariance'),
-    'cosine of matrices': ('  dim: 6', '  dim: 6\n  geometry: covariance', 'network_g:geometry',
-                           'set similarity to affine_invariant'),
-    'misspelt argument of a search': ('  type: MIRAGEArch', '  type: RatioSearchArch\n  hardn_at: 0.5',
-                                      'network_g:hardn_at', 'mean `harden_at`'),
-    'a share that cannot grow': ('  type: MIRAGEArch', '  type: RatioSearchArch\n  branch_ratio: [1, 0, 1]',
-                                 'network_g:branch_ratio', 'above 0'),
+    'misspelt similarity': (
+        'loss_weight: 0.01}',
+        'loss_weight: 0.01, similarity: afine_invariant}',
+        'train:spd_opt:similarity',
+        'mean `affine_invariant`',
+    ),
+    'shrinkage out of range': (
+        'loss_weight: 0.01}',
+        'loss_weight: 0.01, shrinkage: 2}',
+        'train:spd_opt:shrinkage',
+        'at most 1',
+    ),
+    'distance of vectors': (
+        'loss_weight: 0.01}',
+        'loss_weight: 0.01, similarity: log_euclidean}',
+        'train:spd_opt:similarity',
+        'set network_g:geometry: covariance',
+    ),
+    'cosine of matrices': (
+        '  dim: 6',
+        '  dim: 6\n  geometry: covariance',
+        'network_g:geometry',
+        'set similarity to affine_invariant',
+    ),
+    'misspelt argument of a search': (
+        '  type: MIRAGEArch',
+        '  type: RatioSearchArch\n  hardn_at: 0.5',
+        'network_g:hardn_at',
+        'mean `harden_at`',
+    ),
+    'a share that cannot grow': (
+        '  type: MIRAGEArch',
+        '  type: RatioSearchArch\n  branch_ratio: [1, 0, 1]',
+        'network_g:branch_ratio',
+        'above 0',
+    ),
     'too many GPUs': ('num_gpu: 0', 'num_gpu: 99', 'num_gpu', 'num_gpu'),
     'merged section': ('  pixel_opt:', '  <<: {}\n  pixel_opt:', 'train:<<', 'write the keys out'),
-    'word where a section belongs': ('  fourier_opt: {type: FourierLoss, loss_weight: 0.1}', '  fourier_opt: on',
-                                     'train:fourier_opt', 'section'),
+    'word where a section belongs': (
+        '  fourier_opt: {type: FourierLoss, loss_weight: 0.1}',
+        '  fourier_opt: on',
+        'train:fourier_opt',
+        'section',
+    ),
 }
 
 
@@ -226,8 +298,11 @@ def test_each_fault_is_found_with_key_line_and_cure(project, old, new, key, cure
 
 
 def test_all_faults_are_listed_at_once_in_the_order_of_the_lines(project):
-    found = project(MIRAGE.replace('ema_decay: 0.99', 'ema_decay: 9.9').replace('dim: 6', 'dim: 7')
-                    .replace('psnr_float', 'psnr_flot'))
+    found = project(
+        MIRAGE.replace('ema_decay: 0.99', 'ema_decay: 9.9')
+        .replace('dim: 6', 'dim: 7')
+        .replace('psnr_float', 'psnr_flot')
+    )
     assert [p.key for p in found] == ['network_g:dim', 'train:ema_decay', 'val:metrics:psnr:type']
     assert [p.line for p in found] == sorted(p.line for p in found)
 
@@ -292,7 +367,9 @@ def test_values_of_the_command_line_are_checked_in_their_place(project):
     assert project(MIRAGE.replace('dim: 6', 'dim: 7'), force_yml=['network_g:dim=6']) == []
     found = project(force_yml=['train:ema_decay=7', 'nothing:here=1'])
     assert sorted((p.file, p.line, p.key) for p in found) == [
-        ('--force_yml', 0, 'nothing:here'), ('--force_yml', 0, 'train:ema_decay')]
+        ('--force_yml', 0, 'nothing:here'),
+        ('--force_yml', 0, 'train:ema_decay'),
+    ]
 
 
 def test_relative_paths_are_also_looked_up_in_the_project(project, tmp_path, monkeypatch):
@@ -331,11 +408,12 @@ def test_a_model_derived_from_ours_is_treated_as_ours(project, monkeypatch):
     monkeypatch.setitem(MODEL_REGISTRY._obj_map, 'TheirModel', derived)
     assert project(MIRAGE.replace('MIRAGEModel', 'TheirModel')) == []
     assert [p.key for p in project(MIRAGE.replace('MIRAGEModel', 'TheirModel').replace('ema_decay', 'ema_dekay'))] == [
-        'train:ema_dekay']
+        'train:ema_dekay'
+    ]
 
 
 def test_a_test_needs_a_data_set(project):
-    found = project(MIRAGE[:MIRAGE.index('  train:')].replace('datasets:', 'datasets: {}'), is_train=False)
+    found = project(MIRAGE[: MIRAGE.index('  train:')].replace('datasets:', 'datasets: {}'), is_train=False)
     assert ('datasets', 'no data set to test on') in [(p.key, p.message) for p in found]
 
 
@@ -344,10 +422,17 @@ def test_reading_a_file_never_runs_code_from_it(project):
     assert 'run' in found[0].message and not Path('made').exists()
 
 
-@pytest.mark.parametrize('text, word', [
-    ('', 'no options'), ('- a\n', 'top level'), ('name: [1\n', 'not valid YAML'), ('a:\n\tb: 1\n', 'tabs'),
-    ('a: &x\n  b: *x\n', 'contains itself'), ('? [1, 2]\n: 3\n', 'stands where a key belongs'),
-])
+@pytest.mark.parametrize(
+    'text, word',
+    [
+        ('', 'no options'),
+        ('- a\n', 'top level'),
+        ('name: [1\n', 'not valid YAML'),
+        ('a:\n\tb: 1\n', 'tabs'),
+        ('a: &x\n  b: *x\n', 'contains itself'),
+        ('? [1, 2]\n: 3\n', 'stands where a key belongs'),
+    ],
+)
 def test_what_is_no_option_file(project, text, word):
     found = project(text)
     assert word in f'{found[0].message} {found[0].cure}'
@@ -377,9 +462,16 @@ def test_lines_are_those_of_the_file(tmp_path):
     assert options.unquoted == {('a', 1, 'c'): '2e3'}
 
 
-@pytest.mark.parametrize(('num_gpu', 'launcher', 'refused'), [
-    ('auto', 'none', True), ('2', 'none', True), ('1', 'none', False), ('2', 'pytorch', False), ('0', 'none', False),
-])
+@pytest.mark.parametrize(
+    ('num_gpu', 'launcher', 'refused'),
+    [
+        ('auto', 'none', True),
+        ('2', 'none', True),
+        ('1', 'none', False),
+        ('2', 'pytorch', False),
+        ('0', 'none', False),
+    ],
+)
 def test_compiling_for_several_gpus_in_one_process_is_refused(project, monkeypatch, num_gpu, launcher, refused):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
     text = MIRAGE.replace('num_gpu: 0', f'num_gpu: {num_gpu}')

@@ -14,11 +14,24 @@ from mirage_ir.training.forced import force, value_of
 @pytest.mark.parametrize(
     ('text', 'value'),
     [
-        ('1e-5', 1e-5), ('1.0e-5', 1e-5), ('-1', -1), ('+2.5E3', 2500.0), ('.5', 0.5), ('5', 5), ('!!float 5', 5.0),
-        ('~', None), ('none', None), ('True', True), ('bf16', 'bf16'), ('a=b', 'a=b'), ('[1, 1e-3]', [1, 1e-3]),
-        ("['a', None]", ['a', None]), ('{type: disk}', {'type': 'disk'}), ('{lr: 1e-5}', {'lr': 1e-5}),
+        ('1e-5', 1e-5),
+        ('1.0e-5', 1e-5),
+        ('-1', -1),
+        ('+2.5E3', 2500.0),
+        ('.5', 0.5),
+        ('5', 5),
+        ('!!float 5', 5.0),
+        ('~', None),
+        ('none', None),
+        ('True', True),
+        ('bf16', 'bf16'),
+        ('a=b', 'a=b'),
+        ('[1, 1e-3]', [1, 1e-3]),
+        ("['a', None]", ['a', None]),
+        ('{type: disk}', {'type': 'disk'}),
+        ('{lr: 1e-5}', {'lr': 1e-5}),
     ],
-)  # fmt: skip
+)
 def test_words_of_the_command_line(text, value):
     found = value_of(text)
     assert found == value and type(found) is type(value)
@@ -42,24 +55,36 @@ def test_an_exponent_is_a_number_for_the_check_and_for_the_run(tmp_path):
     assert check_option_file(path, root=tmp_path, force_yml=['train:optim_g:lr=1e-5']) == []
     text = require_ok(path, root=tmp_path, force_yml=['train:optim_g:lr=1e-5', 'name=other'])
     assert yaml.safe_load(text)['train']['optim_g']['lr'] == 1e-5 and yaml.safe_load(text)['name'] == 'other'
-    problem, = check_option_file(path, root=tmp_path, force_yml=['train:optim_g:lr=fast'])
+    (problem,) = check_option_file(path, root=tmp_path, force_yml=['train:optim_g:lr=fast'])
     assert problem.key == 'train:optim_g:lr' and 'the text' in problem.message
 
 
 def test_whole_numbers_written_as_floats_are_converted_once(tmp_path):
     options = make_options(
-        tmp_path, logger={'keep_checkpoints': 2.0, 'print_freq': 1.0}, val={'crop_multiple': 16.0, 'val_freq': 3.0},
+        tmp_path,
+        logger={'keep_checkpoints': 2.0, 'print_freq': 1.0},
+        val={'crop_multiple': 16.0, 'val_freq': 3.0},
         train={'total_iter': 1.2e1, 'optim_g': {'type': 'AdamW', 'lr': 1.0}},
-        datasets={'train': {'batch_size_per_gpu': 2.0, 'gt_size': 16.0, 'sources': [
-            {'task': 'denoise_25', 'dataroot_gt': 'pictures/train', 'sigma': 25.0, 'repeat': 2.0}]}},
+        datasets={
+            'train': {
+                'batch_size_per_gpu': 2.0,
+                'gt_size': 16.0,
+                'sources': [{'task': 'denoise_25', 'dataroot_gt': 'pictures/train', 'sigma': 25.0, 'repeat': 2.0}],
+            }
+        },
         network_g={'dim': 6.0, 'num_blocks': [1.0, 1, 1, 1]},
-    )  # fmt: skip
+    )
     found = whole_numbers(options)
     counts = [
-        found['logger']['keep_checkpoints'], found['logger']['print_freq'], found['val']['crop_multiple'],
-        found['train']['total_iter'], found['datasets']['train']['batch_size_per_gpu'],
-        found['datasets']['train']['gt_size'], found['network_g']['dim'], found['network_g']['num_blocks'][0],
-    ]  # fmt: skip
+        found['logger']['keep_checkpoints'],
+        found['logger']['print_freq'],
+        found['val']['crop_multiple'],
+        found['train']['total_iter'],
+        found['datasets']['train']['batch_size_per_gpu'],
+        found['datasets']['train']['gt_size'],
+        found['network_g']['dim'],
+        found['network_g']['num_blocks'][0],
+    ]
     assert counts == [2, 1, 16, 12, 2, 16, 6, 1] and {type(count) for count in counts} == {int}
     assert type(found['train']['optim_g']['lr']) is float and type(options['logger']['keep_checkpoints']) is float
     half = whole_numbers({**options, 'logger': {**options['logger'], 'keep_checkpoints': 2.5}})
@@ -104,7 +129,7 @@ def test_the_folder_of_an_experiment_can_be_resumed_from(tmp_path):
     (tmp_path / 'experiments' / 'OLD').mkdir(parents=True)
     path = write_options(tmp_path, path={'resume_state': 'experiments/OLD'})
     assert check_option_file(path, root=tmp_path) == []
-    problem, = check_option_file(path, root=tmp_path, force_yml=['path:resume_state=experiments/GONE'])
+    (problem,) = check_option_file(path, root=tmp_path, force_yml=['path:resume_state=experiments/GONE'])
     assert problem.key == 'path:resume_state' and 'GONE' in problem.message
 
 
@@ -133,7 +158,12 @@ def test_what_would_end_in_a_traceback_is_found_before(tmp_path, key, word, chan
 
 
 def test_two_folders_on_a_paired_set_are_refused_by_the_check(tmp_path):
-    pair = {'name': 'pairs', 'type': 'PairedTaskDataset', 'task': 'derain', 'dataroot_lq': 'pictures/val',
-            'dataroot_gt': ['pictures/val', 'pictures/train']}  # fmt: skip
+    pair = {
+        'name': 'pairs',
+        'type': 'PairedTaskDataset',
+        'task': 'derain',
+        'dataroot_lq': 'pictures/val',
+        'dataroot_gt': ['pictures/val', 'pictures/train'],
+    }
     problems = check_option_file(write_options(tmp_path, datasets={'val_2': pair}), root=tmp_path)
     assert problems and problems[0].key.startswith('datasets:val_2')

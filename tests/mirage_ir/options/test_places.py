@@ -132,12 +132,32 @@ def put(section, key, value):
     place = options
     for part in section:
         place = place.setdefault(part, {}) if isinstance(place, dict) else place[part]
-    if key in ('niter', 'save_freq', 'pretrain_model_g', 'strict_load', 'lr_scheduler', 'num_workers', 'patch_size',
-               'noise_level', 'weigth_decay', 'temprature'):  # fmt: skip
-        place.pop({'niter': 'total_iter', 'save_freq': 'save_checkpoint_freq', 'lr_scheduler': 'scheduler',
-                   'pretrain_model_g': 'pretrain_network_g', 'strict_load': 'strict_load_g', 'patch_size': 'gt_size',
-                   'num_workers': 'num_worker_per_gpu', 'noise_level': 'sigma', 'weigth_decay': 'weight_decay',
-                   }.get(key), None)  # fmt: skip
+    if key in (
+        'niter',
+        'save_freq',
+        'pretrain_model_g',
+        'strict_load',
+        'lr_scheduler',
+        'num_workers',
+        'patch_size',
+        'noise_level',
+        'weigth_decay',
+        'temprature',
+    ):
+        place.pop(
+            {
+                'niter': 'total_iter',
+                'save_freq': 'save_checkpoint_freq',
+                'lr_scheduler': 'scheduler',
+                'pretrain_model_g': 'pretrain_network_g',
+                'strict_load': 'strict_load_g',
+                'patch_size': 'gt_size',
+                'num_workers': 'num_worker_per_gpu',
+                'noise_level': 'sigma',
+                'weigth_decay': 'weight_decay',
+            }.get(key),
+            None,
+        )
     place[key] = value
     return yaml.safe_dump(options, sort_keys=False)
 

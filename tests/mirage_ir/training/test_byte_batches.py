@@ -1,4 +1,5 @@
 """8-bit training images travel as bytes where the model divides them itself."""
+
 import pytest
 import torch
 from basicsr.data import build_dataloader

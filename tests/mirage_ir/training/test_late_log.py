@@ -1,4 +1,5 @@
 """Steps whose numbers are read one step later, as on a GPU; a CPU takes the same path when it is told to."""
+
 from copy import deepcopy
 
 import pytest
@@ -25,11 +26,13 @@ def step(model, iteration, data=None):
 
 def everything(model):
     optimizer = model.optimizer_g.state_dict()['state']
-    return deepcopy({
-        **{f'net {k}': v for k, v in model.net_g.state_dict().items()},
-        **{f'average {k}': v for k, v in model.net_g_ema.state_dict().items()},
-        **{f'optimizer {i} {k}': v for i, state in optimizer.items() for k, v in state.items()},
-    })
+    return deepcopy(
+        {
+            **{f'net {k}': v for k, v in model.net_g.state_dict().items()},
+            **{f'average {k}': v for k, v in model.net_g_ema.state_dict().items()},
+            **{f'optimizer {i} {k}': v for i, state in optimizer.items() for k, v in state.items()},
+        }
+    )
 
 
 def differing(a, b):
@@ -104,9 +107,13 @@ def test_an_infinite_loss_with_a_finite_gradient_stops_too(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, model.net_g.parameters(), strict=True))
 
 
-@pytest.mark.parametrize('switches', [
-    {'amp': 'fp16'}, {'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'fused': False}},
-])
+@pytest.mark.parametrize(
+    'switches',
+    [
+        {'amp': 'fp16'},
+        {'optim_g': {'type': 'AdamW', 'lr': 1e-3, 'fused': False}},
+    ],
+)
 def test_where_the_optimizer_cannot_skip_the_host_looks_at_once(tmp_path, switches):
     model = late(training_options(tmp_path, **switches))
     bad = batch(1)

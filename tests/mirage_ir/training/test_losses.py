@@ -48,12 +48,15 @@ def test_several_values_of_a_loss_are_told_apart():
     assert set(losses(torch.ones(1), torch.zeros(1))) == {'l_l1loss_1', 'l_l1loss_2'}
 
 
-@pytest.mark.parametrize('listed, message', [
-    ([{'type': 'L1Loss'}, {'type': 'L1Loss'}], 'taken'),
-    ([{'type': 'L1Loss', 'name': 'pix'}], 'taken'),
-    ([{'type': 'L11Loss'}], 'registered are'),
-    ([{'type': 'SPDContrastiveLoss'}, {'type': 'SPDContrastiveLoss'}], 'keep one'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    'listed, message',
+    [
+        ([{'type': 'L1Loss'}, {'type': 'L1Loss'}], 'taken'),
+        ([{'type': 'L1Loss', 'name': 'pix'}], 'taken'),
+        ([{'type': 'L11Loss'}], 'registered are'),
+        ([{'type': 'SPDContrastiveLoss'}, {'type': 'SPDContrastiveLoss'}], 'keep one'),
+    ],
+)
 def test_what_cannot_be_is_refused(tmp_path, listed, message):
     options = training_options(tmp_path, losses=('pixel_opt',))
     options['train']['losses'] = listed

@@ -269,8 +269,17 @@ def test_any_registered_network_can_be_trained(tmp_path):
 
 def test_logging_iterations_show_the_state_of_the_run(tmp_path):
     log = train(build(training_options(tmp_path)), 5)[-1]
-    expected = {'grad_norm', 'lr', 'memory_gib', 'images_per_s', 'spd/positive_cosine', 'spd/negative_cosine',
-                'spd/negative_spread', 'spd/condition_shallow', 'spd/condition_latent'}
+    expected = {
+        'grad_norm',
+        'lr',
+        'memory_gib',
+        'images_per_s',
+        'spd/positive_cosine',
+        'spd/negative_cosine',
+        'spd/negative_spread',
+        'spd/condition_shallow',
+        'spd/condition_latent',
+    }
     assert expected <= set(log)
     assert all(isinstance(value, float) and math.isfinite(value) for value in log.values())
     assert log['spd/condition_shallow'] > 1 and 0 < log['memory_gib'] < 64
@@ -288,5 +297,3 @@ def test_contrast_of_another_geometry_trains_and_shows_its_state(tmp_path, geome
     name = 'cosine' if similarity == 'cosine' else 'geodesic'
     assert log[f'spd/positive_{name}'] == pytest.approx(compared.diagonal().mean().item(), rel=1e-4)
     assert {f'spd/negative_{name}', 'spd/negative_spread'} <= set(log) and log['spd/condition_latent'] > 1
-
-

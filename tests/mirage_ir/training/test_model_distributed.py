@@ -1,4 +1,5 @@
 """`MIRAGEModel` on several gloo processes against one process with the whole batch."""
+
 from __future__ import annotations
 
 import csv
@@ -27,7 +28,7 @@ def options(folder, rank=0, world=1, **switches):
 def share(number, rank, world):
     """The part of a global batch that belongs to a rank."""
     size = WHOLE // world
-    return {key: value[rank * size:(rank + 1) * size] for key, value in batch(number, WHOLE).items()}
+    return {key: value[rank * size : (rank + 1) * size] for key, value in batch(number, WHOLE).items()}
 
 
 def gradients(opt, data):

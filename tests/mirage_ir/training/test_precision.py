@@ -65,9 +65,14 @@ def test_scaler_skips_an_overflowing_step_and_its_scale_is_resumed(tmp_path):
     handle.remove()
 
 
-@pytest.mark.parametrize('switches', [
-    {'channels_last': True}, {'checkpoint_blocks': True}, {'channels_last': True, 'checkpoint_blocks': True},
-])
+@pytest.mark.parametrize(
+    'switches',
+    [
+        {'channels_last': True},
+        {'checkpoint_blocks': True},
+        {'channels_last': True, 'checkpoint_blocks': True},
+    ],
+)
 def test_layout_and_recomputation_change_nothing(tmp_path, switches):
     plain, switched = (build(training_options(tmp_path, **s)) for s in ({}, switches))
     torch.manual_seed(1)
@@ -76,7 +81,8 @@ def test_layout_and_recomputation_change_nothing(tmp_path, switches):
     found = train(switched, 4)
     for a, b in zip(expected, found, strict=True):
         assert [b[key] for key in ('l_pix', 'l_fourier', 'l_spd')] == pytest.approx(
-            [a[key] for key in ('l_pix', 'l_fourier', 'l_spd')], rel=1e-4)
+            [a[key] for key in ('l_pix', 'l_fourier', 'l_spd')], rel=1e-4
+        )
     for (name, a), b in zip(plain.net_g.state_dict().items(), switched.net_g.state_dict().values(), strict=True):
         if 'running' in name or 'num_batches' in name:  # statistics are counted once, not again by recomputation
             torch.testing.assert_close(b, a, rtol=1e-3, atol=1e-5, msg=name)

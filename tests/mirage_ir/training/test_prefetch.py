@@ -1,4 +1,5 @@
 """The prefetcher for GPUs on streams that only write down what they are asked for."""
+
 import contextlib
 import logging
 

@@ -17,8 +17,20 @@ def test_line_stays_short_and_tensorboard_gets_everything(caplog):
     level = logger.level
     logger.setLevel(logging.INFO)
     try:
-        log({'epoch': 0, 'iter': 7, 'lrs': [1e-3], 'time': 0.5, 'data_time': 0.1, 'l_pix': 0.25, 'grad_norm': 2.0,
-             'images_per_s': 8.0, 'spd/condition_latent': 1e3, 'lr': 1e-3})
+        log(
+            {
+                'epoch': 0,
+                'iter': 7,
+                'lrs': [1e-3],
+                'time': 0.5,
+                'data_time': 0.1,
+                'l_pix': 0.25,
+                'grad_norm': 2.0,
+                'images_per_s': 8.0,
+                'spd/condition_latent': 1e3,
+                'lr': 1e-3,
+            }
+        )
     finally:
         logger.setLevel(level)
         logger.removeHandler(caplog.handler)
@@ -26,6 +38,11 @@ def test_line_stays_short_and_tensorboard_gets_everything(caplog):
     assert 'eta:' in line and 'time (data): 0.500 (0.100)' in line and 'l_pix: 2.5000e-01' in line
     assert 'spd/' not in line and 'images_per_s' not in line
     assert recorder == {
-        'losses/l_pix': (0.25, 7), 'grad_norm': (2.0, 7), 'progress/images_per_s': (8.0, 7), 'progress/lr': (1e-3, 7),
-        'spd/condition_latent': (1e3, 7), 'progress/time': (0.5, 7), 'progress/data_time': (0.1, 7),
+        'losses/l_pix': (0.25, 7),
+        'grad_norm': (2.0, 7),
+        'progress/images_per_s': (8.0, 7),
+        'progress/lr': (1e-3, 7),
+        'spd/condition_latent': (1e3, 7),
+        'progress/time': (0.5, 7),
+        'progress/data_time': (0.1, 7),
     }

@@ -87,6 +87,6 @@ def test_fresh_starts_over_and_deletes_nothing(undisturbed, tmp_path):
     shutil.copytree(undisturbed / 'experiments', tmp_path / 'experiments')
     text = run_to_end(tmp_path, '--auto_resume', '--fresh', start=fork)
     assert 'Start training from epoch: 0, iter: 0' in text
-    archived, = (tmp_path / 'experiments').glob('small_archived_*')
+    (archived,) = (tmp_path / 'experiments').glob('small_archived_*')
     assert fingerprint(archived) == fingerprint(undisturbed / 'experiments' / 'small')
     assert fingerprint(tmp_path / 'experiments' / 'small') == fingerprint(archived)

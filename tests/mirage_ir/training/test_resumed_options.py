@@ -87,10 +87,14 @@ def test_a_multistep_run_follows_changed_milestones_and_a_changed_peak(tmp_path)
 
 def test_every_change_is_named_with_both_values():
     before = {
-        'name': 'a', 'manual_seed': 1, 'scale': 1, 'path': {'pretrain_network_g': None, 'log': 'x'},
+        'name': 'a',
+        'manual_seed': 1,
+        'scale': 1,
+        'path': {'pretrain_network_g': None, 'log': 'x'},
         'datasets': {'train': {'phase': 'train', 'sources': [{'sigma': 15}, {'sigma': 25}], 'gt_size': 64}},
-        'train': {'total_iter': 9, 'losses': None}, 'network_g': {'dim': 6},
-    }  # fmt: skip
+        'train': {'total_iter': 9, 'losses': None},
+        'network_g': {'dim': 6},
+    }
     after = deepcopy(before)
     after.update(name='b', manual_seed=2, rank=0)
     after['datasets']['train']['sources'][1]['sigma'] = 50
@@ -98,9 +102,11 @@ def test_every_change_is_named_with_both_values():
     after['path']['pretrain_network_g'] = 'w.pth'
     found = changes(recorded(before), recorded(after))
     assert sorted(map(tuple, found)) == [
-        ('datasets:train:sources:1:sigma', 25, 50), ('manual_seed', 1, 2), ('path:pretrain_network_g', None, 'w.pth'),
+        ('datasets:train:sources:1:sigma', 25, 50),
+        ('manual_seed', 1, 2),
+        ('path:pretrain_network_g', None, 'w.pth'),
         ('train:grad_clip', 'not given', 1.0),
-    ]  # fmt: skip
+    ]
     text = describe(found, 1200)
     assert '1,200' in text and 'sigma: 25 -> 50' in text and 'not used: the weights are those of the state' in text
     assert changes(recorded(before), recorded(before)) == [] and json.loads(recorded(before))

@@ -33,16 +33,27 @@ def test_srmodel_and_a_data_set_of_basicsr_train_and_resume(tmp_path):
     options['network_g']['spd_head'] = False
     options['datasets'] = {
         'train': {
-            'name': 'pairs', 'type': 'PairedImageDataset', 'dataroot_gt': 'pictures/train', 'gt_size': 16,
-            'dataroot_lq': 'pictures/train', 'use_hflip': True, 'use_rot': True, 'io_backend': {'type': 'disk'},
-            'num_worker_per_gpu': 0, 'batch_size_per_gpu': 2, 'dataset_enlarge_ratio': 3, 'prefetch_mode': 'cpu',
+            'name': 'pairs',
+            'type': 'PairedImageDataset',
+            'dataroot_gt': 'pictures/train',
+            'gt_size': 16,
+            'dataroot_lq': 'pictures/train',
+            'use_hflip': True,
+            'use_rot': True,
+            'io_backend': {'type': 'disk'},
+            'num_worker_per_gpu': 0,
+            'batch_size_per_gpu': 2,
+            'dataset_enlarge_ratio': 3,
+            'prefetch_mode': 'cpu',
         }
-    }  # fmt: skip
+    }
     del options['val']
     options['train'] = {
-        'optim_g': {'type': 'Adam', 'lr': 1.0e-3}, 'pixel_opt': options['train']['pixel_opt'], 'total_iter': 6,
+        'optim_g': {'type': 'Adam', 'lr': 1.0e-3},
+        'pixel_opt': options['train']['pixel_opt'],
+        'total_iter': 6,
         'scheduler': {'type': 'MultiStepLR', 'milestones': [2, 5], 'gamma': 0.5},
-    }  # fmt: skip
+    }
     (tmp_path / 'small.yml').write_text(yaml.safe_dump(options))
     run = fork(tmp_path, '-opt', 'small.yml')
     text = run.finish()
@@ -64,7 +75,7 @@ def test_one_process_can_train_twice_and_each_run_has_its_log(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     for name in ('first', 'second'):
         main(['-opt', 'small.yml', '--force_yml', f'name={name}'], root=str(tmp_path))
-        log, = (tmp_path / 'experiments' / name).glob('train_*.log')
+        (log,) = (tmp_path / 'experiments' / name).glob('train_*.log')
         assert f'name: {name}' in log.read_text() and 'End of training' in log.read_text()
     assert fingerprint(tmp_path / 'experiments' / 'first') == fingerprint(tmp_path / 'experiments' / 'second')
 

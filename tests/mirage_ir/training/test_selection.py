@@ -65,13 +65,17 @@ def test_forced_iterations_stay():
 def test_schedules_follow_and_unknown_sizes_are_said(tmp_path):
     make_pictures(tmp_path / 'a', 3)
     options = {
-        'datasets': {'train': {'sources': [
-            {'task': 'x', 'dataroot_gt': str(tmp_path / 'a'), 'sigma': [1, 2], 'repeat': 2},
-            {'task': 'y', 'dataroot_gt': str(tmp_path / 'a'), 'sigma': 5, 'repeat': 4},
-            {'task': 'z', 'dataroot_gt': str(tmp_path / 'absent'), 'sigma': 5},
-        ]}},
+        'datasets': {
+            'train': {
+                'sources': [
+                    {'task': 'x', 'dataroot_gt': str(tmp_path / 'a'), 'sigma': [1, 2], 'repeat': 2},
+                    {'task': 'y', 'dataroot_gt': str(tmp_path / 'a'), 'sigma': 5, 'repeat': 4},
+                    {'task': 'z', 'dataroot_gt': str(tmp_path / 'absent'), 'sigma': 5},
+                ]
+            }
+        },
         'train': {'total_iter': 100, 'scheduler': {'periods': [30, 70], 'milestones': [10]}},
-    }  # fmt: skip
+    }
     notes = Selection(without=('z',)).apply(options)
     assert options['train']['total_iter'] == 100 and 'z would have had is not known' in ' '.join(notes)
     Selection(without=('y',)).apply(options)
@@ -110,8 +114,16 @@ def test_the_check_looks_only_at_what_stays_and_still_names_lines(tmp_path):
 def test_incomplete_training_data_are_told_with_every_figure(tmp_path):
     class Mixture:
         def ratios(self):
-            return [{'task': 'derain', 'images': 2, 'published': 200, 'titles': 'Rain100L', 'percent': 100.0,
-                     'published_percent': 60.0}]  # fmt: skip
+            return [
+                {
+                    'task': 'derain',
+                    'images': 2,
+                    'published': 200,
+                    'titles': 'Rain100L',
+                    'percent': 100.0,
+                    'published_percent': 60.0,
+                }
+            ]
 
     run = tmp_path / 'experiments' / 'run'
     write_training_data({'path': {'experiments_root': str(run)}, 'left_out': 'no dehaze'}, Mixture())
@@ -128,9 +140,13 @@ def test_incomplete_training_data_are_told_with_every_figure(tmp_path):
 def test_a_run_without_a_task_trains_the_rest_and_says_so(tmp_path, monkeypatch):
     options = make_options(tmp_path, train={'total_iter': 8})
     options['datasets']['train']['sources'].append(
-        {'task': 'derain', 'dataroot_gt': 'pictures/train', 'dataroot_lq': 'absent/datasets/Train/Derain/rainy',
-         'repeat': 120},
-    )  # fmt: skip
+        {
+            'task': 'derain',
+            'dataroot_gt': 'pictures/train',
+            'dataroot_lq': 'absent/datasets/Train/Derain/rainy',
+            'repeat': 120,
+        },
+    )
     options['datasets']['train']['sources'][0]['repeat'] = 24000 // 7 // 3
     (tmp_path / 'small.yml').write_text(yaml.safe_dump(options))
     monkeypatch.chdir(tmp_path)

@@ -26,9 +26,11 @@ def experiment(undisturbed, tmp_path):
 
 def options(experiment, resume_state=None):
     return {
-        'auto_resume': resume_state is None, 'rank': 0, 'network_g': {},
+        'auto_resume': resume_state is None,
+        'rank': 0,
+        'network_g': {},
         'path': {'training_states': str(experiment / 'training_states'), 'resume_state': resume_state},
-    }  # fmt: skip
+    }
 
 
 def change_state(path, **changes):

@@ -49,8 +49,9 @@ def expected(model, dataset, crop=0):
         with torch.no_grad():
             out = net.eval()(lq).clamp(0, 1)
         a, b = (x[0].permute(1, 2, 0).double().numpy() for x in (out, gt))
-        found.append((peak_signal_noise_ratio(b, a, data_range=1),
-                      structural_similarity(b, a, data_range=1, channel_axis=-1)))
+        found.append(
+            (peak_signal_noise_ratio(b, a, data_range=1), structural_similarity(b, a, data_range=1, channel_axis=-1))
+        )
     return found
 
 
@@ -62,7 +63,8 @@ def test_figures_follow_the_protocol_by_task_and_average(tmp_path):
     assert model.net_g.training
     by_image = expected(model, dataset, crop=16)
     means = {
-        'derain': by_image[0], 'dehaze': tuple(np.mean(by_image[1:], axis=0)),
+        'derain': by_image[0],
+        'dehaze': tuple(np.mean(by_image[1:], axis=0)),
     }
     rows = {(row[1], row[2], row[3]): float(row[4]) for row in csv_rows(tmp_path / 'validation.csv')}
     for task, (psnr, ssim) in means.items():
@@ -189,11 +191,13 @@ def test_pictures_of_equal_names_stay_apart(tmp_path):
     model = build(test_options(tmp_path, sets=('a', 'b')))
     for name in ('a', 'b'):
         model.validation(loader(PairSet(ITEMS, name)), 'small', None, save_img=True)
-    results = {path.relative_to(tmp_path / 'visualization').as_posix()
-               for path in (tmp_path / 'visualization').rglob('*.png')}
+    results = {
+        path.relative_to(tmp_path / 'visualization').as_posix() for path in (tmp_path / 'visualization').rglob('*.png')
+    }
     names = ['rain/1_small.png', 'haze/1_small.png', 'haze/2_small.png']
-    assert results == {f'{folder}{dataset}/{name}'
-                       for folder in ('', 'side_by_side/') for dataset in 'ab' for name in names}
+    assert results == {
+        f'{folder}{dataset}/{name}' for folder in ('', 'side_by_side/') for dataset in 'ab' for name in names
+    }
 
 
 def test_side_by_side_pictures_in_training_and_tensorboard(tmp_path):
@@ -221,13 +225,20 @@ def test_results_of_a_test_run(tmp_path):
     assert content['params_m'] == sum(p.numel() for p in model.net_g.parameters()) / 1e6 > 0
     assert content['protocol']['metrics']['psnr'] == {'type': 'psnr_float'}
     assert [(row['dataset'], row['task'], row['images']) for row in content['rows']] == [
-        ('one', 'derain', 1), ('one', 'dehaze', 2), ('two', 'derain', 1), ('two', 'dehaze', 2)]
+        ('one', 'derain', 1),
+        ('one', 'dehaze', 2),
+        ('two', 'derain', 1),
+        ('two', 'dehaze', 2),
+    ]
     assert content['average']['psnr'] == pytest.approx(np.mean([row['psnr'] for row in content['rows']]))
     lines = (tmp_path / 'out/results.csv').read_text().splitlines()
     assert lines[0] == 'dataset,task,images,psnr,ssim' and len(lines) == 6 and lines[-1].startswith('average,,6,')
     images = (tmp_path / 'out/images_two.csv').read_text().splitlines()
     assert images[0] == 'image,task,psnr,ssim' and [line.split(',')[0] for line in images[1:]] == [
-        'rain/1', 'haze/1', 'haze/2']
+        'rain/1',
+        'haze/1',
+        'haze/2',
+    ]
 
 
 def test_ground_truth_of_another_size_is_named(tmp_path):

@@ -1,4 +1,5 @@
 """The benchmark must compare equal things and count work as the paper does."""
+
 import importlib.util
 import json
 from pathlib import Path
@@ -53,12 +54,26 @@ def report(benchmark, tmp_path, monkeypatch):
 
 
 def test_a_run_writes_table_and_json(report, tmp_path, capsys):
-    found, table = report('--sizes', '30x21', '16x16', '--batch', '1', '2', '--methods', 'published', 'strips',
-                          '--profile', str(tmp_path / 'profiles'))
+    found, table = report(
+        '--sizes',
+        '30x21',
+        '16x16',
+        '--batch',
+        '1',
+        '2',
+        '--methods',
+        'published',
+        'strips',
+        '--profile',
+        str(tmp_path / 'profiles'),
+    )
     rows = found['rows']
     assert [(r['size'], r['batch'], r['method'], r['precision']) for r in rows] == [
-        (size, batch, *way) for size in ('30x21', '16x16') for batch in (1, 2)
-        for way in (('published', 'fp32'), ('strips', 'fp32'), ('strips', 'bf16'))]
+        (size, batch, *way)
+        for size in ('30x21', '16x16')
+        for batch in (1, 2)
+        for way in (('published', 'fp32'), ('strips', 'fp32'), ('strips', 'bf16'))
+    ]
     assert all(r['max_difference'] < (1e-5 if r['precision'] == 'fp32' else 0.05) for r in rows)
     assert all(r['floors']['fp32 mm'] > 0 and r['ms'] > 0 and r['operations'] > 100 for r in rows)
     assert '| 30x21 | 1 | strips | fp32 |' in table and '| 30x21 | 1 | strips | fp32 |' in capsys.readouterr().out
@@ -76,7 +91,10 @@ def test_a_way_that_fails_and_one_without_time_are_named(report, benchmark, monk
     monkeypatch.setattr(benchmark, 'build', build)
     found, table = report('--sizes', '16x16', '--precision', 'fp32', '--methods', 'published', 'plain', 'strips')
     assert [('failed' in row, row['method']) for row in found['rows']] == [
-        (False, 'published'), (True, 'plain'), (False, 'strips')]
+        (False, 'published'),
+        (True, 'plain'),
+        (False, 'strips'),
+    ]
     found, table = report('--sizes', '16x16', '--precision', 'fp32', '--seconds', '0')
     assert found['rows'] == [] and found['left_out'] == ['16x16 1 published fp32']
     assert 'No time was left for 16x16 1 published fp32' in table

@@ -26,20 +26,35 @@ def rows(tmp_path):
 
 
 def test_losses_are_compared_on_the_same_batches(rows):
-    plain, recomputed, half = rows(faithfulness, '4', '--batch', '2', '--methods', 'plain', 'checkpoint_blocks',
-                                   'bf16')['rows']
+    plain, recomputed, half = rows(
+        faithfulness, '4', '--batch', '2', '--methods', 'plain', 'checkpoint_blocks', 'bf16'
+    )['rows']
     assert plain['first_loss'] == recomputed['first_loss'] and plain['difference_percent'] == 0
     assert abs(recomputed['difference_percent']) < 0.01
     assert 0 < abs(half['difference_percent']) < 5
 
 
 def test_rows_are_measured_in_turn_with_the_published_network(rows, tmp_path):
-    found = rows(training, '--variants', 'nano', '--batch', '2', '3', '--methods', 'plain', '--rounds', '2',
-                 '--profile', str(tmp_path / 'profiles'))['rows']
+    found = rows(
+        training,
+        '--variants',
+        'nano',
+        '--batch',
+        '2',
+        '3',
+        '--methods',
+        'plain',
+        '--rounds',
+        '2',
+        '--profile',
+        str(tmp_path / 'profiles'),
+    )['rows']
     assert [(r['batch'], r['method']) for r in found] == [
-        (batch, method) for batch in (2, 3) for method in ('published', 'plain')]
-    assert all(len(r['all_seconds']) == 2 and r['images_per_s'] == pytest.approx(1e3 * r['batch'] / r['ms'])
-               for r in found)
+        (batch, method) for batch in (2, 3) for method in ('published', 'plain')
+    ]
+    assert all(
+        len(r['all_seconds']) == 2 and r['images_per_s'] == pytest.approx(1e3 * r['batch'] / r['ms']) for r in found
+    )
     assert ['ratio' in r for r in found] == [r['method'] != 'published' for r in found]
     for first, second in zip(found[:2], found[2:]):
         assert second['to_first_batch'] == pytest.approx(second['ms'] / first['ms'])
@@ -62,6 +77,7 @@ def test_the_settings_of_a_method_are_those_of_its_steps_only():
     import torch
 
     from mirage_arch import dynamic_depthwise
+
     before = torch.backends.cudnn.allow_tf32, dynamic_depthwise.enabled
     for method, expected in (('plain', (False, False)), ('published', (True, False)), ('all', (False, before[1]))):
         with training.kernels_of(method):
@@ -79,7 +95,10 @@ def test_a_row_that_fails_does_not_end_the_table(rows, monkeypatch):
     monkeypatch.setattr(training, 'Steps', Broken)
     found = rows(training, '--variants', 'nano', '--batch', '2', '--rounds', '1', '--methods', 'plain', 'bf16')['rows']
     assert [('failed' in row, row['method']) for row in found] == [
-        (False, 'published'), (True, 'plain'), (False, 'bf16')]
+        (False, 'published'),
+        (True, 'plain'),
+        (False, 'bf16'),
+    ]
 
 
 def test_an_unknown_method_is_named_with_the_allowed_ones(rows):

@@ -77,8 +77,9 @@ def test_improves_its_degradation(degrade, step):
     assert psnr(restored, scene()) > psnr(degraded, scene()) + 0.5
 
 
-@pytest.mark.parametrize('step', [{'wiener': {'balance': 0.003}}, {'richardson_lucy': {'iterations': 20}}],
-                         ids=['wiener', 'richardson_lucy'])
+@pytest.mark.parametrize(
+    'step', [{'wiener': {'balance': 0.003}}, {'richardson_lucy': {'iterations': 20}}], ids=['wiener', 'richardson_lucy']
+)
 @pytest.mark.parametrize('gamma', [1.0, 2.2])
 def test_a_known_kernel_is_undone(step, gamma):
     blurred = convolve(scene(), KERNEL, gamma=gamma)
@@ -110,9 +111,14 @@ def test_bm3d_gets_one_thread_and_the_level_on_its_scale(bm3d_calls):
     np.testing.assert_allclose(restored, np.clip(image * 2 - 0.5, 0, 1), atol=1e-6)
 
 
-@pytest.mark.parametrize(('package', 'step'), [
-    ('bm3d', {'bm3d': {}}), ('skimage.restoration', {'nlm': {}}), ('skimage.restoration', {'wiener': {'balance': 1}}),
-])
+@pytest.mark.parametrize(
+    ('package', 'step'),
+    [
+        ('bm3d', {'bm3d': {}}),
+        ('skimage.restoration', {'nlm': {}}),
+        ('skimage.restoration', {'wiener': {'balance': 1}}),
+    ],
+)
 def test_a_missing_package_is_named_with_its_cure(monkeypatch, package, step):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(PackageMissingError, match=r"pip install 'mirage-ir\[classical\]'"):
@@ -133,7 +139,7 @@ def test_guided_filter_by_the_definition():
     source, guide, radius, eps = rng.random((9, 9)), rng.random((9, 9)), 1, 0.02
 
     def window(values, y, x):
-        return values[y - radius:y + radius + 1, x - radius:x + radius + 1]
+        return values[y - radius : y + radius + 1, x - radius : x + radius + 1]
 
     slopes, offsets = np.zeros((9, 9)), np.zeros((9, 9))
     for y in range(1, 8):
@@ -141,8 +147,10 @@ def test_guided_filter_by_the_definition():
             a, b = window(guide, y, x), window(source, y, x)
             slopes[y, x] = np.mean((a - a.mean()) * (b - b.mean())) / (a.var() + eps)
             offsets[y, x] = b.mean() - slopes[y, x] * a.mean()
-    expected = [[window(slopes, y, x).mean() * guide[y, x] + window(offsets, y, x).mean() for x in range(2, 7)]
-                for y in range(2, 7)]
+    expected = [
+        [window(slopes, y, x).mean() * guide[y, x] + window(offsets, y, x).mean() for x in range(2, 7)]
+        for y in range(2, 7)
+    ]
     assert np.allclose(guided_filter(source, guide, radius, eps)[2:7, 2:7], expected, atol=1e-9)
 
 

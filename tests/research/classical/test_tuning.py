@@ -66,8 +66,18 @@ def test_every_candidate_can_be_applied():
 
 def test_stored_chains_cover_the_degradations_and_gain():
     chains = tuned()
-    single = ('gaussian_noise', 'camera_noise', 'poisson_noise', 'rain', 'snow', 'haze', 'low_light', 'motion_blur',
-              'defocus_blur', 'jpeg')
+    single = (
+        'gaussian_noise',
+        'camera_noise',
+        'poisson_noise',
+        'rain',
+        'snow',
+        'haze',
+        'low_light',
+        'motion_blur',
+        'defocus_blur',
+        'jpeg',
+    )
     composite = tuple(name for name in TABLE if name.startswith('cdd11_'))
     assert set(chains) >= {*single, *composite, 'motion_blur_oracle', 'defocus_blur_oracle', 'denoise_25'}
     image = np.random.default_rng(0).random((32, 32, 3), np.float32)

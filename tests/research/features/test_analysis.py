@@ -1,4 +1,5 @@
 """The measures against independent computations, and their values where nothing is there to measure."""
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +11,9 @@ from research.features.analysis import ChannelMoments
 
 
 def small_net(**options):
-    return MIRAGEArch(**{'dim': 12, 'num_blocks': (1, 1, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 1, 1, 1),
-                         **options}).eval()
+    return MIRAGEArch(
+        **{'dim': 12, 'num_blocks': (1, 1, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 1, 1, 1), **options}
+    ).eval()
 
 
 @pytest.fixture
@@ -51,8 +53,9 @@ def test_channel_similarity_is_cosine_or_correlation(features):
 
 
 def test_moments_of_parts_add_up_whatever_their_sizes(features):
-    parts = ChannelMoments.of(features[0]) + ChannelMoments.of(features[1, :, :4]) + ChannelMoments.of(
-        features[1, :, 4:])
+    parts = (
+        ChannelMoments.of(features[0]) + ChannelMoments.of(features[1, :, :4]) + ChannelMoments.of(features[1, :, 4:])
+    )
     whole = ChannelMoments.of(torch.from_numpy(features))
     assert parts.pixels == whole.pixels == 126
     np.testing.assert_allclose(parts.products, whole.products)
@@ -89,8 +92,13 @@ def test_captured_features_are_those_of_the_forward_pass():
     assert net.training, 'the mode of the network is left as it was'
     net.eval()
     assert {place: tuple(value.shape[1:]) for place, value in features.items()} == {
-        'patch_embed': (12, 32, 24), 'scale1': (12, 32, 24), 'scale2': (24, 16, 12), 'scale3': (48, 8, 6),
-        'scale4': (96, 4, 3), 'latent': (48, 4, 3)}
+        'patch_embed': (12, 32, 24),
+        'scale1': (12, 32, 24),
+        'scale2': (24, 16, 12),
+        'scale3': (48, 8, 6),
+        'scale4': (96, 4, 3),
+        'latent': (48, 4, 3),
+    }
     with torch.no_grad():
         torch.testing.assert_close(features['latent'], net.reduce_dim_level3(features['scale4']))
         embeddings = net(image, return_embeddings=True)[1]

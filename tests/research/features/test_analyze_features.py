@@ -32,12 +32,23 @@ def rows(path):
 
 
 def test_two_networks_are_compared_over_tasks(setting):
-    code = analyze_features.main(['--weights', str(setting / 'full.pth'), f'attention={setting / "att.pth"}',
-                                  '--images', str(setting / 'my images'), '--out', str(setting / 'out')])
+    code = analyze_features.main(
+        [
+            '--weights',
+            str(setting / 'full.pth'),
+            f'attention={setting / "att.pth"}',
+            '--images',
+            str(setting / 'my images'),
+            '--out',
+            str(setting / 'out'),
+        ]
+    )
     assert code == 0
     scales = rows(setting / 'out' / 'scales.csv')
-    assert {(r['network'], r['task'], r['place']) for r in scales} >= {('full', 'rain', 'scale1'),
-                                                                      ('attention', 'all tasks', 'latent')}
+    assert {(r['network'], r['task'], r['place']) for r in scales} >= {
+        ('full', 'rain', 'scale1'),
+        ('attention', 'all tasks', 'latent'),
+    }
     for row in scales:
         assert float(row['effective_rank_ratio']) == int(row['components_90']) / int(row['channels'])
     pairs = rows(setting / 'out' / 'shallow_latent.csv')
@@ -46,8 +57,15 @@ def test_two_networks_are_compared_over_tasks(setting):
     assert whole.shape == (4, 4)
     row = next(r for r in pairs if (r['network'], r['task'], r['comparison']) == ('full', 'all tasks', 'energy'))
     assert float(row['mean_diagonal']) == pytest.approx(np.diag(whole).mean())
-    figures = {'spectra', 'channels_full', 'channels_attention', 'shallow_latent_energy', 'shallow_latent_pooled',
-               'samples_energy', 'samples_pooled'}
+    figures = {
+        'spectra',
+        'channels_full',
+        'channels_attention',
+        'shallow_latent_energy',
+        'shallow_latent_pooled',
+        'samples_energy',
+        'samples_pooled',
+    }
     assert {p.stem for p in (setting / 'out').glob('*.png')} == figures
     assert all(cv2.imread(str(p)).std() > 1 for p in (setting / 'out').glob('*.png'))
     assert not any('nan' in p.read_text().lower() for p in (setting / 'out').glob('*.csv'))
@@ -55,8 +73,10 @@ def test_two_networks_are_compared_over_tasks(setting):
 
 def test_one_image_and_an_option_file(setting, capsys):
     opt = setting / 'o.yml'
-    opt.write_text('network_g: {type: MIRAGEArch, dim: 12, num_blocks: [1, 1, 1, 1], num_refinement_blocks: 1, '
-                   'heads: [1, 1, 1, 1]}\n')
+    opt.write_text(
+        'network_g: {type: MIRAGEArch, dim: 12, num_blocks: [1, 1, 1, 1], num_refinement_blocks: 1, '
+        'heads: [1, 1, 1, 1]}\n'
+    )
     out = setting / 'one'
     call = ['--opt', str(opt), '--images', f'rain={setting / "my images" / "rain"}', '--limit', '1', '--out', str(out)]
     assert analyze_features.main(call) == 0
@@ -70,10 +90,11 @@ def test_bad_input_is_named(setting, capsys):
     (setting / 'empty').mkdir()
     weights = ['--weights', str(setting / 'full.pth'), '--out', str(setting / 'out')]
     for images, more, message in (
-            ([str(setting / 'empty')], [], 'empty: no images'),
-            ([str(setting / 'absent')], [], 'not a readable folder'),
-            ([str(setting / 'my images')] * 2, [], 'has been given already'),
-            ([str(setting / 'my images')], ['--crop', '8'], '0.png: a covariance needs at least 2 pixels')):
+        ([str(setting / 'empty')], [], 'empty: no images'),
+        ([str(setting / 'absent')], [], 'not a readable folder'),
+        ([str(setting / 'my images')] * 2, [], 'has been given already'),
+        ([str(setting / 'my images')], ['--crop', '8'], '0.png: a covariance needs at least 2 pixels'),
+    ):
         assert analyze_features.main([*weights, '--images', *images, *more]) == 2
         assert message in capsys.readouterr().err
     assert analyze_features.main(['--images', str(setting / 'my images')]) == 2

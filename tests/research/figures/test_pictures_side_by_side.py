@@ -40,10 +40,15 @@ def test_a_figure_has_frames_psnr_and_errors(images, tmp_path):
     assert len(figure.axes) == 3 * (1 + 2 + 1), 'pictures, two crops and errors of three columns'
     frames = figure.axes[0].patches
     assert [(f.get_x(), f.get_y(), f.get_width(), f.get_height()) for f in frames] == [
-        (2.5, 1.5, 12, 10), (29.5, 19.5, 8, 8)]
+        (2.5, 1.5, 12, 10),
+        (29.5, 19.5, 8, 8),
+    ]
     labels = [axis.get_xlabel() for axis in figure.axes if axis.get_xlabel()]
-    assert labels == [f'input\n{metrics.psnr(images["input"], images["ground truth"]):.2f} dB',
-                      f'ours\n{metrics.psnr(images["ours"], images["ground truth"]):.2f} dB', 'ground truth']
+    assert labels == [
+        f'input\n{metrics.psnr(images["input"], images["ground truth"]):.2f} dB',
+        f'ours\n{metrics.psnr(images["ours"], images["ground truth"]):.2f} dB',
+        'ground truth',
+    ]
     shown = figure.axes[9].images[0].get_array()
     np.testing.assert_allclose(shown, np.abs(images['input'] - images['ground truth']).mean(axis=2))
     np.testing.assert_array_equal(figure.axes[4].images[0].get_array(), images['ours'][2:12, 3:15])

@@ -1,4 +1,5 @@
 """A search for channel ratios under `MIRAGEModel`, and the report of what came out."""
+
 import csv
 import importlib.util
 import json
@@ -64,8 +65,9 @@ def test_report_of_two_runs(experiment, tmp_path, capsys):
     assert f'| my search | 4 | 48 | {widths[3][0]} ({widths[3][0] / 48:.0%}) |' in printed
     with open(f'{out}.csv', newline='', encoding='utf-8') as file:
         lines = list(csv.DictReader(file))
-    assert [(line['run'], line['level']) for line in lines] == [(n, str(i)) for n in ('my search', 'rain')
-                                                               for i in (1, 2, 3, 4)]
+    assert [(line['run'], line['level']) for line in lines] == [
+        (n, str(i)) for n in ('my search', 'rain') for i in (1, 2, 3, 4)
+    ]
     content = json.loads(Path(f'{out}.json').read_text(encoding='utf-8'))
     assert content[0]['widths'] == [list(level) for level in widths] and content[0]['fixed']
     assert Path(f'{out}.png').stat().st_size > 5000
@@ -74,8 +76,9 @@ def test_report_of_two_runs(experiment, tmp_path, capsys):
     assert type(net) is MIRAGEArch
     even = MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 1, 2, 4), spd_head=False)
     assert content[0]['parameters_even'] == sum(p.numel() for p in even.parameters())
-    assert content[0]['parameters'] == sum(p.numel() for n, p in net.named_parameters()
-                                           if not n.startswith(('spd_', 'reduce_shallow', 'reduce_latent')))
+    assert content[0]['parameters'] == sum(
+        p.numel() for n, p in net.named_parameters() if not n.startswith(('spd_', 'reduce_shallow', 'reduce_latent'))
+    )
     x = torch.rand(1, 3, 24, 16)
     with torch.no_grad():
         expected = load_search(folder / 'models' / 'net_g_4.pth')(x)
@@ -96,11 +99,13 @@ def test_bad_input_is_one_line(experiment, tmp_path, capsys):
     torch.save({'params': MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1)).state_dict()}, tmp_path / 'ordinary.pth')
     broken = {**model.net_g.state_dict(), 'ratio_logits': torch.full((4, 3), torch.nan)}
     torch.save({'params': broken}, tmp_path / 'broken.pth')
-    for arguments, message in (([str(tmp_path / 'gone')], 'no such weights file'),
-                               ([str(tmp_path / 'empty')], 'holds no weights'),
-                               ([str(tmp_path / 'ordinary.pth')], 'no learned ratios'),
-                               ([str(tmp_path / 'broken.pth')], 'not finite'),
-                               ([str(folder), str(folder)], 'name them')):
+    for arguments, message in (
+        ([str(tmp_path / 'gone')], 'no such weights file'),
+        ([str(tmp_path / 'empty')], 'holds no weights'),
+        ([str(tmp_path / 'ordinary.pth')], 'no learned ratios'),
+        ([str(tmp_path / 'broken.pth')], 'not finite'),
+        ([str(folder), str(folder)], 'name them'),
+    ):
         assert report().main([*arguments, '--out', str(tmp_path / 'out')]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count('\n') == 1

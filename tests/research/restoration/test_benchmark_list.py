@@ -38,14 +38,17 @@ def listed(root, content):
 
 
 def test_every_kind_of_set(root):
-    (dark, haze, noise, clean, night), absent = listed(root, {
-        'dark': {'lq': 'dark', 'gt': 'clean', 'task': 'low_light', 'group': 'pairs', 'published': ['2', 'LOL']},
-        'haze': {'lq': 'hazy', 'gt': 'clean', 'pairing': 'sots', 'only': ['1', '2_7']},
-        'noise': {'gt': 'clean', 'sigma': 25},
-        'clean': {'gt': 'clean', 'limit': 2},
-        'night': {'gt': 'clean', 'recipe': ['dark_scene', 'raw_noise']},
-        'elsewhere': {'gt': 'no such folder'},
-    })  # fmt: skip
+    (dark, haze, noise, clean, night), absent = listed(
+        root,
+        {
+            'dark': {'lq': 'dark', 'gt': 'clean', 'task': 'low_light', 'group': 'pairs', 'published': ['2', 'LOL']},
+            'haze': {'lq': 'hazy', 'gt': 'clean', 'pairing': 'sots', 'only': ['1', '2_7']},
+            'noise': {'gt': 'clean', 'sigma': 25},
+            'clean': {'gt': 'clean', 'limit': 2},
+            'night': {'gt': 'clean', 'recipe': ['dark_scene', 'raw_noise']},
+            'elsewhere': {'gt': 'no such folder'},
+        },
+    )
     assert absent == [f'elsewhere: no such folder is in none of {root / "nowhere"}, {root}']
     assert (dark.source, dark.task, dark.published) == ('pairs', 'low_light', ('2', 'LOL'))
     picture = dark.picture(1)
@@ -66,8 +69,10 @@ def test_bars_cover_their_share_and_figures_are_those_of_the_picture(root):
         outside = np.ones(barred.shape[:2], bool)
         inside.of(outside[..., None])[:] = False
         assert (barred[outside] == (1, 0, 0)).all()
-    sets, _ = listed(root, {'noise': {'gt': 'clean', 'sigma': 25},
-                            'bars': {'gt': 'clean', 'sigma': 25, 'bars': 0.4, 'against': 'noise'}})  # fmt: skip
+    sets, _ = listed(
+        root,
+        {'noise': {'gt': 'clean', 'sigma': 25}, 'bars': {'gt': 'clean', 'sigma': 25, 'bars': 0.4, 'against': 'noise'}},
+    )
     seen = []
 
     def restore(image):
@@ -106,10 +111,14 @@ def test_tiles_reach_the_network_and_the_cache(root):
 
 
 def test_sizes_show_the_same_scene(root):
-    (small, large, noisy), _ = listed(root, {
-        'small': {'gt': 'clean', 'megapixels': 0.002}, 'large': {'gt': 'clean', 'megapixels': 0.05},
-        'noisy': {'gt': 'clean', 'megapixels': 0.02, 'sigma': 25},
-    })  # fmt: skip
+    (small, large, noisy), _ = listed(
+        root,
+        {
+            'small': {'gt': 'clean', 'megapixels': 0.002},
+            'large': {'gt': 'clean', 'megapixels': 0.05},
+            'noisy': {'gt': 'clean', 'megapixels': 0.02, 'sigma': 25},
+        },
+    )
     one, two = small.picture(1).gt, large.picture(1).gt
     assert one.shape[0] * one.shape[1] == pytest.approx(2000, rel=0.35) and one.shape[0] % 16 == 0
     assert two.shape[0] * two.shape[1] == pytest.approx(50000, rel=0.1)
@@ -140,12 +149,17 @@ def test_a_line_for_each_colour_takes_away_brightness_and_colour_only():
 
 def test_the_report_says_what_means_hide_and_what_circumstances_cost(tmp_path):
     def row(name, given, ours, against=None):
-        values = {INPUT: {f'{i}': {'psnr': v, 'ssim': 0.5, LINE: v + 1} for i, v in enumerate(given)},
-                  OURS: {f'{i}': {'psnr': v, 'ssim': 0.5, LINE: v + 2} for i, v in enumerate(ours)}}  # fmt: skip
+        values = {
+            INPUT: {f'{i}': {'psnr': v, 'ssim': 0.5, LINE: v + 1} for i, v in enumerate(given)},
+            OURS: {f'{i}': {'psnr': v, 'ssim': 0.5, LINE: v + 2} for i, v in enumerate(ours)},
+        }
         return SetScores(name, len(given), 'made', None, values=values, against=against)
 
-    scores = [row('noise', [20, 21, 22], [28, 20.5, 30]), row('bars', [20, 21, 22], [27, 20.5, 25], 'noise'),
-              row('clean', [math.inf] * 2, [45, 33])]  # fmt: skip
+    scores = [
+        row('noise', [20, 21, 22], [28, 20.5, 30]),
+        row('bars', [20, 21, 22], [27, 20.5, 25], 'noise'),
+        row('clean', [math.inf] * 2, [45, 33]),
+    ]
     text = restoration_report.markdown(scores, {})
     cells = {line.split(' | ')[0].strip('| '): line.strip('| ').split(' | ') for line in text.splitlines()}
     harm = text[text.index('What the means hide') : text.index('other circumstances')]
@@ -156,23 +170,26 @@ def test_the_report_says_what_means_hide_and_what_circumstances_cost(tmp_path):
     assert '"psnr_line"' in (tmp_path / 'restoration.json').read_text()
 
 
-@pytest.mark.parametrize(('options', 'words'), [
-    ({'lq': 'dark'}, 'x: gt is missing'),
-    ({'gt': 'clean', 'sgima': 3}, "x: unknown key 'sgima'; allowed are lq, gt"),
-    ({'gt': 'clean', 'against': 'y'}, "x: against: there is no set 'y'"),
-    ({'gt': 'clean', 'bars': {'share': 2}}, 'x: bars: '),
-    ({'gt': 'clean', 'bars': {'colour': 'red'}}, 'x: bars: '),
-    ({'gt': 'clean', 'bars': {'degraded': 'yes'}}, 'x: bars: '),
-    ({'gt': 'clean', 'tile': 3}, 'x: tile: 3'),
-    ({'gt': 'clean', 'megapixels': 0}, 'x: megapixels: 0'),
-    ({'gt': 'clean', 'only': ['9']}, 'x: only: no picture is called 9'),
-    ({'gt': 'clean', 'only': 'absent.txt'}, 'x: only: no file absent.txt'),
-    ({'gt': 'clean', 'lq': 'dark', 'sigma': 3}, 'x: sigma: pairs are as they are'),
-    ({'gt': 'clean', 'sigma': 3, 'recipe': 'rain'}, 'x: sigma and recipe'),
-    ({'gt': 'clean', 'recipe': 'cdd11'}, "x: recipe: .* is 11 sets"),
-    ({'gt': 'clean', 'recipe': 'fog'}, "x: unknown degradation 'fog'"),
-    ({'gt': 'clean', 'published': 'LOL'}, 'x: published: '),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        ({'lq': 'dark'}, 'x: gt is missing'),
+        ({'gt': 'clean', 'sgima': 3}, "x: unknown key 'sgima'; allowed are lq, gt"),
+        ({'gt': 'clean', 'against': 'y'}, "x: against: there is no set 'y'"),
+        ({'gt': 'clean', 'bars': {'share': 2}}, 'x: bars: '),
+        ({'gt': 'clean', 'bars': {'colour': 'red'}}, 'x: bars: '),
+        ({'gt': 'clean', 'bars': {'degraded': 'yes'}}, 'x: bars: '),
+        ({'gt': 'clean', 'tile': 3}, 'x: tile: 3'),
+        ({'gt': 'clean', 'megapixels': 0}, 'x: megapixels: 0'),
+        ({'gt': 'clean', 'only': ['9']}, 'x: only: no picture is called 9'),
+        ({'gt': 'clean', 'only': 'absent.txt'}, 'x: only: no file absent.txt'),
+        ({'gt': 'clean', 'lq': 'dark', 'sigma': 3}, 'x: sigma: pairs are as they are'),
+        ({'gt': 'clean', 'sigma': 3, 'recipe': 'rain'}, 'x: sigma and recipe'),
+        ({'gt': 'clean', 'recipe': 'cdd11'}, 'x: recipe: .* is 11 sets'),
+        ({'gt': 'clean', 'recipe': 'fog'}, "x: unknown degradation 'fog'"),
+        ({'gt': 'clean', 'published': 'LOL'}, 'x: published: '),
+    ],
+)
 def test_a_fault_is_named_with_its_set_and_key(root, options, words):
     with pytest.raises(ValueError, match=words):
         listed(root, {'x': options})

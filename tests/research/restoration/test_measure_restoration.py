@@ -34,9 +34,25 @@ def root(tmp_path_factory):
 
 
 def test_measuring_from_photographs_to_tables(root, capsys):
-    command = ['--weights', str(root / 'net.safetensors'), '--cbsd68', str(root / 'photographs'), '--heldout',
-               str(root / 'photographs'), '--clean', str(root / 'photographs'), '--recipe', str(root / 'recipe.yml'),
-               '--methods', 'ours', 'oracle', '--device', 'cpu', '--out', str(root / 'out')]
+    command = [
+        '--weights',
+        str(root / 'net.safetensors'),
+        '--cbsd68',
+        str(root / 'photographs'),
+        '--heldout',
+        str(root / 'photographs'),
+        '--clean',
+        str(root / 'photographs'),
+        '--recipe',
+        str(root / 'recipe.yml'),
+        '--methods',
+        'ours',
+        'oracle',
+        '--device',
+        'cpu',
+        '--out',
+        str(root / 'out'),
+    ]
     assert measure_restoration.main(command) == 0
     first = capsys.readouterr().out
     assert '**held-out photographs**' in first and '**photographs, not degraded**' in first
@@ -50,13 +66,32 @@ def test_measuring_from_photographs_to_tables(root, capsys):
 
 
 def test_a_list_and_every_second_picture(root, capsys):
-    (root / 'sets.yml').write_text(yaml.safe_dump({
-        'noise': {'gt': 'photographs', 'sigma': 25},
-        'bars': {'gt': 'photographs', 'sigma': 25, 'bars': 0.25, 'against': 'noise'},
-        'tiles': {'gt': 'photographs', 'tile': 32}, 'lost': {'gt': 'nowhere'},
-    }))
-    command = ['--weights', str(root / 'net.safetensors'), '--list', str(root / 'sets.yml'), '--root', str(root),
-               '--methods', 'ours', '--device', 'cpu', '--quick', '2', '--out', str(root / 'quick')]
+    (root / 'sets.yml').write_text(
+        yaml.safe_dump(
+            {
+                'noise': {'gt': 'photographs', 'sigma': 25},
+                'bars': {'gt': 'photographs', 'sigma': 25, 'bars': 0.25, 'against': 'noise'},
+                'tiles': {'gt': 'photographs', 'tile': 32},
+                'lost': {'gt': 'nowhere'},
+            }
+        )
+    )
+    command = [
+        '--weights',
+        str(root / 'net.safetensors'),
+        '--list',
+        str(root / 'sets.yml'),
+        '--root',
+        str(root),
+        '--methods',
+        'ours',
+        '--device',
+        'cpu',
+        '--quick',
+        '2',
+        '--out',
+        str(root / 'quick'),
+    ]
     assert measure_restoration.main(command) == 0
     shown = capsys.readouterr()
     assert 'left out: lost: nowhere is in none of' in shown.err and 'one in 2 of each set' in shown.out
@@ -69,8 +104,16 @@ def test_a_list_and_every_second_picture(root, capsys):
 
 def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
     out = root / 'tuned.yml'
-    command = ['--photographs', str(root / 'photographs'), '--recipe', str(root / 'recipe.yml'), '--size', '32',
-               '--out', str(out)]
+    command = [
+        '--photographs',
+        str(root / 'photographs'),
+        '--recipe',
+        str(root / 'recipe.yml'),
+        '--size',
+        '32',
+        '--out',
+        str(out),
+    ]
     assert tune_classical.main([*command, '--tasks', 'snow']) == 0
     chosen = yaml.safe_load(out.read_text())['tasks']
     assert list(chosen) == ['snow'] and chosen['snow']['psnr'] >= chosen['snow']['input_psnr'] - 20
@@ -82,14 +125,17 @@ def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
     assert '--tasks fog: there are denoise_15' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('command', 'message'), [
-    (['--sets'], 'nothing to measure on'),
-    (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights'),
-    (['--every', '0'], '--every 0: must be 1 or more'),
-    (['--quick', '0'], '--quick 0: must be 1 or more'),
-    (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no datasets: train: recipe'),
-    (['--cbsd68', 'absent'], 'absent'),
-])
+@pytest.mark.parametrize(
+    ('command', 'message'),
+    [
+        (['--sets'], 'nothing to measure on'),
+        (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights'),
+        (['--every', '0'], '--every 0: must be 1 or more'),
+        (['--quick', '0'], '--quick 0: must be 1 or more'),
+        (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no datasets: train: recipe'),
+        (['--cbsd68', 'absent'], 'absent'),
+    ],
+)
 def test_what_cannot_work_is_said_at_once(root, monkeypatch, capsys, command, message):
     monkeypatch.chdir(root)
     (root / 'no_recipe.yml').write_text('name: x\n')

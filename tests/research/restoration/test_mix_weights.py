@@ -1,4 +1,5 @@
 """Mixing weights: the values, the heads, and files that do not belong together."""
+
 import torch
 from safetensors.torch import load_file, save_file
 

@@ -1,4 +1,5 @@
 """Collecting the photographs of the bundled weights, on made-up ones."""
+
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +17,16 @@ def picture(path: Path, height: int, width: int) -> None:
 
 
 def run(monkeypatch, folder: Path) -> int:
-    arguments = ['--bsds', folder / 'bsds', '--list', folder / 'list.txt', '--packages', folder / 'packages', '--out',
-                 folder / 'out']
+    arguments = [
+        '--bsds',
+        folder / 'bsds',
+        '--list',
+        folder / 'list.txt',
+        '--packages',
+        folder / 'packages',
+        '--out',
+        folder / 'out',
+    ]
     monkeypatch.setattr(sys, 'argv', ['prepare_bundled_data.py', *map(str, arguments)])
     return script.main()
 
@@ -40,11 +49,15 @@ def test_photographs_are_parted_and_larger_ones_scaled_down(folder, monkeypatch)
     assert run(monkeypatch, folder) == 0
     shapes = {str(p.relative_to(folder / 'out')): cv2.imread(str(p)).shape[:2] for p in (folder / 'out').rglob('*.png')}
     assert shapes == {
-        'heldout/bsds500/a.png': (321, 481), 'train/bsds500/b.png': (321, 481), 'train_160/bsds500/b.png': (160, 240),
+        'heldout/bsds500/a.png': (321, 481),
+        'train/bsds500/b.png': (321, 481),
+        'train_160/bsds500/b.png': (160, 240),
         'heldout/packages/kept.png': (300, 400),
-        'train/packages/large.png': (800, 1200), 'train_160/packages/large.png': (160, 240),
+        'train/packages/large.png': (800, 1200),
+        'train_160/packages/large.png': (160, 240),
         'train_320/packages/large.png': (320, 480),
-        'train/packages/KDE.png': (750, 1333), 'train_160/packages/KDE.png': (160, 284),
+        'train/packages/KDE.png': (750, 1333),
+        'train_160/packages/KDE.png': (160, 284),
         'train_320/packages/KDE.png': (320, 569),
     }
 

@@ -1,4 +1,5 @@
 """The layout of the real pairs: what is held out, what is left out, and what a fault says."""
+
 from __future__ import annotations
 
 import cv2
@@ -55,8 +56,10 @@ def test_twins_of_the_test_scenes_and_small_pairs_are_left_out(tmp_path, monkeyp
     for name, side in (('a', 300), ('b', 300), ('c', 200)):
         picture(tmp_path / f'Rain800/input/{name}.jpg', side)
         picture(tmp_path / f'Rain800/target/{name}.jpg', side)
-    assert run(monkeypatch, '--lol', tmp_path / 'LOL/our485', '--rain800', tmp_path / 'Rain800', '--out',
-               tmp_path / 'out') == 0
+    assert (
+        run(monkeypatch, '--lol', tmp_path / 'LOL/our485', '--rain800', tmp_path / 'Rain800', '--out', tmp_path / 'out')
+        == 0
+    )
     assert names(tmp_path / 'out/pairs/lol/target') == ['1.png', '3.png']
     assert names(tmp_path / 'out/pairs/rain800/input') == ['b.jpg']
 

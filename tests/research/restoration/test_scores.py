@@ -43,6 +43,7 @@ def halfway(calls: list) -> object:
     def restore(image: np.ndarray) -> np.ndarray:
         calls.append(1)
         return image * 0.9 + 0.05
+
     return restore
 
 
@@ -53,8 +54,10 @@ def test_figures_are_measured_once_and_by_the_papers_metrics(tmp_path, median):
     (scores,) = measure_sets([made()], cache, [CLASSICAL, OURS], **options)
     picture = made().picture(1)
     assert scores.values[INPUT]['001_p1'] == {
-        'psnr': metrics.psnr(picture.lq, picture.gt), 'ssim': metrics.ssim(picture.lq, picture.gt),
-        'psnr_line': restoration_scores.line_fitted_psnr(picture.lq, picture.gt)}
+        'psnr': metrics.psnr(picture.lq, picture.gt),
+        'ssim': metrics.ssim(picture.lq, picture.gt),
+        'psnr_line': restoration_scores.line_fitted_psnr(picture.lq, picture.gt),
+    }
     assert scores.count(CLASSICAL) == scores.count(OURS) == len(calls) == 3
     assert scores.words[CLASSICAL] == 'median(size 3)'
     (again,) = measure_sets([made()], ScoreCache(cache.path), [CLASSICAL, OURS], **options)
@@ -111,11 +114,32 @@ def test_the_table_says_where_ours_is_not_better(tmp_path):
     assert lines[0] == '- network: nano'
     first = lines[: next(i for i, line in enumerate(lines) if 'What the means hide' in line)]
     cells = {parts[1]: parts[2:-1] for line in first if len(parts := [p.strip() for p in line.split('|')]) > 2}
-    assert cells['set'] == ['pictures', 'input', 'classical', 'BM3D', 'ours', 'AirNet (published)',
-                            'PromptIR (published)', 'MIRAGE-T (published)', 'ours - input', 'ours - classical',
-                            'ours - BM3D']
-    assert cells['CBSD68_25'] == ['2', '20.50 / 0.500', '25.50 / 0.500', '30.00 / 0.500 (1 of 2)', '28.00 / 0.500',
-                                  '31.26 / 0.888', '31.31 / 0.888', '31.40 / 0.892', '+7.50', '+2.50', '**-0.50**']
+    assert cells['set'] == [
+        'pictures',
+        'input',
+        'classical',
+        'BM3D',
+        'ours',
+        'AirNet (published)',
+        'PromptIR (published)',
+        'MIRAGE-T (published)',
+        'ours - input',
+        'ours - classical',
+        'ours - BM3D',
+    ]
+    assert cells['CBSD68_25'] == [
+        '2',
+        '20.50 / 0.500',
+        '25.50 / 0.500',
+        '30.00 / 0.500 (1 of 2)',
+        '28.00 / 0.500',
+        '31.26 / 0.888',
+        '31.31 / 0.888',
+        '31.40 / 0.892',
+        '+7.50',
+        '+2.50',
+        '**-0.50**',
+    ]
     assert cells['rain'][-3:] == ['+1.25', '**-0.75**', '-'] and cells['rain'][5:8] == ['-'] * 3
     assert cells['clean'] == ['2', 'identical', '-', '-', '41.50 / 0.500', *['-'] * 3, 'above 40', '-', '-']
     assert cells['snow'][1:5] == ['24.50 / 0.500', '-', '-', '-']
@@ -127,8 +151,10 @@ def test_csv_and_json_hold_the_same_figures(tmp_path):
     restoration_report.write_report(tmp_path, scores, {})
     with open(tmp_path / 'restoration.csv', newline='') as file:
         rows = list(csv.DictReader(file))
-    assert [(r['set'], r['method'], float(r['psnr'])) for r in rows][:2] == [('rain', 'input', 24.5),
-                                                                          ('rain', 'ours', 25.75)]
+    assert [(r['set'], r['method'], float(r['psnr'])) for r in rows][:2] == [
+        ('rain', 'input', 24.5),
+        ('rain', 'ours', 25.75),
+    ]
     sets = json.loads((tmp_path / 'restoration.json').read_text())['sets']
     assert sets[0]['methods']['ours']['each']['1'] == {'psnr': 26.5, 'ssim': 0.5}
     assert sets[1]['methods']['input']['psnr'] is None
@@ -146,6 +172,15 @@ def test_bm3d_may_see_every_other_picture(tmp_path, monkeypatch, median):
 
 
 def test_pictures_are_saved_side_by_side(tmp_path, median):
-    list(measure_sets([made()], ScoreCache(tmp_path / 's'), [OURS], restore=halfway([]), sheets=tmp_path / 'sheets',
-                      sheet_every=2, progress=False))
+    list(
+        measure_sets(
+            [made()],
+            ScoreCache(tmp_path / 's'),
+            [OURS],
+            restore=halfway([]),
+            sheets=tmp_path / 'sheets',
+            sheet_every=2,
+            progress=False,
+        )
+    )
     assert sorted(p.name for p in (tmp_path / 'sheets' / 'noisy').iterdir()) == ['p0.jpg', 'p2.jpg']

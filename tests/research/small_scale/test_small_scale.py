@@ -23,8 +23,12 @@ BASE = ROOT / 'options' / 'small_scale' / 'base.yml'
 
 
 def tiny_options(root, iterations=2):
-    options = make_options(root, train={'total_iter': iterations, 'warmup_iter': 1}, val={'val_freq': iterations},
-                           logger={'save_checkpoint_freq': 1, 'keep_checkpoints': 3})
+    options = make_options(
+        root,
+        train={'total_iter': iterations, 'warmup_iter': 1},
+        val={'val_freq': iterations},
+        logger={'save_checkpoint_freq': 1, 'keep_checkpoints': 3},
+    )
     options['network_g'].update(fusion=True)
     options['val']['input_metrics'] = True
     options['datasets']['val_2'] = {**options['datasets']['val'], 'name': 'val_50', 'sigma': 50}
@@ -50,10 +54,21 @@ def project(tmp_path):
 
 
 def run_script(root, *words):
-    return run_small_ablation.main([
-        '--base', str(root / 'base.yml'), '--ablations', str(root / 'ablation'), '--out', str(root / 'out'),
-        '--compared-with', str(root / 'paper.yml'), '--threads', '1', *words,
-    ])  # fmt: skip
+    return run_small_ablation.main(
+        [
+            '--base',
+            str(root / 'base.yml'),
+            '--ablations',
+            str(root / 'ablation'),
+            '--out',
+            str(root / 'out'),
+            '--compared-with',
+            str(root / 'paper.yml'),
+            '--threads',
+            '1',
+            *words,
+        ]
+    )
 
 
 def a_run(root, **changes):
@@ -67,8 +82,10 @@ def test_two_variants_two_seeds_and_what_is_done_is_kept(project, capsys):
     assert run_script(project, '--variants', 'no_fusion', '--seeds', '0', '1') == 0
     assert (project / 'out' / 'experiments' / 'base_seed0' / 'validation.csv').stat().st_mtime_ns == first
     content = json.loads((project / 'out' / 'ablation.json').read_text())
-    assert {name: sorted(runs) for name, runs in content['runs'].items()} == {'base': ['0', '1'],
-                                                                             'no_fusion': ['0', '1']}
+    assert {name: sorted(runs) for name, runs in content['runs'].items()} == {
+        'base': ['0', '1'],
+        'no_fusion': ['0', '1'],
+    }
     # another seed is another network, and the test images stay as they are
     assert content['runs']['base']['0'] != content['runs']['base']['1']
     inputs = []
@@ -138,19 +155,25 @@ def test_a_signal_is_passed_on_and_the_run_saves(project):
 
 
 def test_a_failed_run_is_named_and_leaves_the_others(project, capsys):
-    broken = {'name': 'b', 'network_g': {'dim': 24, 'fusion': True, 'heads': [5, 1, 1, 1]},
-              'train': {'spd_opt': {'type': 'x'}, 'n': 1}}
+    broken = {
+        'name': 'b',
+        'network_g': {'dim': 24, 'fusion': True, 'heads': [5, 1, 1, 1]},
+        'train': {'spd_opt': {'type': 'x'}, 'n': 1},
+    }
     (project / 'ablation' / 'broken.yml').write_text(yaml.safe_dump(broken))
     assert run_script(project, '--variants', 'broken', '--seeds', '0') == 1
     printed = capsys.readouterr().out
     assert 'broken_seed0 ended with 2' in printed and 'ablation.md' in printed
 
 
-@pytest.mark.parametrize(('name', 'expected'), [
-    ('no_fusion', {('network_g', 'fusion'): False}),
-    ('static_conv', {('network_g', 'dynamic_conv'): False}),
-    ('euclidean_contrast', {('network_g', 'contrast'): 'euclidean'}),
-])
+@pytest.mark.parametrize(
+    ('name', 'expected'),
+    [
+        ('no_fusion', {('network_g', 'fusion'): False}),
+        ('static_conv', {('network_g', 'dynamic_conv'): False}),
+        ('euclidean_contrast', {('network_g', 'contrast'): 'euclidean'}),
+    ],
+)
 def test_changes_are_those_that_the_file_makes(name, expected):
     assert small_scale.changes_of(name, ABLATIONS, PAPER) == expected
 
@@ -177,8 +200,11 @@ def test_every_ablation_of_the_paper_can_be_had_small(path):
 def test_variants_that_cannot_be_compared_are_refused(project):
     with pytest.raises(ValueError, match=r"'no_fuson'.*there are base, no_fusion"):
         small_scale.changes_of('no_fuson', project / 'ablation', project / 'paper.yml')
-    longer = {'name': 'l', 'network_g': {'dim': 24, 'fusion': True}, 'train': {'spd_opt': {'type': 'x'}, 'n': 1,
-                                                                             'total_iter': 9}}
+    longer = {
+        'name': 'l',
+        'network_g': {'dim': 24, 'fusion': True},
+        'train': {'spd_opt': {'type': 'x'}, 'n': 1, 'total_iter': 9},
+    }
     (project / 'ablation' / 'longer.yml').write_text(yaml.safe_dump(longer))
     with pytest.raises(ValueError, match=r'longer\.yml: train:total_iter'):
         small_scale.changes_of('longer', project / 'ablation', project / 'paper.yml')
@@ -195,8 +221,10 @@ def test_variants_that_cannot_be_compared_are_refused(project):
 def made_up_scores():
     rng = np.random.default_rng(0)
     table = rng.normal(25, 1, (3, 3, 2))  # variants, seeds, data sets
-    scores = {variant: {seed: dict(zip(('a', 'b'), table[i, seed].tolist())) for seed in range(3)}
-              for i, variant in enumerate(('base', 'x', 'y'))}
+    scores = {
+        variant: {seed: dict(zip(('a', 'b'), table[i, seed].tolist())) for seed in range(3)}
+        for i, variant in enumerate(('base', 'x', 'y'))
+    }
     return table, scores
 
 
@@ -213,18 +241,30 @@ def test_means_spreads_and_differences_are_numpys():
             if variant != 'base':
                 assert cell.difference == pytest.approx(own.mean() - theirs.mean(), abs=1e-12)
                 assert cell.threshold == pytest.approx(max(np.ptp(own), np.ptp(theirs)), abs=1e-12)
-                expected = 'within spread' if abs(cell.difference) <= cell.threshold else (
-                    'better' if cell.difference > 0 else 'worse')
+                expected = (
+                    'within spread'
+                    if abs(cell.difference) <= cell.threshold
+                    else ('better' if cell.difference > 0 else 'worse')
+                )
                 assert cell.verdict == expected
 
 
 def test_verdicts():
-    scores = {'base': {0: {'a': 20.0}, 1: {'a': 20.5}}, 'up': {0: {'a': 21.0}, 1: {'a': 21.1}},
-              'down': {0: {'a': 19.0}, 1: {'a': 19.1}}, 'same': {0: {'a': 20.6}, 1: {'a': 20.7}},
-              'lone': {1: {'a': 30.0}}}
+    scores = {
+        'base': {0: {'a': 20.0}, 1: {'a': 20.5}},
+        'up': {0: {'a': 21.0}, 1: {'a': 21.1}},
+        'down': {0: {'a': 19.0}, 1: {'a': 19.1}},
+        'same': {0: {'a': 20.6}, 1: {'a': 20.7}},
+        'lone': {1: {'a': 30.0}},
+    }
     found = {c.variant: (c.verdict, c.difference) for c in summarise(scores) if c.column == 'a'}
     assert {name: verdict for name, (verdict, _) in found.items()} == {
-        'base': 'base', 'up': 'better', 'down': 'worse', 'same': 'within spread', 'lone': 'one seed'}
+        'base': 'base',
+        'up': 'better',
+        'down': 'worse',
+        'same': 'within spread',
+        'lone': 'one seed',
+    }
     assert found['lone'][1] == pytest.approx(9.5), 'against the base of that seed'
     lower = {c.variant: c.verdict for c in summarise(scores, higher_is_better=False) if c.column == 'a'}
     assert (lower['up'], lower['down']) == ('worse', 'better')
