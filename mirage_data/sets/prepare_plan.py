@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES, SYSTEM_FOLDERS
 from mirage_data.files.pairing import match_pairs
-from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout
-from mirage_data.sets.layouts_more import by_sides
+from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout, by_sides
 from mirage_data.sets.source_tree import Entry, SourceError, SourceTree
 from mirage_data.sets.table import DataSet, Part, data_set
 

@@ -1,7 +1,7 @@
 """The one table of data sets: where they lie, how their files pair, how many there are, where they come from.
 
 Everything else reads it: the dataset options, `mirage-basicsr prepare`, `mirage-basicsr check-data`, the check before a
-run, and the documentation. The rows themselves are in `mirage_data/sets/rows.py`; here are their type and the
+run, and the documentation. The rows themselves are in `mirage_data/sets/sets.yml`; here are their type and the
 questions one can ask of them. All folders are relative to the data root, which is `datasets/` unless said otherwise.
 """
 
@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path, PurePosixPath
+
+import yaml
+
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 
 DEFAULT_ROOT = 'datasets'
 _SHARED = ('train', 'test')  # first folders, in lower case, that belong to many sets
@@ -73,7 +78,7 @@ class DataSet:
     title: str
     task: str
     parts: tuple[Part, ...]
-    published: tuple[str, ...]
+    published: list[str]
     licence: str
     paper: str
     note: str = ''
@@ -125,11 +130,22 @@ SETTINGS: dict[str, tuple[SettingSource, ...]] = {
 }
 
 
+@cache
 def all_data_sets() -> dict[str, DataSet]:
     """Every data set by name, in the order of the documentation."""
-    from mirage_data.sets.rows import DATA_SETS  # here, because the rows are made of this module's classes
+    with open(Path(__file__).with_name('sets.yml'), encoding='utf-8') as file:
+        rows = yaml.load(file, getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
+    return {name: DataSet(name, **row | {'parts': _parts(row['parts'])}) for name, row in rows.items()}
 
-    return {row.name: row for row in DATA_SETS}
+
+def _parts(entries: list[dict]) -> tuple[Part, ...]:
+    parts = []
+    for entry in entries:
+        kinds = CDD11_TYPES if entry.get('degradation') == 'CDD11' else [entry.get('degradation', '')]
+        for kind in kinds:
+            lq = entry['lq'].format(kind) if 'lq' in entry else None
+            parts.append(Part(**entry | {'lq': lq, 'degradation': kind}))
+    return tuple(parts)
 
 
 def data_set(name: str) -> DataSet:

@@ -7,9 +7,8 @@ import pytest
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.sets.layouts import LAYOUTS
 from mirage_data.sets.prepare_plan import plan, unpaired
-from mirage_data.sets.rows import DATA_SETS
 from mirage_data.sets.source_tree import SourceError, read_source
-from mirage_data.sets.table import data_set
+from mirage_data.sets.table import all_data_sets, data_set
 
 
 def lay_out(root: Path, *files: str) -> Path:
@@ -235,10 +234,10 @@ def test_the_user_may_point_at_any_level(tmp_path, level):
 
 
 def test_every_set_has_layouts_for_every_part_and_recognises_its_own(tmp_path):
-    assert set(LAYOUTS) == {row.name for row in DATA_SETS}
+    assert set(LAYOUTS) == set(all_data_sets())
     example = {'ots': '0025_0.8_0.1', 'wed': '00001', 'rain100l': 'rain-1', 'kodak24': 'kodim01'}
     clean = {'ots': '0025', 'rain100l': 'norain-1'}
-    for row in DATA_SETS:
+    for row in all_data_sets().values():
         files = []
         for part in row.parts:
             if part.lq:
