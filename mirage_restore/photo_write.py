@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from mirage_data.files.write import write_file
+
 from . import containers, exif
 from .formats import FORMATS
 from .photo import Photo
 
-__all__ = ['encode', 'write_atomically', 'write_photo']
+__all__ = ['encode', 'write_photo']
 
 QUALITY = 95
 _HOLDS = {  # beside pixels
@@ -53,7 +52,7 @@ def write_photo(photo: Photo, path: str | Path, quality: int | None = None) -> t
         OSError: The file cannot be written; nothing is left behind.
     """
     data, dropped = encode(photo, path, quality)
-    write_atomically(Path(path), data)
+    write_file(path, data)
     return dropped
 
 
@@ -75,27 +74,6 @@ def encode(photo: Photo, path: str | Path, quality: int | None = None) -> tuple[
     pixels, lost = _fitting(photo.pixels, kind)
     data, more = _ENCODERS[kind](pixels, photo, quality or QUALITY)
     return data, (*lost, *dropped, *more)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its place and move it there; a failure leaves nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix='.', suffix=f'{path.suffix}.part', dir=path.parent)
-    try:
-        with os.fdopen(handle, 'wb') as file:
-            file.write(data)
-        os.chmod(aside, 0o666 & ~_umask())
-        os.replace(aside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(aside)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def _fitting(pixels: np.ndarray, kind: str) -> tuple[np.ndarray, list[str]]:

@@ -22,6 +22,8 @@ import numpy as np
 from av.video.reformatter import ColorRange, Interpolation
 from tqdm import tqdm
 
+from mirage_data.files.write import written_aside
+
 from .formats import VIDEO_EXTENSIONS
 from .video_streams import Source, common_box, encoder_for, join, open_encoder, picture_stream, probe, turned_upright
 
@@ -188,27 +190,21 @@ class _Work:
 
     def _segment(self, number: int, first: _Frame, rest: Iterator[_Frame], bar: tqdm) -> int:
         path = self.folder / f'{number:06d}.nut'
-        aside = path.with_suffix('.nut.part')
         count = 0
-        try:
-            with av.open(str(aside), 'w', format='nut') as output:
-                height, width = first.pixels.shape[:2]
-                stream = open_encoder(output, self.codec, self.source, (width, height), first.aspect, self.crf)
-                for frame in _chain(first, rest):
-                    if frame.pixels.shape[:2] != (height, width):
-                        raise ValueError(f'{self.source.path}: its pictures change their size; cut it into parts first')
-                    restored = self._restore(frame.pixels)
-                    if self.sample is None or self.frames == self.source.frames // 2:
-                        self.sample = (frame.pixels, restored)
-                    output.mux(stream.encode(_encodable(restored, frame, stream, self.source)))
-                    count += 1
-                    self.frames += 1
-                    bar.update()
-                output.mux(stream.encode(None))
-            os.replace(aside, path)
-        finally:
-            with contextlib.suppress(OSError):
-                aside.unlink()
+        with written_aside(path) as aside, av.open(str(aside), 'w', format='nut') as output:
+            height, width = first.pixels.shape[:2]
+            stream = open_encoder(output, self.codec, self.source, (width, height), first.aspect, self.crf)
+            for frame in _chain(first, rest):
+                if frame.pixels.shape[:2] != (height, width):
+                    raise ValueError(f'{self.source.path}: its pictures change their size; cut it into parts first')
+                restored = self._restore(frame.pixels)
+                if self.sample is None or self.frames == self.source.frames // 2:
+                    self.sample = (frame.pixels, restored)
+                output.mux(stream.encode(_encodable(restored, frame, stream, self.source)))
+                count += 1
+                self.frames += 1
+                bar.update()
+            output.mux(stream.encode(None))
         return count
 
     def _stored_sample(self) -> tuple[np.ndarray, np.ndarray]:

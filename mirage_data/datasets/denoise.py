@@ -121,8 +121,8 @@ class GaussianDenoiseDataset(TaskDataset):
 
     def _size(self, file: int) -> tuple[int, int]:
         file = int(self.files[file])
-        picture = self.gt.picture(file)
-        window = centre_window(picture.height, picture.width, self.crop_multiple, self.gt.path(file))
+        height, width = self.gt.view(file).shape[:2]
+        window = centre_window(height, width, self.crop_multiple, self.gt.path(file))
         return window.height, window.width
 
     def __len__(self) -> int:
@@ -133,9 +133,9 @@ class GaussianDenoiseDataset(TaskDataset):
         level, number = divmod(position, len(self.files))
         file = int(self.files[number])
         sigma, path = self.sigmas[level], self.gt.path(file)
-        picture = self.gt.picture(file)
-        window = self.window(picture.height, picture.width, rng, path)
-        gt = self.variation.surrounded_scene(self.augmented([picture.crop(window)], rng)[0], rng)
+        picture = self.gt.view(file)
+        window = self.window(*picture.shape[:2], rng, path)
+        gt = self.variation.surrounded_scene(self.augmented([window.of(picture)], rng)[0], rng)
         if gt.dtype != np.uint8:
             gt = to_uint8(to_float(gt))  # the paper's noise is defined on 8-bit values
         if self._authors is not None:

@@ -72,19 +72,20 @@ class PairedTaskDataset(TaskDataset):
         if self.gt is None:
             return self._load_alone(int(self.pairs[position]))
         lq_index, gt_index = (int(number) for number in self.pairs[position])
-        lq, gt = self.lq.picture(lq_index), self.gt.picture(gt_index)
+        lq, gt = self.lq.view(lq_index), self.gt.view(gt_index)
         lq_path, gt_path = self.lq.path(lq_index), self.gt.path(gt_index)
-        if (lq.height, lq.width) != (gt.height, gt.width):
+        (height, width), (gt_height, gt_width) = lq.shape[:2], gt.shape[:2]
+        if (height, width) != (gt_height, gt_width):
             raise PairError(
-                f'{lq_path}: {lq.width}x{lq.height} pixels, but its clean image {gt_path} has '
-                f'{gt.width}x{gt.height}; a pair must have one size: check the pairing or remove it'
+                f'{lq_path}: {width}x{height} pixels, but its clean image {gt_path} has '
+                f'{gt_width}x{gt_height}; a pair must have one size: check the pairing or remove it'
             )
-        window = self.window(lq.height, lq.width, rng, lq_path)
-        lq, gt = self.variation.surrounded(self.augmented([lq.crop(window), gt.crop(window)], rng), rng)
+        window = self.window(height, width, rng, lq_path)
+        lq, gt = self.variation.surrounded(self.augmented([window.of(lq), window.of(gt)], rng), rng)
         return make_sample(lq, gt, lq_path, gt_path, self.task, self.keep_bytes)
 
     def _load_alone(self, index: int) -> dict:
         """A degraded image of which no clean one is known."""
-        lq, lq_path = self.lq.picture(index), self.lq.path(index)
-        window = self.window(lq.height, lq.width, None, lq_path)
-        return {'lq': to_tensor(lq.crop(window)), 'lq_path': lq_path, 'task': self.task}
+        lq, lq_path = self.lq.view(index), self.lq.path(index)
+        window = self.window(*lq.shape[:2], None, lq_path)
+        return {'lq': to_tensor(window.of(lq)), 'lq_path': lq_path, 'task': self.task}

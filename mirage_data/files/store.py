@@ -8,41 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mirage_data.files.crops import Window
-from mirage_data.files.image import ImageError, decode_rgb, list_names, read_bytes, read_rgb
+from mirage_data.files.image import ImageError, list_names, read_rgb
 from mirage_data.files.lmdb import key_of, open_lmdb
 from mirage_data.files.names import NameList
-from mirage_data.files.png_rows import PartialPng
 
 logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
-
-
-class Pixels:
-    """An image that is decoded already, or need not be.
-
-    Args:
-        image: (h, w, 3) RGB.
-    """
-
-    def __init__(self, image: np.ndarray) -> None:
-        self._image = image
-        self.height, self.width = image.shape[:2]
-
-    def crop(self, window: Window) -> np.ndarray:
-        """The view inside the window."""
-        return window.of(self._image)
-
-
-Picture = Pixels | PartialPng
-
-
-def open_picture(data: bytes, name: str) -> Picture:
-    """An image file whose size is known, and of which crops can be read at the least expense.
-
-    Raises:
-        ImageError: as `decode_rgb`; for some PNGs only when a crop is read.
-    """
-    return PartialPng.open(data, name) or Pixels(decode_rgb(data, name))
 
 
 class FolderStore:
@@ -77,11 +47,6 @@ class FolderStore:
         """Image `index` as (h, w, 3) RGB, uint8 or uint16; errors as `read_rgb`."""
         return read_rgb(self.path(index))
 
-    def picture(self, index: int) -> Picture:
-        """Image `index` for reading a part of it."""
-        path = self.path(index)
-        return open_picture(read_bytes(path), path)
-
 
 class LmdbStore:
     """The images of an LMDB.
@@ -107,13 +72,6 @@ class LmdbStore:
     def view(self, index: int) -> np.ndarray:
         """Image `index` as (h, w, 3) RGB, perhaps a read-only view; errors as `LmdbReader.view`."""
         return open_lmdb(self.root).view(self.path(index))
-
-    def picture(self, index: int) -> Picture:
-        """Image `index` for reading a part of it."""
-        reader, key = open_lmdb(self.root), self.path(index)
-        if reader.raw:
-            return Pixels(reader.view(key))
-        return open_picture(bytes(reader.value(key)), f'{self.root}: {key}')
 
 
 def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool = True) -> FolderStore | LmdbStore:

@@ -10,8 +10,8 @@ from mirage_data.files.image import ImageError
 from mirage_data.files.lmdb import LmdbError, LmdbReader
 from mirage_data.files.pairing import PairingError, match_pairs
 from mirage_data.sets.alignment import misaligned
-from mirage_data.sets.check_findings import Finding, FolderRow, Report
 from mirage_data.sets.check_lists import check_list
+from mirage_data.sets.check_report import Finding, FolderRow, Report
 from mirage_data.sets.folder_scan import FolderScan, Progress, scan_folder
 from mirage_data.sets.leaks import Leak, find_leaks
 from mirage_data.sets.pack import lmdb_path

@@ -14,6 +14,7 @@ import numpy as np
 
 from mirage_data.files.image import ImageError, decode_rgb, list_names, read_bytes
 from mirage_data.files.lmdb import LmdbError, LmdbReader, LmdbWriter, key_of
+from mirage_data.files.write import write_file
 
 STAMPS_FILE = 'files.json'  # in a database: size and time of the files that it was made of
 _BATCH = 64  # files read ahead
@@ -69,7 +70,7 @@ def write_lmdb(
     names = _without_clashes(names, result)
     seen = _stamps(Path(folder), names)
     if result.path.exists() and _is_current(result.path, Path(folder), names, raw, seen):
-        _write_stamps(result.path, seen)
+        write_file(result.path / STAMPS_FILE, json.dumps(seen))
         result.stored, result.there_already = len(names), True
         return result
     with LmdbWriter(result.path, raw=raw, overwrite=True) as writer, ThreadPoolExecutor(workers) as pool:
@@ -96,7 +97,7 @@ def write_lmdb(
             result.stored += 1
         if not len(writer):
             raise LmdbError(f'{result.path}: none of the {len(names)} images of {folder} can be read')
-    _write_stamps(result.path, seen)
+    write_file(result.path / STAMPS_FILE, json.dumps(seen))
     return result
 
 
@@ -110,12 +111,6 @@ def _stamps(folder: Path, names: list[str]) -> dict[str, list[int]]:
             continue
         found[name] = [state.st_size, state.st_mtime_ns]
     return found
-
-
-def _write_stamps(path: Path, stamps: dict[str, list[int]]) -> None:
-    aside = path / (STAMPS_FILE + '.part')
-    aside.write_text(json.dumps(stamps, ensure_ascii=True), encoding='ascii')
-    os.replace(aside, path / STAMPS_FILE)
 
 
 def _known_stamps(path: Path) -> dict[str, list[int]]:

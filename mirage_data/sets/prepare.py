@@ -5,19 +5,19 @@ One whole file after the other, so that it may be interrupted and started again.
 
 from __future__ import annotations
 
-import io
 import os
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mirage_data.files.image import ImageError, decode_rgb, read_rgb
+from mirage_data.files.write import write_image, written_aside
 from mirage_data.sets.prepare_plan import Plan
-from mirage_data.sets.source_tree import Entry, SourceError, open_entries, write_atomically
+from mirage_data.sets.source_tree import Entry, SourceError, open_entries
 
 
 @dataclass
@@ -117,9 +117,7 @@ def _write_half(data: bytes, entry: Entry, place: Path) -> None:
         image = half_of(decode_rgb(data, entry.path), entry)
     except ImageError as error:
         raise SourceError(str(error)) from error
-    content = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    place.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(io.BytesIO(content.tobytes()), place)
+    write_image(place, image)
 
 
 def _link_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Callable) -> list[tuple[Entry, Path]]:
@@ -127,14 +125,12 @@ def _link_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Cal
     rest = [item for item in pending if item[0].file is None or item[0].half]
     files = [item for item in pending if item[0].file is not None and not item[0].half]
     for entry, place in progress(files, len(files)) if files else ():
-        place.parent.mkdir(parents=True, exist_ok=True)
-        aside = place.with_name(place.name + '.part')
         try:
-            os.symlink(entry.file, aside)
+            with written_aside(place) as aside:
+                os.symlink(entry.file, aside)
         except (OSError, NotImplementedError):  # a file system or an account without links
             rest.append((entry, place))
             continue
-        os.replace(aside, place)
         outcome.done['linked'] += 1
     return rest
 
@@ -159,10 +155,9 @@ def _write_all(pending: list[tuple[Entry, Path]], outcome: Outcome, progress: Ca
                 outcome.done['cut in two'] += len(halves[entry.path])
                 continue
             first, *others = places[entry.path]
-            first.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(stream, first)
+            with written_aside(first) as aside, open(aside, 'wb') as file:
+                shutil.copyfileobj(stream, file, 1 << 20)
             for place in others:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                with open(first, 'rb') as again:
-                    write_atomically(again, place)
+                with written_aside(place) as aside:
+                    shutil.copyfile(first, aside)
             outcome.done['unpacked' if entry.archive else 'copied'] += 1 + len(others)

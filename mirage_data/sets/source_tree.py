@@ -7,7 +7,6 @@ archive decides where anything goes; names that climb out of their archive are r
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tarfile
 import zipfile
@@ -191,19 +190,3 @@ def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entr
             if stream is not None:
                 with stream:
                     yield entry, stream
-
-
-def write_atomically(stream: BinaryIO, target: Path) -> None:
-    """Writes a file that appears under its name only when it is whole.
-
-    Raises:
-        OSError: if it cannot be written; nothing is left behind.
-    """
-    aside = target.with_name(target.name + '.part')
-    try:
-        with open(aside, 'wb') as file:
-            shutil.copyfileobj(stream, file, 1 << 20)
-        os.replace(aside, target)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise

@@ -14,10 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-import cv2
-import numpy as np
-
 from mirage_data.files.image import ImageError, list_names, read_rgb
+from mirage_data.files.write import write_file, write_image
 
 SUFFIX = '_sub'
 RECORD = '.subimages.json'
@@ -92,7 +90,7 @@ def cut_folder(
             if problem:
                 result.problems.append(problem)
     if target.is_dir():
-        _write_bytes(target / RECORD, json.dumps(record).encode())
+        write_file(target / RECORD, json.dumps(record))
     return result
 
 
@@ -131,22 +129,10 @@ def _cut(folder: Path, name: str, target: Path, size: int, step: int, keep: bool
             if keep and place.exists():
                 kept += 1
                 continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _write(place, image[top : top + size, left : left + size])
+            write_image(place, image[top : top + size, left : left + size])
             written += 1
     for old in () if keep else sorted(target.glob(f'{glob.escape(stem)}_s*.png')):  # of a larger picture before
         tail = old.stem.rpartition('_s')[2]
         if tail.isdigit() and int(tail) > number:
             old.unlink()
     return written, kept, ''
-
-
-def _write(place: Path, image: np.ndarray) -> None:
-    data = cv2.imencode('.png', np.ascontiguousarray(image[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 3])[1]
-    _write_bytes(place, data.tobytes())
-
-
-def _write_bytes(place: Path, data: bytes) -> None:
-    aside = place.with_name(place.name + '.part')
-    aside.write_bytes(data)
-    os.replace(aside, place)

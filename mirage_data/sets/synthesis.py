@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mirage_data.degradations import degrade, parse_recipe
+from mirage_data.degradations import degrade
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
+from mirage_data.degradations.compose import Recipe, parse_recipe
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.files.image import list_names, read_rgb, to_float
-from mirage_data.sets import synthesis_log
-from mirage_data.sets.synthesis_layouts import LAYOUTS, Pair
-
-JPEG_QUALITY = 95
+from mirage_data.files.write import write_image, written_aside
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,6 @@ def _make_pair(work: Work, pair: Pair, clean: np.ndarray) -> dict[str, Any]:
     return record | {'task': drawn['task'], 'steps': drawn['steps']}
 
 
-def write_image(path: Path, image: np.ndarray) -> None:
-    """Write an 8-bit RGB image aside and move it into place, so that no half file is ever found under its name.
-
-    Raises:
-        OSError: the file cannot be written, e.g. because the disk is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    options = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if path.suffix == '.jpg' else [cv2.IMWRITE_PNG_COMPRESSION, 3]
-    data = cv2.imencode(path.suffix, image[:, :, ::-1], options)[1]
-    aside = path.with_name(f'.{path.name}.{os.getpid()}.partial')
-    try:
-        aside.write_bytes(data.tobytes())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
-
-
 def synthesize(
     sources: Sequence[str | Path],
     output: str | Path,
@@ -161,9 +144,9 @@ def synthesize(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {'layout': layout, 'recipe': recipe, 'seed': seed, 'copies': copies, 'max_side': max_side}
-    synthesis_log.claim(output, settings)
+    _claim(output, settings)
 
-    done = synthesis_log.finished(output)
+    done = _finished(output)
     missing: dict[str, list[Pair]] = {}
     for pair in pairs:
         if done.get(pair.key, {}).get('photograph') != names[pair.source]:
@@ -171,7 +154,7 @@ def synthesize(
     works = [Work(files[name], name, tuple(some), str(output), seed, max_side) for name, some in missing.items()]
     before, failures = len(pairs) - sum(len(some) for some in missing.values()), []
     with (
-        open(output / synthesis_log.RECORDS_FILE, 'a', encoding='utf-8') as log,
+        open(output / RECORDS_FILE, 'a', encoding='utf-8') as log,
         tqdm(total=len(pairs), initial=before, desc=layout, unit='pair', disable=not progress) as bar,
     ):
         log.write('\n')  # behind what may be half a line of a killed run
@@ -182,9 +165,9 @@ def synthesize(
                 continue
             for pair, record in zip(work.pairs, outcome):
                 done[pair.key] = record
-                synthesis_log.append(log, pair.key, record)
+                _append(log, pair.key, record)
             log.flush()
-    synthesis_log.rewrite(output, [pair.key for pair in pairs], done)
+    _rewrite(output, [pair.key for pair in pairs], done)
     return [done[pair.key] for pair in pairs if pair.key in done], failures
 
 
@@ -221,3 +204,183 @@ def _outcome(result: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]
         return result()
     except ValueError as error:
         return error
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One degraded file and its clean partner.
+
+    Attributes:
+        source: number of the photograph.
+        clean: file of the clean image below the output folder; several pairs may share one.
+        degraded: file of the degraded image, '' where only the clean one is stored (noise is added later). With
+            ``named_by_parameters`` drawn values are filled in: ``12_{airlight:.2f}_{beta:.2f}.jpg``.
+        recipe: how it is made.
+        named_by_parameters: see there.
+    """
+
+    source: int
+    clean: str
+    degraded: str
+    recipe: Recipe | None
+    named_by_parameters: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What the pair is called in the records."""
+        return self.clean, self.degraded
+
+
+def paired(names: Sequence[str], recipe: Recipe, copies: int) -> list[Pair]:
+    """``lq/`` and ``gt/`` with the same names; with several copies ``NAME_2.png``, each with a clean partner."""
+    pairs = []
+    for number, name in enumerate(names):
+        for copy in range(copies):
+            file = f'{name}.png' if copy == 0 else f'{name}_{copy + 1}.png'
+            pairs.append(Pair(number, f'gt/{file}', f'lq/{file}', recipe))
+    return pairs
+
+
+def cdd11(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair]:
+    """CDD11's twelve folders, the same names in each; to be written to ``datasets/CDD-11/train`` or ``.../test``.
+
+    A recipe replaces the published one where it names a type (``task: low_haze``).
+
+    Raises:
+        ValueError: more than one copy, which the layout has no names for.
+    """
+    if copies != 1:
+        raise ValueError(f'copies: {copies}; the layout cdd11 holds each photograph once')
+    recipes = {kind: parse_recipe([{'degradation': f'cdd11_{kind}'}]) for kind in CDD11_TYPES}
+    recipes.update(_by_task(recipe, CDD11_TYPES, 'cdd11'))
+    return [
+        Pair(number, f'clear/{name}.png', f'{kind}/{name}.png', recipes[kind])
+        for number, name in enumerate(names)
+        for kind in CDD11_TYPES
+    ]
+
+
+FIVE_TASKS = {
+    'derain': [{'degradation': 'rain', 'angle': [-12, 12], 'density': [0.05, 0.4], 'veil': 0, 'blend': 0}],
+    'dehaze': [{'degradation': 'haze'}],
+    'deblur': [{'degradation': 'motion_blur'}],
+    'enhance': [{'degradation': 'low_light'}],
+}
+
+
+def train5(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair]:
+    """The authors' training folders of the five-degradation setting, to be written to ``datasets/Train``."""
+    recipes = _five_recipes(recipe)
+    pairs = [Pair(number, f'Denoise/{name}.png', '', None) for number, name in enumerate(names)]
+    for number, name in enumerate(names):
+        for copy in range(copies):
+            n = number * copies + copy + 1
+            again = f'{name}.png' if copy == 0 else f'{name}_{copy + 1}.png'
+            clear = f'Dehaze/original/{number + 1:04d}.jpg'
+            hazy = f'Dehaze/synthetic/part{copy + 1}/{number + 1:04d}_{{airlight:.2f}}_{{beta:.3f}}.jpg'
+            pairs += [
+                Pair(number, f'Derain/gt/norain-{n}.png', f'Derain/rainy/rain-{n}.png', recipes['derain']),
+                Pair(number, clear, hazy, recipes['dehaze'], named_by_parameters=True),
+                Pair(number, f'Deblur/sharp/{again}', f'Deblur/blur/{again}', recipes['deblur']),
+                Pair(number, f'Enhance/gt/{again}', f'Enhance/low/{again}', recipes['enhance']),
+            ]
+    return pairs
+
+
+def test5(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair]:
+    """The test folders of the five-degradation setting, to be written to ``datasets/test``.
+
+    Raises:
+        ValueError: more than one copy.
+    """
+    if copies != 1:
+        raise ValueError(f'copies: {copies}; the layout test5 holds each photograph once')
+    recipes = _five_recipes(recipe)
+    pairs = []
+    for number, name in enumerate(names):
+        n, rain = number + 1, 'derain/Rain100L'
+        hazy = f'dehaze/input/{n:04d}_{{airlight:.2f}}_{{beta:.3f}}.png'
+        pairs += [
+            Pair(number, f'denoise/bsd68/{name}.png', '', None),
+            Pair(number, f'{rain}/target/norain-{n}.png', f'{rain}/input/rain-{n}.png', recipes['derain']),
+            Pair(number, f'dehaze/target/{n:04d}.png', hazy, recipes['dehaze'], named_by_parameters=True),
+            Pair(number, f'deblur/gopro/target/{name}.png', f'deblur/gopro/input/{name}.png', recipes['deblur']),
+            Pair(number, f'enhance/lol/target/{name}.png', f'enhance/lol/input/{name}.png', recipes['enhance']),
+        ]
+    return pairs
+
+
+def _five_recipes(recipe: Recipe | None) -> dict[str, Recipe]:
+    own = _by_task(recipe, tuple(FIVE_TASKS), 'train5 and test5')
+    return {task: own.get(task) or parse_recipe(items) for task, items in FIVE_TASKS.items()}
+
+
+def _by_task(recipe: Recipe | None, tasks: Sequence[str], layout: str) -> dict[str, Recipe]:
+    """The entries of a recipe, gathered by their task."""
+    found: dict[str, list] = {}
+    for entry in recipe.entries if recipe else ():
+        if entry.task not in tasks:
+            raise ValueError(
+                f'recipe: task {entry.task!r} has no place in the layout {layout}; it has {", ".join(tasks)}'
+            )
+        found.setdefault(entry.task, []).append(entry)
+    return {task: Recipe(tuple(entries)) for task, entries in found.items()}
+
+
+LAYOUTS: dict[str, Callable[[Sequence[str], Recipe | None, int], list[Pair]]] = {
+    'paired': paired,
+    'cdd11': cdd11,
+    'train5': train5,
+    'test5': test5,
+}
+
+
+SETTINGS_FILE, RECORDS_FILE = 'synthesis.json', 'records.jsonl'
+
+Key = tuple[str, str]
+"""Clean and degraded file of a pair as the layout names them, before parameters are filled in."""
+
+
+def _claim(output: Path, settings: Mapping[str, Any]) -> None:
+    """Note the settings of an output folder, or compare them with those it was begun with.
+
+    Raises:
+        ValueError: they differ.
+    """
+    path = output / SETTINGS_FILE
+    settings = json.loads(json.dumps(settings))  # as they will be read back
+    if not path.exists():
+        path.write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
+        return
+    before = json.loads(path.read_text(encoding='utf-8'))
+    other = [f'{key}: {before.get(key)!r}, now {new!r}' for key, new in settings.items() if before.get(key) != new]
+    if other:
+        raise ValueError(f'{output} was begun with other settings ({"; ".join(other)}); choose another --output')
+
+
+def _finished(output: Path) -> dict[Key, dict[str, Any]]:
+    """Records of the pairs whose files are all there; where a pair was made twice, the later one."""
+    log, done = output / RECORDS_FILE, {}
+    for line in log.read_text(encoding='utf-8').splitlines() if log.exists() else []:
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a killed run's last line
+        template = record.pop('template')
+        if all((output / record[side]).is_file() for side in ('clean', 'degraded') if record[side]):
+            done[record['clean'], template] = record
+    return done
+
+
+def _append(log: TextIO, key: Key, record: Mapping[str, Any]) -> None:
+    """Write one record."""
+    log.write(json.dumps({**record, 'template': key[1]}) + '\n')
+
+
+def _rewrite(output: Path, order: Sequence[Key], done: Mapping[Key, Mapping[str, Any]]) -> None:
+    """Put the records into the layout's order, so that the file does not tell how many processes wrote it."""
+    log = output / RECORDS_FILE
+    with written_aside(log) as aside, open(aside, 'w', encoding='utf-8') as file:
+        for key in dict.fromkeys((*order, *sorted(done))):
+            if key in done:
+                _append(file, key, done[key])

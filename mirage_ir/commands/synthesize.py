@@ -21,9 +21,7 @@ from pathlib import Path
 
 import yaml
 
-from mirage_data.sets.synthesis import synthesize
-from mirage_data.sets.synthesis_layouts import LAYOUTS
-from mirage_data.sets.synthesis_log import RECORDS_FILE
+from mirage_data.sets.synthesis import LAYOUTS, RECORDS_FILE, synthesize
 
 from . import command_parser
 

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mirage_data.files.write import write_file
+
 CSV_HEADER = ('iter', 'dataset', 'task', 'metric', 'value')
 AVERAGE = 'average'
 
@@ -140,7 +142,7 @@ def write_results(
         'rows': entries,
         'average': average,
     }
-    _replace(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n')
+    write_file(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n', durable=True)
     columns = ['dataset', 'task', 'images', *average]
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]
     last = [[AVERAGE, '', str(sum(r.images for r in rows)), *(str(v) for v in average.values())]]
@@ -158,15 +160,4 @@ def write_image_scores(path: str, scores: Iterable[ImageScore]) -> None:
 def _write_csv(path: str, lines: Iterable[Sequence]) -> None:
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(lines)
-    _replace(path, text.getvalue())
-
-
-def _replace(path: str, text: str) -> None:
-    """Writes a text file aside and moves it into place, so that a kill leaves the old or the new one."""
-    os.makedirs(os.path.dirname(path) or '.', exist_ok=True)
-    aside = f'{path}.part'
-    with open(aside, 'w', encoding='utf-8', newline='') as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
+    write_file(path, text.getvalue(), durable=True)

@@ -11,16 +11,11 @@ from typing import Any
 import torch
 from basicsr.utils import get_root_logger
 
+from mirage_data.files.write import write_file
+
 from .ranks import RunError
 
-PART_SUFFIX = '.part'
-"""Ending of a file that is still being written."""
-
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
-
-
-class CheckpointError(RunError):
-    """A checkpoint could not be written; what was saved before is untouched."""
 
 
 def atomic_torch_save(obj: Any, path: str, *, attempts: int = 3) -> str:
@@ -35,42 +30,20 @@ def atomic_torch_save(obj: Any, path: str, *, attempts: int = 3) -> str:
         The SHA-256 of the file, in hexadecimal.
 
     Raises:
-        CheckpointError: If the file cannot be written; names the file, the cause and the cure.
+        RunError: If the file cannot be written; names the file, the cause and the cure.
     """
     buffer = io.BytesIO()  # a file object, not a name: torch writes the name into the file, and bytes would differ
     torch.save(obj, buffer)
     data = buffer.getbuffer()
     for attempt in range(1, attempts + 1):
         try:
-            _write_aside(path, data)
+            write_file(path, data, durable=True)
             return hashlib.sha256(data).hexdigest()
         except OSError as error:
             if attempt == attempts or error.errno in _HOPELESS:
-                raise CheckpointError(_describe_failure(path, len(data), error)) from error
+                raise RunError(_describe_failure(path, len(data), error)) from error
             get_root_logger().warning(f'Saving {path} failed ({error}); trying again.')
             time.sleep(1.0)
-
-
-def _write_aside(path: str, data: memoryview) -> None:
-    folder = os.path.dirname(os.path.abspath(path))
-    part = path + PART_SUFFIX
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with open(part, 'wb') as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError:
-        if os.path.exists(part):
-            os.remove(part)
-        raise
-    if os.name == 'posix':  # the new name itself must survive a power failure too
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _describe_failure(path: str, size: int, error: OSError) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterable, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from mirage_data.files.write import write_file
 
 from .selection import Selection
 
@@ -67,6 +68,4 @@ class CommandLine:
         if target.is_file() and target.read_text(encoding='utf-8').endswith(text):
             return
         head = f'# {_TITLE}, {time.asctime()}\n# {self.text}\n\n'
-        aside = target.with_name(f'.{target.name}.part')
-        aside.write_text(head + text, encoding='utf-8')
-        os.replace(aside, target)
+        write_file(target, head + text)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from .atomic_save import CheckpointError, atomic_torch_save
+from .atomic_save import atomic_torch_save
 from .ranks import RunError
 
 
@@ -38,7 +38,7 @@ def stop_run(
     report = _describe_batch(batch)
     try:
         atomic_torch_save({'iteration': iteration, 'losses': dict(losses), 'batch': content}, path)
-    except CheckpointError as error:  # the other ranks are waiting for this one's report
+    except RunError as error:  # the other ranks are waiting for this one's report
         report += f'\n  This batch could not be saved: {error}'
     if world_size > 1:
         reports: list = [None] * world_size

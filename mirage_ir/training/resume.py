@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from .atomic_save import PART_SUFFIX
 from .ranks import RunError, rank_zero_decides
 from .state import STATE_FORMAT
 
@@ -98,7 +97,7 @@ def _remove_parts(states_folder: str) -> None:
     models = os.path.join(os.path.dirname(os.path.abspath(states_folder)), 'models')
     for folder in (states_folder, models):
         for name in os.listdir(folder) if os.path.isdir(folder) else []:
-            if name.endswith(PART_SUFFIX):
+            if name.endswith('.part'):
                 os.remove(os.path.join(folder, name))
 
 

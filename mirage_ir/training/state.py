@@ -49,7 +49,7 @@ def save_training_state(model, epoch: int, current_iter: int) -> None:
         current_iter: Iterations finished; -1, BasicSR's mark for the end of training, writes nothing.
 
     Raises:
-        CheckpointError: If the file cannot be written.
+        RunError: If the file cannot be written.
     """
     if current_iter == -1:
         return
@@ -219,7 +219,7 @@ class TrainingStateMixin:
             param_key: The key of the network in the file, or one per network.
 
         Raises:
-            CheckpointError: If the file cannot be written.
+            RunError: If the file cannot be written.
         """
         if is_distributed() and torch.distributed.get_rank() != 0:
             return

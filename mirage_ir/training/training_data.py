@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from mirage_data.files.write import write_file
 from mirage_data.sets.completeness import mixture_notes, published
 
 FILE = 'training_data.json'
@@ -24,11 +24,7 @@ def write_training_data(opt: Mapping, dataset: object) -> None:
     rows = dataset.ratios()
     notes = [opt['left_out']] if opt.get('left_out') else []
     content = {'sources': rows, 'notes': [*notes, *mixture_notes(rows)]}
-    place = Path(opt['path']['experiments_root'], FILE)
-    aside = place.with_name(FILE + '.part')
-    place.parent.mkdir(parents=True, exist_ok=True)
-    aside.write_text(json.dumps(content, indent=1, default=str) + '\n', encoding='utf-8')
-    os.replace(aside, place)
+    write_file(Path(opt['path']['experiments_root'], FILE), json.dumps(content, indent=1, default=str) + '\n')
 
 
 def data_notes(opt: Mapping) -> dict[str, str]:

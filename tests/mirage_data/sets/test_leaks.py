@@ -9,8 +9,7 @@ from skimage import data as photographs
 
 from mirage_data.files.image import ImageError
 from mirage_data.sets.fingerprint import fingerprint, pixel_digest
-from mirage_data.sets.leak_verify import verify
-from mirage_data.sets.leaks import find_leaks
+from mirage_data.sets.leaks import find_leaks, verify
 
 FOLDER = Path(photographs.__file__).parent
 NAMES = ('astronaut.png', 'chelsea.png', 'coffee.png', 'motorcycle_left.png', 'rocket.jpg', 'retina.jpg')
@@ -85,7 +84,7 @@ def test_two_views_of_one_place_share_corners_but_are_told_apart(train, tmp_path
     cv2.imwrite(str(tmp_path / 'right.png'), load('motorcycle_right.png'))
     views = fingerprint(train / 'motorcycle_left.png'), fingerprint(tmp_path / 'right.png')
     assert verify(*views) is None
-    monkeypatch.setattr('mirage_data.sets.leak_verify.MIN_CORRELATION', -1.0)
+    monkeypatch.setattr('mirage_data.sets.leaks.MIN_CORRELATION', -1.0)
     assert verify(*views) is not None, 'they agree on a movement, and only the comparison of pixels tells'
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mirage_data.sets import source_tree
+from mirage_data.sets import prepare
 from mirage_data.sets.prepare import carry_out
 from mirage_data.sets.prepare_plan import plan
 from mirage_data.sets.source_tree import SourceError, read_source
@@ -147,7 +147,7 @@ def test_links_and_devices_in_archives_are_refused(tmp_path):
 
 def test_an_interrupted_run_leaves_whole_files_only_and_is_gone_on_with(tmp_path, monkeypatch):
     source, root = as_zip(tmp_path), tmp_path / 'root'
-    real, calls = source_tree.shutil.copyfileobj, []
+    real, calls = prepare.shutil.copyfileobj, []
 
     def killed(stream, file, length):
         calls.append(1)
@@ -156,7 +156,7 @@ def test_an_interrupted_run_leaves_whole_files_only_and_is_gone_on_with(tmp_path
             raise KeyboardInterrupt
         real(stream, file, length)
 
-    monkeypatch.setattr(source_tree.shutil, 'copyfileobj', killed)
+    monkeypatch.setattr(prepare.shutil, 'copyfileobj', killed)
     with pytest.raises(KeyboardInterrupt):
         carry_out(plan('lol', read_source(source)), root)
     assert len(contents(root)) == 2 and contents(root).items() <= PREPARED.items()
@@ -178,7 +178,7 @@ def test_a_full_disk_names_the_file_and_the_cure(tmp_path, monkeypatch):
     def full(stream, file, length):
         raise OSError(errno.ENOSPC, 'No space left on device', file.name)
 
-    monkeypatch.setattr(source_tree.shutil, 'copyfileobj', full)
+    monkeypatch.setattr(prepare.shutil, 'copyfileobj', full)
     with pytest.raises(SourceError, match=r'2\.png.*No space left.*free some space.*goes on where it stopped'):
         carry_out(plan('lol', read_source(as_zip(tmp_path))), tmp_path / 'root')
     assert contents(tmp_path / 'root') == {}

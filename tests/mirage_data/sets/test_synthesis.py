@@ -16,8 +16,7 @@ from made_up_scene import scene
 from mirage_data.degradations import apply
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.sets import synthesis
-from mirage_data.sets.synthesis import synthesize
-from mirage_data.sets.synthesis_layouts import LAYOUTS
+from mirage_data.sets.synthesis import LAYOUTS, synthesize
 
 ROOT = Path(__file__).resolve().parents[3]
 RAIN = [{'degradation': 'rain'}]

@@ -12,7 +12,7 @@ from kill_trial import prepare
 from small_run import fingerprint, fork
 
 from mirage_ir.training import run_lock
-from mirage_ir.training.atomic_save import CheckpointError, atomic_torch_save
+from mirage_ir.training.atomic_save import atomic_torch_save
 from mirage_ir.training.ranks import RunError
 from mirage_ir.training.resume import load_resume_state, read_state
 from mirage_ir.training.run_lock import RunLock
@@ -112,7 +112,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path):
     path = tmp_path / '3.state'
     atomic_torch_save({'old': 1}, str(path))
     os.symlink('/dev/full', f'{path}.part')
-    with pytest.raises(CheckpointError, match=r'Cannot save .*3\.state: No space left.*MB are free.*--auto_resume'):
+    with pytest.raises(RunError, match=r'Cannot save .*3\.state: No space left.*MB are free.*--auto_resume'):
         atomic_torch_save({'new': torch.zeros(100_000)}, str(path))
     assert torch.load(path, weights_only=True) == {'old': 1}
     assert os.listdir(tmp_path) == ['3.state']

@@ -8,7 +8,7 @@ import cv2
 import yaml
 
 from mirage_data.degradations import parse_recipe
-from mirage_data.sets.synthesis_layouts import LAYOUTS
+from mirage_data.sets.synthesis import LAYOUTS
 
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = (ROOT / 'docs' / 'degradations.md').read_text(encoding='utf-8')
