@@ -16,7 +16,7 @@ from mirage_data.degradations import parse_recipe
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FOLDERS
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.table import describe_folder
-from mirage_ir.training.paths import resolve_all
+from mirage_ir.training.command_line import resolve_all
 
 from . import rules as schema
 from .check_sizes import different_sizes

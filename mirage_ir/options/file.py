@@ -15,8 +15,7 @@ from typing import Any
 
 import yaml
 
-from mirage_ir.training.forced import force
-from mirage_ir.training.paths import resolve
+from mirage_ir.training.command_line import force, resolve
 
 KeyPath = tuple[Any, ...]
 

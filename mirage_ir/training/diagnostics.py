@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import torch
+from basicsr.utils.logger import MessageLogger
 from torch import Tensor, nn
 
 from mirage_arch.mirage_arch import channel_covariance
@@ -110,3 +113,76 @@ def spd_diagnostics(
         smallest = values[:, 0].clamp_min(torch.finfo(torch.float32).tiny)
         result[f'spd/condition_{name}'] = (values[:, -1] / smallest).median().item()
     return result
+
+
+class StepLog:
+    """Losses and gradient norm of one step: asked for at once, read when they have arrived.
+
+    Reading a number from a GPU waits for everything that was queued before it. Therefore the copy is queued right
+    behind the backward pass, and `read` waits for that copy alone, not for what was queued since.
+
+    Args:
+        names: Log names.
+        values: (n,) float32, one for each name.
+    """
+
+    def __init__(self, names: list[str], values: Tensor) -> None:
+        self._names = names
+        self._values, self._arrived = values, None
+        if values.device.type == 'cuda':
+            self._values = values.to('cpu', non_blocking=True)  # into page-locked memory
+            self._arrived = torch.cuda.Event()
+            self._arrived.record(torch.cuda.current_stream(values.device))
+
+    def read(self) -> OrderedDict[str, float]:
+        """The values by name; waits until they are there."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        return OrderedDict(zip(self._names, self._values.tolist(), strict=True))
+
+
+class OpenStep(NamedTuple):
+    """A step that the device has been given and whose numbers nobody has looked at yet.
+
+    Args:
+        iteration: Its number.
+        log: Its losses and gradient norm.
+        batch: What it was fed.
+        buffers: Buffers of the network after its forward pass, which the average has yet to take over; None without
+            an average.
+    """
+
+    iteration: int
+    log: StepLog
+    batch: Mapping[str, Any]
+    buffers: dict[str, Tensor] | None
+
+
+def non_finite(values: Tensor) -> Tensor:
+    """1.0 if any of the values is NaN or infinite, else 0.0: what a fused optimizer takes as ``found_inf``."""
+    return values.isfinite().all().logical_not().to(torch.float32)
+
+
+def takes_found_inf(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer itself leaves weights and state alone where its attribute ``found_inf`` is 1."""
+    # Of each group: a loaded state brings the settings that it was saved with.
+    return all(group.get('fused') for group in optimizer.param_groups)
+
+
+_OF_THE_LINE = ('epoch', 'iter', 'lrs', 'time', 'data_time', 'grad_norm')
+
+
+class ProgressLogger(MessageLogger):
+    """BasicSR's line (time left, data time, losses) at its length; all else a model logs goes to TensorBoard only.
+
+    TensorBoard also gets the times, which BasicSR only prints.
+    """
+
+    def __call__(self, log_vars: dict) -> None:
+        """Logs one iteration; ``log_vars`` is BasicSR's, with what the model put into its log."""
+        extra = {key: value for key, value in log_vars.items() if key not in _OF_THE_LINE and not key.startswith('l_')}
+        if self.tb_logger is not None:
+            times = {key: log_vars[key] for key in ('time', 'data_time') if key in log_vars}
+            for key, value in {**extra, **times}.items():
+                self.tb_logger.add_scalar(key if '/' in key else f'progress/{key}', value, log_vars['iter'])
+        super().__call__({key: value for key, value in log_vars.items() if key not in extra})

@@ -22,14 +22,14 @@ from mirage_ir.measuring.protocols import apply_protocol
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from . import diagnostics, switches
+from .diagnostics import OpenStep, StepLog, non_finite, takes_found_inf
 from .ema import BufferCopy, update_average
+from .guards import stop_run
 from .losses import ListedLosses, spd_from_list
 from .network_setup import load_weights_into, network_options, start_training
-from .nonfinite import stop_run
 from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
-from .step_log import OpenStep, StepLog, non_finite, takes_found_inf
 from .validation import ValidationMixin, check_validation
 
 OPTIMIZERS = {'AdamW': torch.optim.AdamW, 'Adam': torch.optim.Adam}

@@ -20,15 +20,12 @@ from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import collate_samples
 from mirage_data.datasets.sampler import EpochSampler
 
-from .command_line import CommandLine
-from .interrupt import StopSignal
-from .paths import resolve_all
-from .prefetch import CUDAPrefetcher
-from .progress import ProgressLogger
+from .command_line import CommandLine, resolve_all
+from .diagnostics import ProgressLogger
+from .guards import RunLock, StopSignal
+from .precision import CUDAPrefetcher
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
-from .resume import load_resume_state, state_files
-from .resumed_options import changes, describe, recorded
-from .run_lock import RunLock
+from .resume import changes, describe, load_resume_state, recorded, state_files
 from .state import TrainingStateMixin
 from .training_data import write_training_data
 

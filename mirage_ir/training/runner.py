@@ -17,10 +17,8 @@ from typing import Any
 import torch.distributed as dist
 from basicsr.utils import logger as basicsr_logger
 
-from .command_line import CommandLine
-from .interrupt import StopSignal
-from .nonfinite import NonFiniteError
-from .paths import resolve, resolve_all
+from .command_line import CommandLine, resolve, resolve_all
+from .guards import NonFiniteError, StopSignal
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
 from .selection import SelectionError, selection_of

@@ -5,18 +5,29 @@ goes on silently when the disk is full. Here every file is written aside, flushe
 last, names its weight files by checksum, so that a state and weights of different moments are never combined.
 """
 
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
 import json
 import os
+import random
+import shutil
+import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from basicsr.models.lr_scheduler import MultiStepRestartLR
+from basicsr.utils import get_root_logger
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from .atomic_save import atomic_torch_save
-from .random_state import random_states, set_random_states
+from mirage_data.files.write import write_file
+
 from .ranks import RunError, gather_on_rank_zero, is_distributed
 
 STATE_FORMAT = 1
@@ -243,3 +254,93 @@ class TrainingStateMixin:
     def resume_training(self, resume_state: dict[str, Any]) -> None:
         """Continue from a loaded state; see `restore_training_state`."""
         restore_training_state(self, resume_state)
+
+
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR}
+
+
+def atomic_torch_save(obj: Any, path: str, *, attempts: int = 3) -> str:
+    """Save an object so that `path` holds either its old content or all of the new one, at every instant.
+
+    Args:
+        obj: What `torch.save` accepts.
+        path: Target file; its folder is made if it is missing.
+        attempts: How often to try when the error may pass (a network file system that is away for a second).
+
+    Returns:
+        The SHA-256 of the file, in hexadecimal.
+
+    Raises:
+        RunError: If the file cannot be written; names the file, the cause and the cure.
+    """
+    buffer = io.BytesIO()  # a file object, not a name: torch writes the name into the file, and bytes would differ
+    torch.save(obj, buffer)
+    data = buffer.getbuffer()
+    for attempt in range(1, attempts + 1):
+        try:
+            write_file(path, data, durable=True)
+            return hashlib.sha256(data).hexdigest()
+        except OSError as error:
+            if attempt == attempts or error.errno in _HOPELESS:
+                raise RunError(_describe_failure(path, len(data), error)) from error
+            get_root_logger().warning(f'Saving {path} failed ({error}); trying again.')
+            time.sleep(1.0)
+
+
+def _describe_failure(path: str, size: int, error: OSError) -> str:
+    message = f'Cannot save {path}: {error.strerror or error}.'
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        folder = os.path.dirname(os.path.abspath(path))
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        free = shutil.disk_usage(folder).free
+        message += (
+            f' The file needs {size / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. Free some space, save less often '
+            '(logger: save_checkpoint_freq) or keep fewer (logger: keep_checkpoints).'
+        )
+    elif error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        message += ' The folder is read-only for this user: give it write permission.'
+    return message + ' Everything saved before is intact: continue with the same command and --auto_resume.'
+
+
+@contextmanager
+def untouched_random_state() -> Iterator[None]:
+    """Puts the global random states of torch (all devices), numpy and python back at the end of the block.
+
+    A validation inside draws what it likes; the training around it is the same with and without the validation.
+    """
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    numpy_state, python_state = np.random.get_state(), random.getstate()
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            np.random.set_state(numpy_state)
+            random.setstate(python_state)
+
+
+def random_states() -> dict[str, Any]:
+    """Return the states of all global random generators of this process, as plain data and tensors."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()
+    version, internal, gauss = random.getstate()
+    return {
+        'torch': torch.get_rng_state(),
+        'cuda': torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        'numpy': [kind, keys.tolist(), position, has_gauss, cached],
+        'python': [version, list(internal), gauss],
+    }
+
+
+def set_random_states(states: dict[str, Any]) -> None:
+    """Put the generators into states that `random_states` returned.
+
+    Args:
+        states: Its result; CUDA states are left out where the number of devices differs.
+    """
+    torch.set_rng_state(states['torch'].cpu())
+    if torch.cuda.is_available() and len(states['cuda']) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all([state.cpu() for state in states['cuda']])
+    kind, keys, position, has_gauss, cached = states['numpy']
+    np.random.set_state((kind, np.array(keys, dtype=np.uint32), position, has_gauss, cached))
+    version, internal, gauss = states['python']
+    random.setstate((version, tuple(internal), gauss))

@@ -25,7 +25,7 @@ from mirage_ir.measuring.scoring import centre_crop, check_metrics, measure
 
 from .network_setup import evaluating
 from .precision import uncompiled
-from .random_state import untouched_random_state
+from .state import untouched_random_state
 from .training_data import data_notes
 
 _SHEET_HEIGHT = 256  # of TensorBoard pictures, which it keeps uncompressed in memory

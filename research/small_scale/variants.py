@@ -16,7 +16,7 @@ import yaml
 
 from mirage_ir.measuring.report import AVERAGE
 from mirage_ir.options.file import nearest_hint
-from mirage_ir.training.paths import resolve_all
+from mirage_ir.training.command_line import resolve_all
 
 BASE = 'base'
 #: Keys that a variant may not change, or the comparison would be of something else than the network and its losses.

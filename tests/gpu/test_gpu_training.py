@@ -11,7 +11,7 @@ from kill_trial import prepare
 from model_setup import batch, build, training_options
 from small_run import fingerprint, launch, logged_losses
 
-from mirage_ir.training.nonfinite import NonFiniteError
+from mirage_ir.training.guards import NonFiniteError
 
 pytestmark = somewhere
 

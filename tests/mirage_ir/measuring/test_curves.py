@@ -41,7 +41,7 @@ def test_a_resumed_run_replaces_what_it_repeated(experiment):
 
 
 def test_the_line_of_the_log_is_the_one_the_trainer_writes(tmp_path, caplog):
-    from mirage_ir.training.progress import ProgressLogger
+    from mirage_ir.training.diagnostics import ProgressLogger
 
     opt = {'name': 'demo', 'logger': {'print_freq': 1, 'use_tb_logger': False}, 'train': {'total_iter': 2000}}
     progress = ProgressLogger(opt, 1, None)

@@ -8,7 +8,7 @@ from small_run import make_options, write_options
 
 from mirage_ir.options.check import check_option_file, require_ok
 from mirage_ir.options.effective import effective_text, whole_numbers
-from mirage_ir.training.forced import force, value_of
+from mirage_ir.training.command_line import force, value_of
 
 
 @pytest.mark.parametrize(

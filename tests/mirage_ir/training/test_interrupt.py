@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from mirage_ir.training import interrupt
-from mirage_ir.training.interrupt import StopSignal
+from mirage_ir.training import guards
+from mirage_ir.training.guards import StopSignal
 
 
 def test_a_signal_waits_for_the_loop_once_training_runs(monkeypatch, capfd):
@@ -16,7 +16,7 @@ def test_a_signal_waits_for_the_loop_once_training_runs(monkeypatch, capfd):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)  # torchrun repeats a signal at once
         assert stop.received() == signal.SIGTERM
-        monkeypatch.setattr(interrupt, 'IMPATIENCE_SECONDS', -1.0)
+        monkeypatch.setattr(guards, 'IMPATIENCE_SECONDS', -1.0)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
@@ -56,13 +56,13 @@ def _signalled_while_compiling(seconds):
 
 
 def test_a_step_that_never_ends_compiling_does_not_keep_a_stopped_run(monkeypatch, capfd):
-    monkeypatch.setattr(interrupt, 'COMPILING_SECONDS', 0.4)
+    monkeypatch.setattr(guards, 'COMPILING_SECONDS', 0.4)
     code, seconds = _in_a_child(lambda: _signalled_while_compiling(60))
     assert code == 128 + signal.SIGTERM and seconds < 30
     assert 'ended without saving' in capfd.readouterr().err
 
 
 def test_a_step_that_ends_in_time_is_saved_as_ever(monkeypatch, capfd):
-    monkeypatch.setattr(interrupt, 'COMPILING_SECONDS', 20.0)
+    monkeypatch.setattr(guards, 'COMPILING_SECONDS', 20.0)
     code, _ = _in_a_child(lambda: _signalled_while_compiling(0.2))
     assert code == 7 and 'ended without saving' not in capfd.readouterr().err

@@ -6,8 +6,8 @@ import pytest
 import torch
 from model_setup import PairSet, batch, build, loader, train, training_options
 
-from mirage_ir.training.nonfinite import NonFiniteError
-from mirage_ir.training.step_log import takes_found_inf
+from mirage_ir.training.diagnostics import takes_found_inf
+from mirage_ir.training.guards import NonFiniteError
 
 
 def late(options, seed=0):

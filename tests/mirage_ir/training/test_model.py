@@ -7,8 +7,8 @@ from model_setup import LOSSES, NETWORK, PairSet, batch, build, loader, test_opt
 
 from mirage_arch.checkpoints import CheckpointError
 from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_ir.training.guards import NonFiniteError
 from mirage_ir.training.model import MIRAGEModel
-from mirage_ir.training.nonfinite import NonFiniteError
 from mirage_losses.fourier_loss import fourier_loss
 from mirage_losses.spd_contrastive_loss import info_nce
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from model_setup import LOSSES, PairSet, batch, build, loader, train, training_options
 
-from mirage_ir.training.nonfinite import NonFiniteError
+from mirage_ir.training.guards import NonFiniteError
 
 WHOLE = 4  # samples of the global batch
 PICTURES = [(f'/pictures/{n}.png', 'rain' if n % 2 else 'haze', (16, 16 + 8 * n)) for n in range(5)]

@@ -1,6 +1,6 @@
 import os
 
-from mirage_ir.training.paths import resolve, resolve_all
+from mirage_ir.training.command_line import resolve, resolve_all
 
 
 def test_the_current_directory_comes_before_the_project(tmp_path, monkeypatch):

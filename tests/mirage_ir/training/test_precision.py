@@ -5,7 +5,7 @@ from model_setup import PairSet, batch, build, loader, train, training_options
 
 from mirage_ir.training import model as model_module
 from mirage_ir.training import validation
-from mirage_ir.training.nonfinite import NonFiniteError
+from mirage_ir.training.guards import NonFiniteError
 from mirage_ir.training.precision import Precision
 
 CPU = torch.device('cpu')

@@ -6,7 +6,7 @@ import logging
 import pytest
 import torch
 
-from mirage_ir.training.prefetch import CUDAPrefetcher
+from mirage_ir.training.precision import CUDAPrefetcher
 from mirage_ir.training.run import TrainingRun
 
 

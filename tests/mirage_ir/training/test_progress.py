@@ -1,6 +1,6 @@
 import logging
 
-from mirage_ir.training.progress import ProgressLogger
+from mirage_ir.training.diagnostics import ProgressLogger
 
 
 class Recorder(dict):

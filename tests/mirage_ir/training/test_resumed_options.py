@@ -10,8 +10,7 @@ from model_setup import build, train, training_options
 from small_run import write_options
 
 from mirage_ir.commands.train import main
-from mirage_ir.training.resume import read_state
-from mirage_ir.training.resumed_options import changes, describe, recorded
+from mirage_ir.training.resume import changes, describe, read_state, recorded
 
 MULTISTEP = {'type': 'MultiStepLR', 'milestones': [3, 6, 50], 'gamma': 0.5}
 

@@ -11,11 +11,11 @@ import torch
 from kill_trial import prepare
 from small_run import fingerprint, fork
 
-from mirage_ir.training import run_lock
-from mirage_ir.training.atomic_save import atomic_torch_save
+from mirage_ir.training import guards
+from mirage_ir.training.guards import RunLock
 from mirage_ir.training.ranks import RunError
 from mirage_ir.training.resume import load_resume_state, read_state
-from mirage_ir.training.run_lock import RunLock
+from mirage_ir.training.state import atomic_torch_save
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_a_passing_error_is_tried_again(tmp_path, monkeypatch):
 
 
 def test_one_run_of_a_name_at_a_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_lock, 'GRACE_SECONDS', 0.0)
+    monkeypatch.setattr(guards, 'GRACE_SECONDS', 0.0)
     first, second = RunLock(str(tmp_path / 'small')), RunLock(str(tmp_path / 'small'))
     first.acquire()
     with pytest.raises(RunError, match=rf'in use by another run \(process {os.getpid()} on .*another name'):
@@ -143,7 +143,7 @@ def test_one_run_of_a_name_at_a_time(tmp_path, monkeypatch):
     if child == 0:  # a DataLoader worker that outlives its killed parent must not hold the lock
         time.sleep(30)
         os._exit(0)
-    monkeypatch.setattr(run_lock, 'GRACE_SECONDS', 10.0)
+    monkeypatch.setattr(guards, 'GRACE_SECONDS', 10.0)
     first.release()
     second.acquire()
     os.kill(child, signal.SIGKILL)
