@@ -9,23 +9,26 @@ WHOLE = (0.0, 1.0, 0.0, 1.0)
 """The window of an uncropped image: top, bottom, left, right as shares of the whole photograph."""
 
 
-def guided_filter(guide: np.ndarray, values: np.ndarray, *, size: int, epsilon: float) -> np.ndarray:
+def guided_filter(
+    guide: np.ndarray, values: np.ndarray, *, size: int, epsilon: float, border: int = cv2.BORDER_REFLECT_101
+) -> np.ndarray:
     """Edge-preserving smoothing: locally linear in the guide (He et al., "Guided image filtering", 2010).
 
     Args:
-        guide: ``(h, w)``, the image whose edges are kept.
-        values: ``(h, w)``, what is smoothed; same dtype as the guide (float32 or float64).
+        guide: ``(h, w)`` or ``(h, w, c)``, the image whose edges are kept.
+        values: what is smoothed; same shape, channels apart, and dtype as the guide (float32 or float64).
         size: side of the square box window in pixels.
         epsilon: variance of the guide below which an edge is smoothed away.
+        border: how OpenCV goes on behind the borders; by default they are mirrored without repeating the edge pixel.
 
     Returns:
-        ``(h, w)`` array of the same dtype. Borders are mirrored without repeating the edge pixel.
+        An array of the same shape and dtype.
     """
     box = (size, size)
     shape = guide.shape
 
     def mean(array: np.ndarray) -> np.ndarray:
-        return cv2.blur(array, box, borderType=cv2.BORDER_REFLECT_101).reshape(shape)
+        return cv2.blur(array, box, borderType=border).reshape(shape)
 
     mean_guide, mean_values = mean(guide), mean(values)
     covariance = mean(guide * values) - mean_guide * mean_values

@@ -18,7 +18,7 @@ class Window(NamedTuple):
     width: int
 
     def of(self, image: np.ndarray) -> np.ndarray:
-        """The view of (h, w, c) `image` inside this window."""
+        """The view of (h, w[, c]) `image` inside this window."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
 
 
@@ -39,8 +39,12 @@ def centre_window(height: int, width: int, multiple: int, name: str) -> Window:
             f'{name}: the image has {width}x{height} pixels, too few for crop_multiple: {multiple}; '
             'leave it out or set crop_multiple: 1'
         )
-    down, right = height % multiple, width % multiple
-    return Window(down // 2, right // 2, height - down, width - right)
+    return middle(height, width, height - height % multiple, width - width % multiple)
+
+
+def middle(height: int, width: int, rows: int, columns: int) -> Window:
+    """The window of `rows` x `columns` pixels in the middle of an image."""
+    return Window((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
 def random_window(height: int, width: int, size: int, multiple: int, rng: np.random.Generator, name: str) -> Window:

@@ -13,7 +13,7 @@ import sys
 from functools import partial
 
 from mirage_ir.measuring import cost as complexity
-from mirage_ir.measuring import published
+from mirage_ir.measuring import tables
 
 from . import command_parser
 
@@ -44,13 +44,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if arguments.size == [224, 224]:
-        lines += [_published(row) for row in published.published_table('6').rows]
+        lines += [_published(row) for row in tables.published_table('6').rows]
     if arguments.format == 'csv':
         csv.writer(sys.stdout, lineterminator='\n').writerows([HEADS, *lines])
         return 0
-    print('| ' + ' | '.join(HEADS) + ' |\n|---|' + '---:|' * (len(HEADS) - 1))
-    for line in lines:
-        print('| ' + ' | '.join(line) + ' |')
+    print(tables.markdown_table(HEADS, lines, left=1))
     height, width = arguments.size
     print(
         f'\nOne image of {height}x{width}. Multiply-adds as fvcore counts the released network (the paper: FLOPs). '
@@ -84,7 +82,7 @@ def _lines(name: str, spec: object, arguments: argparse.Namespace) -> list[list[
     return lines
 
 
-def _published(row: published.TableRow) -> list[str]:
+def _published(row: tables.TableRow) -> list[str]:
     scores = row.scores['224x224']
     cells = [f'{scores["params_m"]:g} M', f'{scores["flops_g"]:g}', '-', f'{scores["memory_mb"]:,.0f} MB', '-', '-']
     return [f'{row.method} (published, A100)', *cells]

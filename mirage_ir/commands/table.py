@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mirage_ir.measuring import published, results, table_text
+from mirage_ir.measuring import tables
 
 from . import command_parser
 
@@ -20,7 +20,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = command_parser('table', __doc__)
     parser.add_argument('results', nargs='*', help='results.json, or the folder of a test run')
     parser.add_argument('--table', help='number of the table; by default the one that has the data sets of the results')
-    parser.add_argument('--format', choices=tuple(table_text.FORMATS), default='markdown')
+    parser.add_argument('--format', choices=tuple(tables.FORMATS), default='markdown')
     parser.add_argument(
         '--against',
         metavar='METHOD',
@@ -53,22 +53,22 @@ def main(argv: list[str] | None = None) -> int:
 def make(arguments: argparse.Namespace) -> str:
     """The text of all tables that the results belong to."""
     keys = dict(_split(word) for word in arguments.metric)
-    loaded = [results.load_result(path) for path in arguments.results]
+    loaded = [tables.load_result(path) for path in arguments.results]
     if not loaded and not arguments.table:
         raise ValueError('name at least one result, or a --table to print the published rows')
-    groups: dict[str, list[results.Result]] = {arguments.table: loaded} if arguments.table else {}
+    groups: dict[str, list[tables.Result]] = {arguments.table: loaded} if arguments.table else {}
     if not arguments.table:
         for result in loaded:
-            groups.setdefault(results.table_for(result).number, []).append(result)
+            groups.setdefault(tables.table_for(result).number, []).append(result)
     texts = []
     for number, members in groups.items():
-        table = published.published_table(number)
-        own = [results.own_row(result, table, keys) for result in members]
+        table = tables.published_table(number)
+        own = [tables.own_row(result, table, keys) for result in members]
         references = [table.row(arguments.against or _default_reference(result, table)) for result in members]
-        differences = [results.difference(a, b) for a, b in zip(own, references, strict=True)]
+        differences = [tables.difference(a, b) for a, b in zip(own, references, strict=True)]
         shown = [row for row in table.rows if not arguments.own_only or row in references]
-        notes = results.protocol_notes(members, table, keys)
-        texts.append(table_text.FORMATS[arguments.format](table, [*shown, *own], differences, notes))
+        notes = tables.protocol_notes(members, table, keys)
+        texts.append(tables.FORMATS[arguments.format](table, [*shown, *own], differences, notes))
     return '\n'.join(texts)
 
 
@@ -79,6 +79,6 @@ def _split(word: str) -> tuple[str, str]:
     return metric, key
 
 
-def _default_reference(result: results.Result, table: published.PaperTable) -> str:
+def _default_reference(result: tables.Result, table: tables.PaperTable) -> str:
     methods = [row.method for row in table.rows]
     return 'MIRAGE-S' if 'MIRAGE-T' not in methods or 'small' in result.name and 'MIRAGE-S' in methods else 'MIRAGE-T'

@@ -11,6 +11,8 @@ from basicsr.utils import tensor2img
 from basicsr.utils.registry import METRIC_REGISTRY
 from torch import Tensor
 
+from mirage_data.files.crops import centre_window
+
 from .metrics import FLOAT_METRICS, require_available
 
 
@@ -55,11 +57,7 @@ def centre_crop(image: Tensor, multiple: int, source: str) -> Tensor:
     Raises:
         ValueError: The image is smaller than ``multiple``; ``source`` is named.
     """
-    h, w = image.shape[-2:]
-    height, width = h - h % multiple, w - w % multiple
-    if not height or not width:
-        raise ValueError(f'{source} is {h}x{w}; crop_multiple: {multiple} leaves nothing of it. Use a smaller one or 0')
-    top, left = (h - height) // 2, (w - width) // 2
+    top, left, height, width = centre_window(*image.shape[-2:], multiple, source)
     return image[..., top : top + height, left : left + width]
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from mirage_ir.measuring.tables import markdown_table
+
 _HIDDEN = ('all_seconds', 'floors')  # in the JSON only
 
 
@@ -76,8 +78,8 @@ class Report:
     def table(self) -> str:
         """All rows as Markdown; a column is there if a row has it."""
         columns = list(dict.fromkeys(key for row in self.rows for key in row if key not in _HIDDEN))
-        lines = [f'| {" | ".join(columns)} |', f'|{"---|" * len(columns)}'] if columns else []
-        lines += [f'| {" | ".join(_text(row.get(column)) for column in columns)} |' for row in self.rows]
+        body = [[_text(row.get(column)) for column in columns] for row in self.rows]
+        lines = [markdown_table(columns, body)] if columns else []
         return '\n'.join([*lines, *(f'\nNo time was left for {what}.' for what in self.left_out)])
 
     def _write(self) -> None:

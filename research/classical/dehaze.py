@@ -8,7 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from research.classical.smooth import guided_filter
+from mirage_data.degradations.depth import guided_filter
 
 _HAZIEST = 0.001  # share of the pixels that the airlight is read from
 
@@ -50,6 +50,7 @@ def dark_channel_prior(
     """
     light = airlight(image, dark_channel(image, patch))
     rough = transmission(image, light, omega=omega, patch=patch)
-    refined = guided_filter(rough, cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), radius, eps)
+    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    refined = guided_filter(grey, rough, size=2 * radius + 1, epsilon=eps, border=cv2.BORDER_REFLECT)
     scene = (image - light) / np.maximum(refined, floor)[..., None] + light
     return np.clip(scene, 0, 1).astype(np.float32)

@@ -8,36 +8,16 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from mirage_data.degradations.depth import guided_filter
 from mirage_data.degradations.noise import to_uint8
 
 MEDIAN_SIZES = (3, 5, 7, 9, 11, 15, 21, 31)
 _FLOAT_MEDIANS = (3, 5)  # the sizes that OpenCV has for float images
 
 
-def guided_filter(source: np.ndarray, guide: np.ndarray, radius: int, eps: float) -> np.ndarray:
-    """The guided filter: in every window the output is a linear function of the guide, fitted to the source.
-
-    Args:
-        source: (h, w) or (h, w, c) float32.
-        guide: of the same shape; channels are treated apart.
-        radius: of the square windows, in pixels.
-        eps: variance of the guide below which a window counts as flat.
-
-    Source: He et al., "Guided image filtering", TPAMI 2013, equations 5, 6 and 8.
-    """
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.blur(values, (2 * radius + 1, 2 * radius + 1), borderType=cv2.BORDER_REFLECT)
-
-    mean_guide, mean_source = mean(guide), mean(source)
-    slope = (mean(guide * source) - mean_guide * mean_source) / (mean(guide * guide) - mean_guide**2 + eps)
-    offset = mean_source - slope * mean_guide
-    return mean(slope) * guide + mean(offset)
-
-
 def guided(image: np.ndarray, *, radius: int, eps: float) -> np.ndarray:
-    """Guided filter with the image as its own guide; see `guided_filter`."""
-    return np.clip(guided_filter(image, image, radius, eps), 0, 1)
+    """Guided filter with the image as its own guide, windows of `radius` pixels; see `guided_filter`."""
+    return np.clip(guided_filter(image, image, size=2 * radius + 1, epsilon=eps, border=cv2.BORDER_REFLECT), 0, 1)
 
 
 def median(image: np.ndarray, *, size: int) -> np.ndarray:

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mirage_data.files.crops import middle
 from mirage_data.files.image import list_images, read_rgb, to_float
 from research.features import analysis
 from research.features.analysis import PLACES, ChannelMoments
@@ -113,9 +114,8 @@ def analyse(
 
 
 def _centre(image: np.ndarray, crop: int | None) -> np.ndarray:
-    height, width = (min(n, crop or n) for n in image.shape[:2])
-    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
-    return np.ascontiguousarray(image[top : top + height, left : left + width])
+    rows, columns = (min(n, crop or n) for n in image.shape[:2])
+    return np.ascontiguousarray(middle(*image.shape[:2], rows, columns).of(image))
 
 
 def _add(into: TaskFeatures, moments: Mapping[str, ChannelMoments], vectors: Mapping[str, tuple]) -> None:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from mirage_data.files.crops import Window
 from mirage_data.files.image import list_names
 from mirage_data.files.pairing import match_pairs
-from mirage_ir.measuring import plotting, results
+from mirage_ir.measuring import plotting, tables
 from research.figures import pictures as figures
 from research.figures import summary as summary_figure
 
@@ -135,7 +135,7 @@ def window(text: str) -> Window:
 
 def draw_summary(arguments: argparse.Namespace) -> list[Path]:
     """The summary figure; returns its files."""
-    own = [results.load_result(path) for path in arguments.results]
+    own = [tables.load_result(path) for path in arguments.results]
     figure = summary_figure.summary(own, arguments.tables, arguments.best)
     return plotting.save(figure, arguments.out, arguments.formats, arguments.dpi)
 

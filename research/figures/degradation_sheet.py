@@ -17,6 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mirage_data.degradations import TABLE, apply, draw
+from mirage_ir.measuring.tables import markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE, SHEET = ROOT / 'docs' / 'degradations.md', ROOT / 'docs' / 'degradations.jpg'
@@ -59,14 +60,14 @@ def sheet() -> np.ndarray:
 
 def parameter_table() -> str:
     """The table of degradations as Markdown; the eleven CDD11 types by the parts they are made of."""
-    lines = ['| name | task | drawn from | allowed |', '|---|---|---|---|']
+    rows = []
     for name, row in TABLE.items():
         if name.count('_') > 1:  # a CDD11 type of several parts
             continue
         drawn = '<br>'.join(f'`{key}` {p.low:g} to {p.high:g}' for key, p in row.parameters.items())
         allowed = '<br>'.join(f'{p.least:g} to {p.most:g}' for p in row.parameters.values())
-        lines.append(f'| `{name}` | {row.task} | {drawn or "-"} | {allowed or "-"} |')
-    return '\n'.join(lines)
+        rows.append([f'`{name}`', row.task, drawn or '-', allowed or '-'])
+    return markdown_table(['name', 'task', 'drawn from', 'allowed'], rows)
 
 
 def main() -> int:

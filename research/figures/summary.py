@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mirage_ir.measuring import published, results
+from mirage_ir.measuring import tables
 from mirage_ir.measuring.plotting import colour, new_figure
-from mirage_ir.measuring.published import ASSISTED, AVERAGE, TableRow
+from mirage_ir.measuring.tables import ASSISTED, AVERAGE, TableRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ _UNITS = {'psnr': 'PSNR (dB)', 'ssim': 'SSIM'}
 _OTHER_IMAGES = '†'
 
 
-def averages(number: str, own: Sequence[results.Result], best: int = 5) -> list[tuple[TableRow, dict[str, float]]]:
+def averages(number: str, own: Sequence[tables.Result], best: int = 5) -> list[tuple[TableRow, dict[str, float]]]:
     """Methods of one setting with their averages, worst first.
 
     Args:
@@ -34,7 +34,7 @@ def averages(number: str, own: Sequence[results.Result], best: int = 5) -> list[
     Raises:
         ValueError: A result lacks data sets of the table, so that it has no average (all named), or no such table.
     """
-    table = published.published_table(number)
+    table = tables.published_table(number)
     column = AVERAGE if AVERAGE in table.columns else table.columns[0]
     if AVERAGE not in table.columns and len(table.columns) > 1:
         raise ValueError(f'Table {number} has no average over its data sets {", ".join(table.columns)}')
@@ -44,7 +44,7 @@ def averages(number: str, own: Sequence[results.Result], best: int = 5) -> list[
     rows.sort(key=lambda row: row.scores[column]['psnr'])
     kept = [row for i, row in enumerate(rows) if i >= len(rows) - best or row.method.startswith('MIRAGE')]
     for result in own:
-        row = results.own_row(result, table)
+        row = tables.own_row(result, table)
         lacking = [name for name in table.data_sets if any(m not in row.scores.get(name, {}) for m in METRICS)]
         if lacking:
             raise ValueError(
@@ -56,7 +56,7 @@ def averages(number: str, own: Sequence[results.Result], best: int = 5) -> list[
     return sorted(pairs, key=lambda pair: pair[1]['psnr'])
 
 
-def summary(own: Sequence[results.Result], tables: Sequence[str] = (), best: int = 5) -> Figure:
+def summary(own: Sequence[tables.Result], tables: Sequence[str] = (), best: int = 5) -> Figure:
     """Bars of the averages, one column of panels for each setting and a row each for PSNR and SSIM.
 
     Args:
@@ -65,11 +65,11 @@ def summary(own: Sequence[results.Result], tables: Sequence[str] = (), best: int
         best: See `averages`.
 
     Raises:
-        ValueError: Nothing to draw, or as `averages` and `results.table_for`.
+        ValueError: Nothing to draw, or as `averages` and `tables.table_for`.
     """
-    settings: dict[str, list[results.Result]] = {number: [] for number in tables}
+    settings: dict[str, list[tables.Result]] = {number: [] for number in tables}
     for result in own:
-        settings.setdefault(results.table_for(result).number, []).append(result)
+        settings.setdefault(tables.table_for(result).number, []).append(result)
     if not settings:
         raise ValueError('name at least one result or table')
     found = {number: averages(number, members, best) for number, members in settings.items()}
@@ -77,7 +77,7 @@ def summary(own: Sequence[results.Result], tables: Sequence[str] = (), best: int
     figure = new_figure(3.2 * len(found), 2 * (0.26 * most + 0.9))
     axes = figure.subplots(2, len(found), squeeze=False)
     for column, (number, rows) in enumerate(found.items()):
-        axes[0, column].set_title(textwrap.fill(published.published_table(number).title, 28), fontsize=9)
+        axes[0, column].set_title(textwrap.fill(tables.published_table(number).title, 28), fontsize=9)
         for axis, metric in zip(axes[:, column], METRICS):
             _bars(axis, rows, metric)
     figure.supxlabel(
@@ -97,7 +97,7 @@ def _bars(axis, rows: Sequence[tuple[TableRow, dict[str, float]]], metric: str) 
     axis.set_yticks(range(len(rows)), names, fontsize=8)
     for place, value in enumerate(values):
         axis.annotate(
-            results.shown(metric, value),
+            tables.shown(metric, value),
             (value, place),
             xytext=(2, 0),
             textcoords='offset points',

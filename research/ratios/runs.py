@@ -15,6 +15,7 @@ from mirage_arch.checkpoints import CheckpointError
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_arch.ratio_search import RatioSearchArch, discrete_ratios, load_search
 from mirage_ir.measuring.plotting import colour, new_figure
+from mirage_ir.measuring.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -120,11 +121,11 @@ def rows(runs: Sequence[RunRatios]) -> list[dict]:
 
 def markdown(runs: Sequence[RunRatios]) -> str:
     """Channels and their per cent by run and level, and what the networks weigh."""
-    lines = [f'| run | level | channels | {" | ".join(BRANCHES)} |', '|---|---:|---:|---:|---:|---:|']
+    body = []
     for row in rows(runs):
         cells = [f'{row[branch]} ({row[branch] / row["channels"]:.0%})' for branch in BRANCHES]
-        lines.append(f'| {row["run"]} | {row["level"]} | {row["channels"]} | {" | ".join(cells)} |')
-    lines.append('')
+        body.append([row['run'], str(row['level']), str(row['channels']), *cells])
+    lines = [markdown_table(['run', 'level', 'channels', *BRANCHES], body, left=1), '']
     for run in runs:
         state = 'fixed' if run.fixed else f'not fixed yet, at {run.progress:.0%} of the run'
         even = 'not possible' if run.parameters_even is None else f'{run.parameters_even:,}'

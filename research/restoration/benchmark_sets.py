@@ -17,7 +17,7 @@ from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.degradations.blur import disc_kernel, trajectory_kernel
 from mirage_data.degradations.compose import Entry, Recipe, parse_recipe
 from mirage_data.degradations.parameters import draw
-from mirage_data.files.crops import Window
+from mirage_data.files.crops import Window, middle
 
 CLEAN = 'clean'
 SIGMAS = (15, 25, 50)
@@ -207,4 +207,4 @@ class _Blurs:
 
 def _centre(height: int, width: int, largest: int) -> Window:
     h, w = (min(side, largest) // _MULTIPLE * _MULTIPLE for side in (height, width))
-    return Window((height - h) // 2, (width - w) // 2, h, w)
+    return middle(height, width, h, w)

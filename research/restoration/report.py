@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mirage_ir.measuring.published import published_table
+from mirage_ir.measuring.tables import markdown_table, published_table
 from research.restoration.scores import BM3D, CLASSICAL, INPUT, LINE, METHODS, OPENCV, OURS, SetScores
 
 TITLES = {
@@ -42,12 +42,12 @@ def markdown(scores: Sequence[SetScores], about: Mapping[str, Any]) -> str:
         verdicts = [m for m in RIVALS if OURS in methods and m in methods]
         heads = ['set', 'pictures', *(TITLES[m] for m in methods), *(f'{m} (published)' for m in models)]
         heads += [f'ours - {TITLES[m]}' for m in verdicts]
-        lines = [f'**{source}** (PSNR in dB / SSIM)', '', _line(heads), _line(['---'] * len(heads))]
+        body = []
         for row in rows:
             cells = [row.name, str(row.pictures), *(_figures(row, m) for m in methods)]
             cells += [_published_figures(row, model) for model in models]
-            lines.append(_line(cells + [_verdict(row, m) for m in verdicts]))
-        parts.append('\n'.join(lines))
+            body.append(cells + [_verdict(row, m) for m in verdicts])
+        parts.append(f'**{source}** (PSNR in dB / SSIM)\n\n{markdown_table(heads, body)}')
     parts += [table for table in (_harm(scores), _circumstances(scores)) if table]
     parts.append('\n'.join(_notes(scores)))
     return '\n\n'.join(parts) + '\n'
@@ -71,10 +71,6 @@ def write_report(folder: Path, scores: Sequence[SetScores], about: Mapping[str, 
                     writer.writerow([row.name, f'{model} (published)', '', values['psnr'], values['ssim'], ''])
     content = {'about': dict(about), 'sets': [_as_json(row) for row in scores]}
     (folder / 'restoration.json').write_text(json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8')
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f'| {" | ".join(cells)} |'
 
 
 def _figures(row: SetScores, method: str) -> str:
@@ -127,9 +123,9 @@ def _harm(scores: Sequence[SetScores]) -> str:
         gains = [ours[name] - given[name] for name in ours if math.isfinite(given.get(name, math.inf))]
         lost = str(sum(gain < -HARM for gain in gains)) if gains else '-'
         cells = [row.name, _decibels(min(ours.values())), f'{min(gains):+.2f}' if gains else '-', lost]
-        lines.append(_line(cells + [_decibels(row.mean(method, LINE)) for method in (INPUT, OURS)]))
+        lines.append(cells + [_decibels(row.mean(method, LINE)) for method in (INPUT, OURS)])
     title = '**What the means hide** (PSNR in dB; lines: one for each colour and picture, fitted to the ground truth)'
-    return '\n'.join([title, '', _line(heads), _line(['---'] * len(heads)), *lines]) if lines else ''
+    return '\n'.join([title, '', markdown_table(heads, lines)]) if lines else ''
 
 
 def _circumstances(scores: Sequence[SetScores]) -> str:
@@ -148,10 +144,10 @@ def _circumstances(scores: Sequence[SetScores]) -> str:
         mean = math.fsum(changes) / len(changes) if changes else 0.0
         means = [math.fsum(each[name] for name in common) / len(common) for each in (there, here)]
         cells = [row.name, row.against, str(len(common)), *map(_decibels, means), f'{mean:+.2f}']
-        lines.append(_line([*cells, f'{min(changes, default=0.0):+.2f}']))
+        lines.append([*cells, f'{min(changes, default=0.0):+.2f}'])
     heads = ['set', 'against', 'pictures', 'ours there', 'ours here', 'difference', 'worst']
     title = '**The same pictures under other circumstances** (PSNR of ours in dB)'
-    return '\n'.join([title, '', _line(heads), _line(['---'] * len(heads)), *lines]) if lines else ''
+    return '\n'.join([title, '', markdown_table(heads, lines)]) if lines else ''
 
 
 def _decibels(value: float | None) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mirage_ir.measuring.plotting import colour, new_figure
+from mirage_ir.measuring.tables import markdown_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,14 +116,15 @@ def markdown(cells: Sequence[Cell], metric: str, iterations: int, of_input: Mapp
     """
     columns, variants = (list(dict.fromkeys(getattr(cell, name) for cell in cells)) for name in ('column', 'variant'))
     found = {(cell.variant, cell.column): cell for cell in cells}
-    lines = [f'| variant | seeds | {" | ".join(columns)} |', '|---|---:|' + '---:|' * len(columns)]
+    body = []
     if of_input:
         figures = {**of_input, AVERAGE: _value(of_input, AVERAGE)}
-        lines.append(f'| {INPUT} | | {" | ".join(f"{figures[column]:.2f}" for column in columns)} |')
+        body.append([INPUT, '', *(f'{figures[column]:.2f}' for column in columns)])
     for variant in variants:
         row = [found[variant, column] for column in columns]
-        lines.append(f'| {variant} | {row[0].seeds} | {" | ".join(_text(cell) for cell in row)} |')
-    lines += [
+        body.append([variant, str(row[0].seeds), *map(_text, row)])
+    lines = [
+        markdown_table(['variant', 'seeds', *columns], body, left=1),
         '',
         f'{metric} after {iterations:,} iterations: mean over the seeds ± half their spread (largest minus smallest), '
         'and the difference to the base over the seeds that both have. `=` marks a difference within the larger '

@@ -15,7 +15,7 @@ from made_up_data import make_all
 
 import mirage_ir  # noqa: F401  repairs BasicSR and registers everything
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_ir.measuring import published
+from mirage_ir.measuring import tables
 from mirage_ir.measuring.metrics import MetricUnavailableError, require_available
 from mirage_ir.options.check import check_option_file
 from mirage_ir.training.model import MIRAGEModel
@@ -115,7 +115,7 @@ def test_head_and_size_of_the_network(path):
     script = 'train' if path in TRAIN else 'test'
     assert command == f'# python basicsr/{script}.py -opt options/{path}'
     number = re.fullmatch(r'# Table (\S+): .+', table)[1]
-    entry = published.published_table(number)
+    entry = tables.published_table(number)
     figures = re.findall(r'(\S+) (\d+\.\d+) / (0\.\d+)', expected)
     for column, psnr, ssim in figures:
         rows = [row.scores[column] for row in entry.rows if row.method.startswith(('MIRAGE', 'w/o', 'att-only'))]
@@ -185,7 +185,7 @@ def test_a_test_run_fills_its_table(path, project, monkeypatch):
     content = json.loads((project / 'results' / opt['name'] / 'results.json').read_text())
     number = re.search(r'# Table (\S+):', GENERATED[path])[1]
     measured = {row['dataset'] for row in content['rows']}
-    of_table = set(published.published_table(number).data_sets)
+    of_table = set(tables.published_table(number).data_sets)
     assert of_table <= measured or measured <= of_table  # Table D in two files; Urban100 beside Table B
     assert all(math.isfinite(row[metric]) for row in content['rows'] for metric in opt['val']['metrics'])
 

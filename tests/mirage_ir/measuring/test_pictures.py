@@ -1,4 +1,4 @@
-from mirage_ir.measuring.pictures import PictureNames
+from mirage_ir.training.validation import PictureNames
 
 
 def test_names_tell_folders_and_endings_apart(tmp_path):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mirage_ir.measuring import published, results, table_text
+from mirage_ir.measuring import tables
 
 FIVE = ('SOTS', 'Rain100L', 'BSD68_25', 'GoPro', 'LOL')
 FLOAT = {'psnr': {'type': 'psnr_float'}, 'ssim': {'type': 'ssim_float'}}
@@ -26,7 +26,7 @@ def _five(folder, psnr=30.0, **kwargs):
 def test_published_averages_follow_from_their_rows():
     misprinted = {('1', 'NDR', 'psnr')}
     checked = set()
-    for table in published.published_tables():
+    for table in tables.published_tables():
         if len(table.columns) < 2 or 'average' not in table.columns:
             continue
         for row in table.rows:
@@ -52,72 +52,72 @@ def test_the_figures_to_reach_are_there():
         ('C', 'w/o Fourier Loss', 'average'): (32.70, 0.917),
     }
     for (number, method, column), figures in expected.items():
-        scores = published.published_table(number).row(method).scores[column]
+        scores = tables.published_table(number).row(method).scores[column]
         assert (scores['psnr'], scores['ssim']) == figures
-    assert published.published_table('d').row('MIRAGE-S').scores['POLED']['lpips'] == 0.5
-    assert published.published_table('6').row('MIRAGE-T').scores['224x224']['memory_mb'] == 3729
-    assert [len(published.published_table(n).rows) for n in ('1', '2', '3', '4', '5', '6')] == [20, 21, 8, 12, 8, 8]
+    assert tables.published_table('d').row('MIRAGE-S').scores['POLED']['lpips'] == 0.5
+    assert tables.published_table('6').row('MIRAGE-T').scores['224x224']['memory_mb'] == 3729
+    assert [len(tables.published_table(n).rows) for n in ('1', '2', '3', '4', '5', '6')] == [20, 21, 8, 12, 8, 8]
 
 
 def test_a_result_finds_its_table_and_average(tmp_path):
-    result = results.load_result(_five(tmp_path))
-    table = results.table_for(result)
-    row = results.own_row(result, table)
+    result = tables.load_result(_five(tmp_path))
+    table = tables.table_for(result)
+    row = tables.own_row(result, table)
     assert table.number == '2'
     assert row.scores['average'] == pytest.approx({'psnr': 32.0, 'ssim': 0.9})
-    difference = results.difference(row, table.row('MIRAGE-T'))
+    difference = tables.difference(row, table.row('MIRAGE-T'))
     assert difference.scores['GoPro']['psnr'] == pytest.approx(33 - 27.98)
-    three = _write(tmp_path / 'a', {c: {'psnr': 30.0} for c in published.published_table('1').columns[:5]})
-    ablation = results.own_row(results.load_result(three), published.published_table('7'))
+    three = _write(tmp_path / 'a', {c: {'psnr': 30.0} for c in tables.published_table('1').columns[:5]})
+    ablation = tables.own_row(tables.load_result(three), tables.published_table('7'))
     assert ablation.scores['average'] == {'psnr': 30.0}
 
 
 def test_tasks_of_one_data_set_become_columns(tmp_path):
     rows = [{'dataset': 'BSD68', 'task': f'denoise_{s}', 'images': 68, 'psnr': float(s)} for s in (15, 25, 50)]
     (tmp_path / 'results.json').write_text(json.dumps({'name': 'n', 'rows': rows, 'protocol': {}}))
-    result = results.load_result(tmp_path)
+    result = tables.load_result(tmp_path)
     assert result.scores == {f'BSD68_{s}': {'psnr': float(s)} for s in (15, 25, 50)}
-    assert results.table_for(result).number == 'B(c)'
+    assert tables.table_for(result).number == 'B(c)'
 
 
 def test_a_missing_data_set_leaves_no_average(tmp_path):
-    result = results.load_result(_write(tmp_path, {name: {'psnr': 30.0, 'ssim': 0.9} for name in FIVE[:4]}))
-    assert results.own_row(result, published.published_table('2')).scores['average'] == {}
+    result = tables.load_result(_write(tmp_path, {name: {'psnr': 30.0, 'ssim': 0.9} for name in FIVE[:4]}))
+    assert tables.own_row(result, tables.published_table('2')).scores['average'] == {}
 
 
 def test_another_definition_is_not_compared(tmp_path):
     kinds = {'psnr': {'type': 'psnr_float'}, 'ssim': {'type': 'calculate_ssim'}}
-    result = results.load_result(_five(tmp_path, 50.0, metrics=kinds, crop_multiple=0))
-    table = results.table_for(result)
-    row = results.own_row(result, table)
+    result = tables.load_result(_five(tmp_path, 50.0, metrics=kinds, crop_multiple=0))
+    table = tables.table_for(result)
+    row = tables.own_row(result, table)
     assert row.incomparable == ('ssim',)
-    best = results.best_cells([*table.rows, row], table)
+    best = tables.best_cells([*table.rows, row], table)
     assert ('SOTS', 'psnr', 50.0) in best and ('SOTS', 'ssim', 0.98) in best
-    assert set(results.difference(row, table.row('MIRAGE-T')).scores['SOTS']) == {'psnr'}
-    notes = ' '.join(results.protocol_notes([result], table))
+    assert set(tables.difference(row, table.row('MIRAGE-T')).scores['SOTS']) == {'psnr'}
+    notes = ' '.join(tables.protocol_notes([result], table))
     assert 'not the published test sets, to judge by the number of images: SOTS 3 of 500, Rain100L 3 of 100' in notes
     assert 'ssim by calculate_ssim' in notes and 'not compared' in notes and 'cropped to a multiple of 0' in notes
 
 
 def test_another_metric_can_be_chosen(tmp_path):
-    scores = {name: {'psnr': 1.0, 'psnr_y': 2.0} for name in published.published_table('4').data_sets}
+    scores = {name: {'psnr': 1.0, 'psnr_y': 2.0} for name in tables.published_table('4').data_sets}
     kinds = {'psnr': {'type': 'psnr_float'}, 'psnr_y': {'type': 'calculate_psnr', 'test_y_channel': True}}
-    result = results.load_result(_write(tmp_path, scores, metrics=kinds))
-    table = results.table_for(result)
+    result = tables.load_result(_write(tmp_path, scores, metrics=kinds))
+    table = tables.table_for(result)
     assert table.number == '4'
-    assert results.own_row(result, table, {'psnr': 'psnr_y'}).scores['average'] == {'psnr': 2.0}
-    assert 'test_y_channel True' in results.protocol_notes([result], table, {'psnr': 'psnr_y'})[1]
+    assert tables.own_row(result, table, {'psnr': 'psnr_y'}).scores['average'] == {'psnr': 2.0}
+    assert 'test_y_channel True' in tables.protocol_notes([result], table, {'psnr': 'psnr_y'})[1]
     with pytest.raises(ValueError, match="no metric 'psnr_z'"):
-        results.own_row(result, table, {'psnr': 'psnr_z'})
+        tables.own_row(result, table, {'psnr': 'psnr_z'})
 
 
 def _texts(tmp_path):
-    result = results.load_result(_five(tmp_path, 50.0, name='my_run'))
-    table = results.table_for(result)
-    own = results.own_row(result, table)
-    difference = results.difference(own, table.row('MIRAGE-T'))
-    notes = results.protocol_notes([result], table)
-    return {k: make(table, [*table.rows, own], [difference], notes) for k, make in table_text.FORMATS.items()}
+    result = tables.load_result(_five(tmp_path, 50.0, name='my_run'))
+    table = tables.table_for(result)
+    own = tables.own_row(result, table)
+    difference = tables.difference(own, table.row('MIRAGE-T'))
+    notes = tables.protocol_notes([result], table)
+    return {k: make(table, [*table.rows, own], [difference], notes) for k, make in tables.FORMATS.items()}
 
 
 def test_texts(tmp_path):
@@ -140,13 +140,13 @@ def test_texts(tmp_path):
 
 def test_bad_input(tmp_path):
     with pytest.raises(ValueError, match='results.json: not found'):
-        results.load_result(tmp_path)
+        tables.load_result(tmp_path)
     (tmp_path / 'results.json').write_text('{"rows": 3}')
     with pytest.raises(ValueError, match='not the results of a test run'):
-        results.load_result(tmp_path)
+        tables.load_result(tmp_path)
     with pytest.raises(ValueError, match='no table has the data sets cats; known names: .*CDD11_haze'):
-        results.table_for(results.load_result(_write(tmp_path, {'cats': {'psnr': 1.0}})))
+        tables.table_for(tables.load_result(_write(tmp_path, {'cats': {'psnr': 1.0}})))
     with pytest.raises(ValueError, match="no table '9'; there are 1, 2"):
-        published.published_table('9')
+        tables.published_table('9')
     with pytest.raises(ValueError, match="no method 'X'; it has SwinIR"):
-        published.published_table('5').row('X')
+        tables.published_table('5').row('X')

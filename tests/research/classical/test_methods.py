@@ -12,7 +12,6 @@ from mirage_ir.measuring.metrics import psnr
 from research.classical import STEPS, PackageMissingError, apply_steps, described
 from research.classical.dehaze import airlight, dark_channel, transmission
 from research.classical.denoise import estimate_sigma
-from research.classical.smooth import guided_filter
 
 KERNEL = disc_kernel(2)
 
@@ -132,26 +131,6 @@ def test_noise_level_is_read_from_the_image(bm3d_calls):
     assert estimate_sigma(flat) == pytest.approx(0, abs=0.01)
     for name in ('nlm', 'bm3d'):  # nothing to remove, and nothing to divide by
         assert np.array_equal(STEPS[name](flat, sigma=0), flat)
-
-
-def test_guided_filter_by_the_definition():
-    rng = np.random.default_rng(0)
-    source, guide, radius, eps = rng.random((9, 9)), rng.random((9, 9)), 1, 0.02
-
-    def window(values, y, x):
-        return values[y - radius : y + radius + 1, x - radius : x + radius + 1]
-
-    slopes, offsets = np.zeros((9, 9)), np.zeros((9, 9))
-    for y in range(1, 8):
-        for x in range(1, 8):
-            a, b = window(guide, y, x), window(source, y, x)
-            slopes[y, x] = np.mean((a - a.mean()) * (b - b.mean())) / (a.var() + eps)
-            offsets[y, x] = b.mean() - slopes[y, x] * a.mean()
-    expected = [
-        [window(slopes, y, x).mean() * guide[y, x] + window(offsets, y, x).mean() for x in range(2, 7)]
-        for y in range(2, 7)
-    ]
-    assert np.allclose(guided_filter(source, guide, radius, eps)[2:7, 2:7], expected, atol=1e-9)
 
 
 def test_dark_channel_prior_by_hand():

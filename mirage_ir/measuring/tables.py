@@ -1,15 +1,117 @@
-"""One's own results as rows of the paper's tables, from the `results.json` of any number of test runs."""
+"""Tables of results: the rows as published, those of one's own runs, and both as Markdown, LaTeX or CSV."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
+import yaml
+
 from .metrics import METRICS
-from .published import ASSISTED, AVERAGE, PaperTable, TableRow, published_table, published_tables
+
+PUBLISHED = Path(__file__).with_name('published_results.yml')
+AVERAGE = 'average'
+ASSISTED = 'assisted'
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One method.
+
+    Args:
+        method: Its name.
+        scores: `scores[column][metric]`; lacks what was not measured.
+        venue: Where it was published.
+        params_m: Millions of parameters.
+        group: `assisted` for methods with help from language and the like.
+        own: Whether the row is ours, not the paper's.
+        incomparable: Metrics that were measured by another definition than the paper's.
+    """
+
+    method: str
+    scores: Mapping[str, Mapping[str, float]]
+    venue: str = ''
+    params_m: float | None = None
+    group: str = ''
+    own: bool = False
+    incomparable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """One table of the paper.
+
+    Args:
+        number: As the paper numbers it.
+        title: What it compares.
+        columns: Names of the data sets, and perhaps `average`.
+        metrics: Figures in each column.
+        rows: Methods, in the paper's order.
+        average_of: Number of the table whose columns are averaged, where only the average is printed.
+        images: How many images the published test sets have, by column.
+    """
+
+    number: str
+    title: str
+    columns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    average_of: str = ''
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def crop_multiple(self) -> int:
+        """To what the test images are cropped in this setting; CDD11 is left whole."""
+        return 0 if self.columns[0].startswith('CDD11') else 16
+
+    @property
+    def data_sets(self) -> tuple[str, ...]:
+        """The data sets that are measured for this table."""
+        columns = published_table(self.average_of).columns if self.average_of else self.columns
+        return tuple(column for column in columns if column != AVERAGE)
+
+    def row(self, method: str) -> TableRow:
+        """The published row of a method; ValueError if there is none."""
+        for row in self.rows:
+            if row.method == method:
+                return row
+        known = ', '.join(row.method for row in self.rows)
+        raise ValueError(f'Table {self.number} has no method {method!r}; it has {known}')
+
+
+@lru_cache
+def published_tables(path: Path = PUBLISHED) -> tuple[PaperTable, ...]:
+    """All tables of the data file, in the paper's order."""
+    tables = []
+    for entry in yaml.safe_load(path.read_text(encoding='utf-8')):
+        columns, metrics = tuple(entry['columns']), tuple(entry['metrics'])
+        rows = []
+        for row in entry['rows']:
+            scores = {
+                column: {metric: value for metric, value in zip(metrics, values, strict=True) if value is not None}
+                for column, values in zip(columns, row['scores'], strict=True)
+            }
+            rows.append(
+                TableRow(row['method'], scores, row.get('venue', ''), row.get('params_m'), row.get('group', ''))
+            )
+        average_of, images = entry.get('average_of', ''), dict(zip(columns, entry.get('images', ()), strict=False))
+        tables.append(PaperTable(entry['table'], entry['title'], columns, metrics, tuple(rows), average_of, images))
+    return tuple(tables)
+
+
+def published_table(number: str) -> PaperTable:
+    """The table of a number; ValueError naming those there are."""
+    for table in published_tables():
+        if table.number.lower() == number.lower():
+            return table
+    raise ValueError(f'no table {number!r}; there are {", ".join(t.number for t in published_tables())}')
+
 
 #: The metric that the paper's figures were made with, by the name of its column.
 PAPER_METRICS = {name: metric.type for name, metric in METRICS.items() if metric.registered}
@@ -218,3 +320,122 @@ def protocol_notes(
                 f'{result.name}: cropped to a multiple of {crop}, the paper: {table.crop_multiple} (0 is no cropping).'
             )
     return notes
+
+
+TITLES = {
+    **{name: metric.title for name, metric in METRICS.items()},
+    'params_m': 'parameters (M)',
+    'flops_g': 'multiply-adds (G)',
+    'memory_mb': 'memory (MB)',
+}
+Mark = Callable[[str], str]
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: int | None = None) -> str:
+    """A table as GitHub shows it.
+
+    Args:
+        heads: Titles of the columns.
+        rows: Their cells.
+        left: So many columns stand at the left, the others, which are numbers, at the right; None for all.
+    """
+    left = len(heads) if left is None else left
+    marks = ['---'] * left + ['---:'] * (len(heads) - left)
+    lines = [f'| {" | ".join(cells)} |' for cells in (heads, *rows)]
+    return '\n'.join([lines[0], f'|{"|".join(marks)}|', *lines[1:]])
+
+
+def markdown(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[TableRow], notes: Sequence[str]) -> str:
+    """GitHub's tables, best figures in bold.
+
+    Args:
+        table: What the columns are.
+        rows: Methods, published and own.
+        differences: Rows of differences, printed last with signs.
+        notes: Sentences below the table.
+    """
+    metrics = ' / '.join(TITLES.get(metric, metric) for metric in table.metrics)
+    lines = [f'**Table {table.number}: {table.title}** ({metrics}; best in bold)', '']
+    body = []
+    best = best_cells(rows, table)
+    for row in [*rows, *differences]:
+        cells = _cells(row, table, best, '**{}**'.format, signed=row in differences, between=' / ')
+        method = f'{row.method} (assisted)' if row.group else f'**{row.method}**' if row.own else row.method
+        body.append([method, row.venue, _params(row), *cells])
+    lines.append(markdown_table(['method', 'venue', 'params (M)', *table.columns], body))
+    return '\n'.join([*lines, '', *(f'- {note}' for note in notes), ''])
+
+
+def latex(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[TableRow], notes: Sequence[str]) -> str:
+    """A `table*` environment for the package booktabs; arguments as `markdown`."""
+    width = len(table.metrics)
+    best = best_cells(rows, table)
+    heads = ' & '.join(rf'\multicolumn{{{width}}}{{c}}{{{_escaped(column)}}}' for column in table.columns)
+    rules = ' '.join(rf'\cmidrule(lr){{{4 + i * width}-{3 + (i + 1) * width}}}' for i in range(len(table.columns)))
+    under = ' & '.join(' & '.join(_escaped(TITLES.get(m, m)) for m in table.metrics) for _ in table.columns)
+    lines = [
+        r'\begin{table*}',
+        rf'\caption{{{_escaped(table.title)}. Best figures in bold.}}',
+        rf'\begin{{tabular}}{{llr{"c" * width * len(table.columns)}}}',
+        r'\toprule',
+        rf'Method & Venue & Params (M) & {heads} \\',
+        rules,
+        rf' & & & {under} \\',
+        r'\midrule',
+    ]
+    for row in [*rows, *differences]:
+        if row.own and lines[-1] != r'\midrule' and not any(line.startswith('% own') for line in lines):
+            lines += ['% own', r'\midrule']
+        cells = _cells(row, table, best, r'\textbf{{{}}}'.format, signed=row in differences, between=' & ')
+        lines.append(rf'{_escaped(row.method)} & {_escaped(row.venue)} & {_params(row)} & {" & ".join(cells)} \\')
+    lines += [r'\bottomrule', r'\end{tabular}', *(f'% {note}' for note in notes), r'\end{table*}', '']
+    return '\n'.join(lines)
+
+
+def as_csv(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[TableRow], notes: Sequence[str]) -> str:
+    """One line per method, one column per figure, `best` listing the winning ones; notes as comment lines."""
+    text = io.StringIO()
+    for note in notes:
+        text.write(f'# {note}\n')
+    writer = csv.writer(text, lineterminator='\n')
+    figures = [(column, metric) for column in table.columns for metric in table.metrics]
+    writer.writerow(['table', 'method', 'venue', 'params_m', 'kind', *(f'{c}:{m}' for c, m in figures), 'best'])
+    best = best_cells(rows, table)
+    for row in [*rows, *differences]:
+        values = {(c, m): row.scores.get(c, {}).get(m) for c, m in figures}
+        kind = 'difference' if row in differences else 'own' if row.own else row.group or 'published'
+        won = [f'{c}:{m}' for c, m in figures if row not in differences and _wins(row, c, m, best)]
+        cells = ['' if v is None else f'{v:.6g}' if row.own else shown(m, v) for (_, m), v in values.items()]
+        writer.writerow([table.number, row.method, row.venue, _params(row).strip('-'), kind, *cells, ' '.join(won)])
+    return text.getvalue()
+
+
+FORMATS = {'markdown': markdown, 'latex': latex, 'csv': as_csv}
+
+
+def _cells(
+    row: TableRow, table: PaperTable, best: set[tuple[str, str, float]], mark: Mark, signed: bool, between: str
+) -> list[str]:
+    cells = []
+    for column in table.columns:
+        parts = []
+        for metric in table.metrics:
+            text = shown(metric, row.scores.get(column, {}).get(metric), signed)
+            parts.append(mark(text) if not signed and _wins(row, column, metric, best) else text)
+        cells.append('-' if set(parts) == {'-'} and between == ' / ' else between.join(parts))
+    return cells
+
+
+def _wins(row: TableRow, column: str, metric: str, best: set[tuple[str, str, float]]) -> bool:
+    value = row.scores.get(column, {}).get(metric)
+    if value is None or row.group or metric in row.incomparable:
+        return False
+    return (column, metric, rounded(metric, value)) in best
+
+
+def _params(row: TableRow) -> str:
+    return '-' if row.params_m is None else f'{row.params_m:.4g}'
+
+
+def _escaped(text: str) -> str:
+    return ''.join('\\' + c if c in '_&%#$' else c for c in text)
