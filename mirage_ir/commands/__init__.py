@@ -16,6 +16,7 @@ def command_parser(name: str, text: str) -> argparse.ArgumentParser:
     """
     return argparse.ArgumentParser(
         prog=f'mirage-basicsr {name}',
+        allow_abbrev=False,  # a word means one thing, now and when options are added
         description=text,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from . import command_parser
-from .train import add_option_file, add_selection
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 2 if a file has problems, as for a run with it."""
     from mirage_ir.options.check import check_option_file, report
+    from mirage_ir.training.command_line import add_option_file, add_selection
     from mirage_ir.training.selection import Selection
 
     parser = command_parser('check', __doc__)

@@ -19,8 +19,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import yaml
-
+from mirage_data.files import plain_yaml
 from mirage_data.sets.synthesis import LAYOUTS, RECORDS_FILE, synthesize
 
 from . import command_parser
@@ -74,10 +73,7 @@ def read_recipe(path: Path) -> list:
     Raises:
         ValueError: there is none, or the file is not YAML.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except yaml.YAMLError as error:
-        raise ValueError(f'{path}: not a YAML file ({error})') from error
+    content = plain_yaml.load_file(path)
     if isinstance(content, list):
         return content
     holders = [content, *((content.get('datasets') or {}).values() if isinstance(content, dict) else ())]

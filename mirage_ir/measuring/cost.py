@@ -14,12 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-import yaml
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mirage_arch.mirage_arch import mirage_small, mirage_tiny
+from mirage_data.files import plain_yaml
 
 VARIANTS: dict[str, Callable[..., nn.Module]] = {'tiny': mirage_tiny, 'small': mirage_small}
 
@@ -65,7 +65,7 @@ class Use:
 
 def network_options(option_file: str | Path) -> dict:
     """The `network_g` section of an option file; ValueError if there is none."""
-    content = yaml.safe_load(Path(option_file).read_text(encoding='utf-8'))
+    content = plain_yaml.load_file(option_file)
     options = content.get('network_g') if isinstance(content, Mapping) else None
     if not isinstance(options, Mapping) or 'type' not in options:
         raise ValueError(f'{option_file}: has no network_g section with a type')

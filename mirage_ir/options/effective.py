@@ -10,6 +10,7 @@ import yaml
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY, LOSS_REGISTRY, METRIC_REGISTRY, MODEL_REGISTRY
 
 from mirage_data.datasets.mixed import source_type
+from mirage_data.files import plain_yaml
 from mirage_data.option import Option
 
 from . import rules
@@ -52,11 +53,7 @@ def effective_text(path: str | Path, options: Mapping) -> str:
         options: As they are used.
     """
     text = Path(path).read_text(encoding='utf-8')
-    try:
-        same = _exactly(yaml.safe_load(text)) == _exactly(options)
-    except yaml.YAMLError:  # a tuple, which only BasicSR's reader takes
-        same = False
-    if same:
+    if _exactly(plain_yaml.load(text)) == _exactly(options):
         return text
     head = []
     for line in text.splitlines():

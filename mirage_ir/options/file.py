@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from mirage_data.files import plain_yaml
 from mirage_ir.training.command_line import force, resolve
 
 KeyPath = tuple[Any, ...]
@@ -44,15 +45,6 @@ class Problem:
         return f'{place}: {self.key or "(file)"}: {self.message}\n   -> {indented_cure}'
 
 
-class _TupleTolerant(yaml.constructor.SafeConstructor):
-    """YAML's safe constructor, and tuples, which BasicSR's own loader also reads."""
-
-
-_TupleTolerant.add_constructor(
-    'tag:yaml.org,2002:python/tuple', lambda constructor, node: tuple(constructor.construct_sequence(node, deep=True))
-)
-
-
 class OptionFile:
     """The values of one option file, the line of every key, and the problems found so far.
 
@@ -80,8 +72,12 @@ class OptionFile:
         root = self._compose()
         if root is None:
             return
-        if self._walk(root, (), set()):
-            self.data = _TupleTolerant().construct_document(root)
+        if self._walk(root, ()):
+            try:
+                self.data = plain_yaml.construct(root)
+            except plain_yaml.YamlError as error:
+                self.problems.append(Problem(self.path, error.line, '', error.reason, 'write a plain value'))
+                return
             for entry in force_yml or ():
                 self._force(entry)
 
@@ -132,13 +128,10 @@ class OptionFile:
             )
             return None
         try:
-            node = yaml.compose(path.read_text(encoding='utf-8'), Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
-            mark = getattr(error, 'problem_mark', None)
-            reason = getattr(error, 'problem', None) or str(error)
-            cure = 'indent with spaces, never with tabs' if "'\\t'" in reason else 'correct the YAML at this line'
-            line = mark.line + 1 if mark else 0
-            self.problems.append(Problem(self.path, line, '', f'not valid YAML: {reason}', cure))
+            node = plain_yaml.compose(path.read_text(encoding='utf-8'))
+        except plain_yaml.YamlError as error:
+            cure = 'indent with spaces, never with tabs' if "'\\t'" in error.reason else 'correct the YAML at this line'
+            self.problems.append(Problem(self.path, error.line, '', f'not valid YAML: {error.reason}', cure))
             return None
         except UnicodeDecodeError as error:
             self.add((), f'not a UTF-8 text file ({error.reason})', 'save it as UTF-8')
@@ -152,8 +145,8 @@ class OptionFile:
             return None
         return node
 
-    def _walk(self, node: yaml.Node, key: KeyPath, around: set[int]) -> bool:
-        """Notes the line of every key below ``node``; ``around`` holds the nodes that contain it.
+    def _walk(self, node: yaml.Node, key: KeyPath) -> bool:
+        """Notes the line of every key below ``node``.
 
         Returns:
             Whether plain values can be made of it.
@@ -161,31 +154,32 @@ class OptionFile:
         if ':python/' in node.tag and not node.tag.endswith('python/tuple'):
             self.add(key, f'the tag {node.tag} makes Python code run while the file is read', 'write a plain value')
             return False
-        if id(node) in around:
-            self.add(key, 'a section that contains itself', 'write the section out')
-            return False
-        around = around | {id(node)}
         if isinstance(node, yaml.SequenceNode):
             good = True
             for position, item in enumerate(node.value):
                 self._lines[(*key, position)] = item.start_mark.line + 1
-                good &= self._walk(item, (*key, position), around)
+                good &= self._walk(item, (*key, position))
             return good
         if isinstance(node, yaml.MappingNode):
-            return self._walk_mapping(node, key, around)
+            return self._walk_mapping(node, key)
         if node.tag.endswith(':str') and not node.style:
             self.unquoted[key] = node.value
         return True
 
-    def _walk_mapping(self, node: yaml.MappingNode, key: KeyPath, around: set[int]) -> bool:
+    def _walk_mapping(self, node: yaml.MappingNode, key: KeyPath) -> bool:
         first: dict[str, yaml.Node] = {}
         good = True
         for name_node, value in node.value:
             if not isinstance(name_node, yaml.ScalarNode):
-                self.add(key, 'a list or mapping stands where a key belongs', 'write `key: value`')
+                line, found = name_node.start_mark.line + 1, 'a list or mapping stands where a key belongs'
+                self.problems.append(Problem(self.path, line, '', found, 'write `key: value`'))
                 return False
             merge = name_node.tag.endswith(':merge')
-            name = '<<' if merge else _TupleTolerant().construct_object(name_node)
+            try:
+                name = '<<' if merge else plain_yaml.construct(name_node)
+            except plain_yaml.YamlError as error:
+                self.problems.append(Problem(self.path, error.line, '', error.reason, 'write `key: value`'))
+                return False
             here = (*key, name)
             line = name_node.start_mark.line + 1
             if merge:
@@ -200,7 +194,7 @@ class OptionFile:
                 )
             first[name] = value
             self._lines[here] = line
-            good &= self._walk(value, here, around)
+            good &= self._walk(value, here)
         return good
 
     def _force(self, entry: str) -> None:

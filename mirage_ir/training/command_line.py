@@ -2,22 +2,94 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import os
 import re
 import time
-from collections.abc import Iterable, MutableMapping
+from collections import OrderedDict
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mirage_data.files import plain_yaml
 from mirage_data.files.write import write_file
+from mirage_ir.measuring.protocols import PROTOCOLS
 
 from .selection import Selection
 
 _TITLE = 'Options in effect'
+
+
+def add_option_file(parser: argparse.ArgumentParser, nargs: str | None = None) -> None:
+    """``-opt`` and ``--force_yml``."""
+    parser.add_argument('-opt', '--opt', required=True, nargs=nargs, metavar='FILE', help='option YAML file')
+    parser.add_argument(
+        '--force_yml',
+        nargs='+',
+        action='extend',
+        metavar='KEY=VALUE',
+        default=[],
+        help='replace options, e.g. train:total_iter=9',
+    )
+
+
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """``--only`` and ``--without``, see `mirage_ir.training.selection`."""
+    for flag, text in (('only', 'take these tasks or data sets alone'), ('without', 'leave these out')):
+        parser.add_argument(
+            f'--{flag}',
+            nargs='+',
+            action='extend',
+            metavar='TASK',
+            default=[],
+            help=f'{text}: sources, validation and tests; total_iter follows',
+        )
+
+
+def add_run_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
+    """The options of a run. Nothing else reads the command line: BasicSR is given the words of `basicsr_words`."""
+    add_option_file(parser)
+    add_selection(parser)
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
+    parser.add_argument('--debug', action='store_true', help='short run that validates and saves every 8 steps')
+    if is_train:
+        parser.add_argument('--auto_resume', action='store_true', help='go on from the newest saved state')
+        parser.add_argument('--fresh', action='store_true', help='start over; an earlier run is kept, renamed')
+    else:
+        parser.add_argument('--protocol', choices=tuple(PROTOCOLS), help='usual conventions of measuring: val:protocol')
+
+
+def basicsr_words(option_file: str, given: argparse.Namespace) -> list[str]:
+    """A command line for BasicSR's own parser, which allows abbreviations and runs ``--force_yml`` through `eval`.
+
+    Args:
+        option_file: The options in effect.
+        given: Of a parser with `add_run_options`.
+    """
+    words = ['-opt', option_file, '--launcher', given.launcher, '--local_rank', str(given.local_rank)]
+    words += ['--debug'] if given.debug else []
+    return words + (['--auto_resume'] if getattr(given, 'auto_resume', False) and not given.fresh else [])
+
+
+class _OrderedLoader(plain_yaml.PlainLoader):
+    """Sections as BasicSR's options have them."""
+
+
+_OrderedLoader.add_constructor(
+    'tag:yaml.org,2002:map', lambda loader, node: OrderedDict(loader.construct_pairs(node, deep=True))
+)
+
+
+def safe_ordered_yaml(original: Any) -> Any:
+    """BasicSR's ``ordered_yaml`` with a loader that runs no code.
+
+    Args:
+        original: BasicSR's function, which gives its loader and dumper.
+    """
+    return lambda: (_OrderedLoader, original()[1])
 
 
 @dataclass
@@ -29,29 +101,37 @@ class CommandLine:
         fresh: Whether ``--fresh`` was among them.
         selection: What ``--only`` and ``--without`` ask for.
         option_file: The option file.
-        options: The options in effect as the text of an option file; None if nobody has worked them out.
+        options: The options in effect as the text of an option file.
+        forced: The values of ``--force_yml``.
+        selected: Whether the options in effect are without what the selection leaves out.
     """
 
     text: str
     fresh: bool = False
     selection: Selection = Selection()
     option_file: str = ''
-    options: str | None = None
+    options: str = ''
+    forced: Sequence[str] = ()
+    selected: bool = False
 
-    def select(self, opt: MutableMapping, forced: Iterable[str]) -> None:
+    def select(self, opt: MutableMapping) -> None:
         """Take out of the options what is left out, unless those in effect are without it already; say what was done.
 
         Args:
             opt: Options as BasicSR parsed them; ``left_out`` is added for the reader of the log.
-            forced: The values of ``--force_yml``.
 
         Raises:
             SelectionError: The selection does not fit the options.
         """
-        if self.options is None and (notes := self.selection.apply(opt, forced)):
+        if not self.selected and (notes := self.selection.apply(opt, self.forced)):
             opt['left_out'] = '; '.join(notes)
         if self.selection and opt.get('left_out') and opt['rank'] == 0:
             print(opt['left_out'].replace('; ', '\n'), flush=True)
+
+    def names_seed(self) -> bool:
+        """Whether the options give ``manual_seed``."""
+        options = plain_yaml.load(self.options)
+        return isinstance(options, dict) and options.get('manual_seed') is not None
 
     def keep_options(self, folder: str, drawn_seed: int | None = None) -> None:
         """Keep the options in effect, under the name of the option file, in the folder of the run.
@@ -62,14 +142,11 @@ class CommandLine:
             folder: It must exist.
             drawn_seed: The seed of a run whose options name none.
         """
-        source = Path(self.option_file)
-        if not source.is_file():
-            return
-        text = self.options if self.options is not None else source.read_text(encoding='utf-8')
+        text = self.options
         if drawn_seed is not None:
             text = re.sub(r'(?m)^manual_seed:.*\n?', '', text).rstrip('\n')
             text += f'\nmanual_seed: {drawn_seed}  # drawn for this run\n'
-        target = Path(folder) / source.name
+        target = Path(folder) / Path(self.option_file).name
         if target.is_file() and target.read_text(encoding='utf-8').endswith(text):
             return
         head = f'# {_TITLE}, {time.asctime()}\n# {self.text}\n\n'
@@ -100,12 +177,12 @@ def value_of(text: str) -> Any:
         return text
     try:
         return ast.literal_eval(text)  # with Python's quotes and words, as BasicSR reads it
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
         pass
     try:
-        return _numbers(yaml.safe_load(text))
-    except yaml.YAMLError:
-        raise ValueError(f'{text} is neither a list nor a section: write [1, 2] or {{key: value}}') from None
+        return _numbers(plain_yaml.load(text))
+    except plain_yaml.YamlError:
+        raise ValueError(f'{text[:80]} is neither a list nor a section: write [1, 2] or {{key: value}}') from None
 
 
 def _numbers(value: Any) -> Any:

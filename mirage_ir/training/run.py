@@ -11,9 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-import yaml
 from basicsr.utils import get_root_logger, set_random_seed
-from basicsr.utils.options import ordered_yaml
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from mirage_data.datasets.base import SampleError
@@ -86,10 +84,10 @@ class TrainingRun:
         """Parse, agree on one seed for all ranks, make paths independent of the current directory, lock the run."""
         opt, args = self._basicsr['parse_options'](root, is_train=is_train)
         self.opt = opt
-        self._seed_was_drawn = not _names_seed(args)
+        self._seed_was_drawn = not self._command.names_seed()
         self._recorded = recorded({**opt, 'manual_seed': None} if self._seed_was_drawn else opt)
         resolve_all(opt, root)
-        self._command.select(opt, args.force_yml or [])
+        self._command.select(opt)
         if self._fresh:
             opt['path']['resume_state'] = None
         # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
@@ -378,11 +376,3 @@ class _Sampler(EpochSampler):
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.generator.manual_seed(((self.seed * 1_000_003 + epoch) * 65_537 + self.rank) % 2**63)
-
-
-def _names_seed(args) -> bool:
-    """Whether the option file or --force_yml gives ``manual_seed``."""
-    if any(entry.split('=')[0].strip() == 'manual_seed' for entry in args.force_yml or []):
-        return True
-    with open(args.opt, encoding='utf-8') as file:
-        return yaml.load(file, Loader=ordered_yaml()[0]).get('manual_seed') is not None

@@ -4,6 +4,7 @@
 ``basicsr.test`` stand for methods of `TrainingRun` and functions of this module.
 """
 
+import argparse
 import importlib
 import logging
 import os
@@ -11,19 +12,32 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch.distributed as dist
+import yaml
 from basicsr.utils import logger as basicsr_logger
+from basicsr.utils import options as basicsr_options
 
-from .command_line import CommandLine, resolve, resolve_all
+from mirage_data.files import plain_yaml
+
+from .command_line import (
+    CommandLine,
+    add_run_options,
+    basicsr_words,
+    force,
+    resolve,
+    resolve_all,
+    safe_ordered_yaml,
+)
 from .guards import NonFiniteError, StopSignal
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
-from .selection import SelectionError, selection_of
+from .selection import Selection, SelectionError
 
-Check = Callable[..., str | None]  # as `mirage_ir.options.check.require_ok`
+Check = Callable[..., str]  # as `mirage_ir.options.check.require_ok`
 
 
 def train(root_path: str, arguments: Sequence[str] | None = None, *, check: Check | None = None) -> None:
@@ -53,7 +67,7 @@ def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check
     def parse_options(root: str, is_train: bool) -> tuple[dict, Any]:
         opt, args = original(root, is_train=is_train)
         resolve_all(opt, root)
-        command.select(opt, args.force_yml or [])
+        command.select(opt)
         return opt, args
 
     def make_folders(opt: dict) -> None:
@@ -85,61 +99,64 @@ def _replaced(module: ModuleType, **names: Any) -> Iterator[None]:
 def _command_line(
     root: str, arguments: Sequence[str] | None, check: Check | None, *, is_train: bool
 ) -> Iterator[CommandLine]:
-    """Check the options and let BasicSR read those in effect, without our own flags."""
+    """Check the options and let BasicSR read those in effect."""
     before = sys.argv
-    given = list(before[1:] if arguments is None else arguments)
-    selection, words = selection_of(given)
-    command = CommandLine(' '.join([os.path.basename(before[0]), *given]), '--fresh' in words, selection)
-    if command.fresh:
-        words = [word for word in words if word not in ('--fresh', '--auto_resume')]
+    words = list(before[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(os.path.basename(before[0]), allow_abbrev=False)
+    add_run_options(parser, is_train)
+    given = parser.parse_args(words)
+    protocol = getattr(given, 'protocol', None)
+    command = CommandLine(
+        ' '.join([os.path.basename(before[0]), *words]),
+        getattr(given, 'fresh', False),
+        Selection(tuple(given.only), tuple(given.without)),
+        resolve(given.opt, root),
+        forced=[*given.force_yml, *([f'val:protocol={protocol}'] if protocol else [])],
+        selected=check is not None,
+    )
     with tempfile.TemporaryDirectory(prefix='mirage_options_') as folder:
-        if '-opt' in words[:-1]:
-            place = words.index('-opt') + 1
-            command.option_file = words[place] = resolve(words[place], root)
-            launcher = words[words.index('--launcher') + 1] if '--launcher' in words[:-1] else 'none'
-            if check is not None:
-                command.options = check(
-                    words[place],
-                    is_train=is_train,
-                    root=root,
-                    force_yml=_forced(words),
-                    launcher=launcher,
-                    resuming='--auto_resume' in words,
-                    quiet=os.environ.get('RANK', '0') != '0',
-                    **({'selection': selection} if selection else {}),
-                )
-            if command.options is not None:
-                words[place] = os.path.join(folder, os.path.basename(words[place]))
-                with open(words[place], 'w', encoding='utf-8') as file:
-                    file.write(command.options)
-                words = _without_forced(words)
-        sys.argv = [before[0], *words]
+        if check is None:
+            command.options = _options_text(command.option_file, command.forced)
+        else:
+            command.options = check(
+                command.option_file,
+                is_train=is_train,
+                root=root,
+                force_yml=command.forced or None,
+                launcher=given.launcher,
+                resuming=getattr(given, 'auto_resume', False),
+                quiet=os.environ.get('RANK', '0') != '0',
+                **({'selection': command.selection} if command.selection else {}),
+            )
+        effective = os.path.join(folder, os.path.basename(command.option_file))
+        with open(effective, 'w', encoding='utf-8') as file:
+            file.write(command.options)
+        sys.argv = [before[0], *basicsr_words(effective, given)]
         _forget_logger()
         try:
-            yield command
+            with _replaced(basicsr_options, ordered_yaml=safe_ordered_yaml(basicsr_options.ordered_yaml)):
+                yield command
         finally:
             sys.argv = before
             _forget_logger()
 
 
-def _forced(words: Sequence[str]) -> list[str] | None:
-    """Return the ``key=value`` entries behind --force_yml, as argparse would."""
-    if '--force_yml' not in words:
-        return None
-    entries = []
-    for word in words[words.index('--force_yml') + 1 :]:
-        if word.startswith('-'):
-            break
-        entries.append(word)
-    return entries
+def _options_text(path: str, forced: Sequence[str]) -> str:
+    """The options in effect of a file that nobody has checked.
 
-
-def _without_forced(words: Sequence[str]) -> list[str]:
-    """Return the command line without --force_yml and its entries."""
-    if '--force_yml' not in words:
-        return list(words)
-    place = words.index('--force_yml')
-    return [*words[:place], *words[place + 1 + len(_forced(words) or []) :]]
+    Raises:
+        SystemExit: With 2 for a file that cannot be read as plain values, or a value that cannot be put into it.
+    """
+    try:
+        options = plain_yaml.load_file(path)
+        for entry in forced:
+            force(options, entry)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr, flush=True)
+        raise SystemExit(2) from error
+    if not forced:
+        return Path(path).read_text(encoding='utf-8-sig')
+    return yaml.safe_dump(options, sort_keys=False, allow_unicode=True)
 
 
 def _forget_logger() -> None:

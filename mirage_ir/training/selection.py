@@ -101,28 +101,6 @@ class Selection:
                     raise SelectionError(f'{flag} {word}: no such task or data set; there are {_listed(rows)}')
 
 
-def selection_of(words: Sequence[str]) -> tuple[Selection, list[str]]:
-    """Reads ``--only A B`` and ``--without C`` (also ``--only=A``) from a command line.
-
-    Returns:
-        The selection, and the words that are left.
-    """
-    found: dict[str, list[str]] = {flag: [] for flag in FLAGS}
-    rest: list[str] = []
-    flag = None
-    for word in words:
-        name, equals, value = word.partition('=')
-        if name in FLAGS:
-            flag = name
-            found[flag] += [value] if equals else []
-        elif flag and not word.startswith('-'):
-            found[flag].append(word)
-        else:
-            flag = None
-            rest.append(word)
-    return Selection(*(tuple(found[flag]) for flag in FLAGS)), rest
-
-
 def sources_of(options: Mapping) -> list[Mapping]:
     """The sources of the training set; empty where it is not a mixture."""
     sets = options.get('datasets')

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from mirage_data.files import plain_yaml
 from research.classical import deblur, dehaze, denoise, light, smooth
 
 TUNED = Path(__file__).with_name('tuned.yml')
@@ -95,7 +95,7 @@ def tuned(path: Path = TUNED) -> Mapping[str, Tuned]:
     """The chains of `tuned.yml` by task; empty where the file is absent."""
     if not path.is_file():
         return {}
-    content = yaml.safe_load(path.read_text(encoding='utf-8'))
+    content = plain_yaml.load_file(path)
     return {
         task: Tuned(tuple(row['steps']), row['input_psnr'], row['psnr'], row['tried'])
         for task, row in content['tasks'].items()

@@ -22,7 +22,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from torch.utils.data import Dataset
 
 from mirage_data.datasets.denoise import GaussianDenoiseDataset
@@ -31,6 +30,7 @@ from mirage_data.datasets.sample import make_sample
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.degradations.compose import Recipe, degrade_pair, parse_recipe
 from mirage_data.degradations.noise import to_uint8
+from mirage_data.files import plain_yaml
 from mirage_data.files.image import to_float
 from research.restoration.benchmark_sets import CLEAN, BenchmarkSet, between_bars
 
@@ -111,7 +111,7 @@ def listed_sets(file: str | Path, roots: Sequence[str | Path]) -> tuple[list[Ben
     Raises:
         ValueError: a list that is none, an unknown key or a value that cannot work; set and key are named.
     """
-    content = yaml.safe_load(Path(file).read_text(encoding='utf-8'))
+    content = plain_yaml.load_file(file)
     if not isinstance(content, Mapping) or not all(isinstance(row, Mapping) for row in content.values()):
         raise ValueError(f'{file}: must hold a mapping of options under the name of each set')
     sets, absent = [], []

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import cv2
 import numpy as np
-import yaml
 
+from mirage_data.files import plain_yaml
 from mirage_restore.restorer import Restorer
 from research.classical import PackageMissingError
 from research.restoration import benchmark_list, benchmark_sets
@@ -215,7 +215,7 @@ def read_recipe(path: str) -> object:
         ValueError: the file has none.
     """
     try:
-        return yaml.safe_load(Path(path).read_text(encoding='utf-8'))['datasets']['train']['recipe']
+        return plain_yaml.load_file(path)['datasets']['train']['recipe']
     except (KeyError, TypeError):
         raise ValueError(f'{path}: has no datasets: train: recipe') from None
 

@@ -9,7 +9,6 @@ from basicsr.metrics import calculate_psnr, calculate_ssim
 from skimage.metrics import structural_similarity
 
 from mirage_ir.commands.evaluate import main
-from mirage_ir.commands.test import _forced
 from mirage_ir.measuring import metrics
 from mirage_ir.measuring.protocols import PROTOCOLS, apply_protocol, described, protocol
 
@@ -95,14 +94,3 @@ def test_evaluate_measures_by_protocol_and_names_it(pair, tmp_path, capsys):
     assert row['ssim'] == pytest.approx(calculate_ssim(*bgr, crop_border=0, test_y_channel=True), abs=2e-6)
     assert main([*folders, '--window', 'gaussian', '--crop-multiple', '1', '--gt-mean']) == 0
     assert 'window gaussian' in capsys.readouterr().out
-
-
-def test_the_protocol_of_a_test_run_is_one_more_forced_value():
-    assert _forced(['-opt', 'a.yml', '--protocol', 'lol'], 'val:protocol=lol') == [
-        '-opt',
-        'a.yml',
-        '--force_yml',
-        'val:protocol=lol',
-    ]
-    words = _forced(['--protocol=lol', '-opt', 'a.yml', '--force_yml', 'name=b'], 'val:protocol=lol')
-    assert words == ['-opt', 'a.yml', '--force_yml', 'val:protocol=lol', 'name=b']

@@ -478,3 +478,35 @@ def test_compiling_for_several_gpus_in_one_process_is_refused(project, monkeypat
     text = text.replace('  warmup_iter: 10', '  warmup_iter: 10\n  compile: true')
     problems = [str(problem) for problem in project(text, launcher=launcher) if 'compile' in str(problem)]
     assert len(problems) == refused and all('torchrun' in problem for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ('text', 'line'),
+    [
+        ('scale: !!int x', 2),
+        ('d: !!timestamp 2020-99-99', 2),
+        ('a: !foo', 2),
+        ('a: !!omap [a]', 2),
+        ('? [a]\n: 1', 2),
+        ('a: ' + '[' * 5000, 2),
+        ('n: ' + '7' * 5000, 2),
+        ('a: &a [*a]', 2),
+        (
+            'a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, *b, *b]\n'
+            'd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, *d, *d]\n'
+            'f: [*e, *e, *e, *e, *e, *e]',
+            7,
+        ),
+        ('a: !!binary "\u00e9"', 2),
+    ],
+)
+def test_values_that_cannot_be_read_are_problems_with_their_line(project, text, line):
+    problems = project(f'name: x\n{text}\n')
+    assert problems and problems[0].line == line, report(problems)
+
+
+@pytest.mark.parametrize('name', ['../../precious', '', '.', '..', 'x' * 300, 'a\x1b[31mb', 'a\nb', 'sub/x', 'a\\b'])
+def test_names_that_are_no_plain_folder_name_are_refused(project, name):
+    for forced in ('name', 'datasets:val_1:name', 'datasets:train:name'):
+        problems = project(force_yml=[f'{forced}={name}'])
+        assert forced in [problem.key for problem in problems]

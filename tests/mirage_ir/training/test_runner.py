@@ -7,7 +7,6 @@ from kill_trial import prepare
 from small_run import fingerprint, fork, make_options
 
 from mirage_ir.commands.train import main
-from mirage_ir.training import runner
 
 
 def test_testing_gives_the_figures_of_the_last_validation(undisturbed, tmp_path):
@@ -78,12 +77,6 @@ def test_one_process_can_train_twice_and_each_run_has_its_log(tmp_path, monkeypa
         (log,) = (tmp_path / 'experiments' / name).glob('train_*.log')
         assert f'name: {name}' in log.read_text() and 'End of training' in log.read_text()
     assert fingerprint(tmp_path / 'experiments' / 'first') == fingerprint(tmp_path / 'experiments' / 'second')
-
-
-def test_force_yml_is_read_as_argparse_does():
-    words = ['-opt', 'a.yml', '--force_yml', 'name=x', 'train:ema_decay=0.9', '--auto_resume']
-    assert runner._forced(words) == ['name=x', 'train:ema_decay=0.9']
-    assert runner._forced(['-opt', 'a.yml']) is None
 
 
 def test_the_folder_of_a_run_holds_the_options_in_effect(tmp_path, monkeypatch):

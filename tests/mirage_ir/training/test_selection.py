@@ -9,7 +9,7 @@ from small_run import make_options, make_pictures
 
 from mirage_ir.commands.train import main
 from mirage_ir.options.check import check_option_file
-from mirage_ir.training.selection import Selection, SelectionError, selection_of
+from mirage_ir.training.selection import Selection, SelectionError
 from mirage_ir.training.training_data import data_notes, write_training_data
 
 OPTIONS = Path(__file__).resolve().parents[3] / 'options'
@@ -23,13 +23,6 @@ def names(options):
     sets = options['datasets']
     tasks = [source['task'] for source in sets['train']['sources']]
     return tasks, [row['name'] for phase, row in sets.items() if phase != 'train']
-
-
-def test_the_command_line_is_split():
-    words = ['-opt', 'x.yml', '--only', 'derain', 'LOL', '--auto_resume', '--without=a', 'b', '--force_yml', 'name=y']
-    selection, rest = selection_of(words)
-    assert selection == Selection(('derain', 'LOL'), ('a', 'b'))
-    assert rest == ['-opt', 'x.yml', '--auto_resume', '--force_yml', 'name=y']
 
 
 def test_without_shortens_the_run_by_the_samples_that_are_gone():
