@@ -72,9 +72,9 @@ def test_an_option_file_runs_no_code(tmp_path, monkeypatch, capsys, check):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'a.yml').write_text(RUNS_CODE)
-    with pytest.raises(SystemExit) as stop:
-        with runner._command_line('.', ['-opt', 'a.yml'], require_ok if check == 'ours' else None, is_train=True):
-            raise AssertionError('it was read')
+    used = require_ok if check == 'ours' else None
+    with pytest.raises(SystemExit) as stop, runner._command_line('.', ['-opt', 'a.yml'], used, is_train=True):
+        raise AssertionError('it was read')
     assert stop.value.code == 2 and 'a.yml:2' in capsys.readouterr().err
     (tmp_path / 'b.yml').write_text('name: x\n')
     spoilt = ['-opt', 'b.yml', '--force_yml', 'a=[__import__("os").system("touch ran")]']
@@ -91,7 +91,7 @@ def test_basicsr_reads_plain_values_within_a_run(tmp_path, monkeypatch):
         import yaml
 
         loader = basicsr_options.ordered_yaml()[0]
-        assert yaml.load(open('a.yml'), Loader=loader) == {'name': 'x', 'b': {'c': 1, 'd': (1, 2)}}
+        assert yaml.load((tmp_path / 'a.yml').read_text(), Loader=loader) == {'name': 'x', 'b': {'c': 1, 'd': (1, 2)}}
         with pytest.raises(yaml.YAMLError, match='could not determine a constructor'):
             yaml.load(RUNS_CODE, Loader=loader)
     assert not (tmp_path / 'ran').exists()
