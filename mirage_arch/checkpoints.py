@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import math
+import os
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ __all__ = [
     'load_network',
     'load_weights',
     'save_weights',
+    'torch_file_fault',
 ]
 
 StateDict = dict[str, Tensor]
@@ -32,6 +35,7 @@ _PREFIXES = ('net.', 'module.', 'net_g.', 'model.', '_orig_mod.')
 _HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.', 'spd_heads.')
 _ANCHOR = 'patch_embed.proj.weight'
 _LISTED = 8  # names shown of a longer list
+_CHECKSUM = 'content_sha256'  # in the metadata of safetensors files that were written here
 
 
 class CheckpointError(ValueError):
@@ -51,15 +55,18 @@ def load_weights(path: str | Path, *, key: str | None = None, allow_pickle: bool
         Tensor by name, on the CPU, without prefixes.
 
     Raises:
-        CheckpointError: The file is missing, broken, or holds no MIRAGE weights.
+        CheckpointError: The file is missing, damaged (as far as its checksums tell), holds no MIRAGE weights, or NaN or
+            infinity among them.
     """
     path = Path(path)
     content = _read(path, allow_pickle)
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a dict of tensors')
     state = _select(content, key, path)
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
-    return _strip_prefixes(tensors, str(path))
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
+    found = _strip_prefixes(tensors, str(path))
+    _refuse_unusable(found, path)
+    return found
 
 
 def convert_released_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
@@ -107,6 +114,10 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
         }
     except KeyError as error:
         raise CheckpointError(f'not the tensors of a MIRAGE network: {error.args[0]} is missing') from None
+    except (IndexError, ValueError, TypeError, ZeroDivisionError) as error:
+        raise CheckpointError(f'not the tensors of a MIRAGE network: {error}') from None
+    if dim * dim > sum(tensor.numel() for tensor in state_dict.values()):  # building it would take all memory
+        raise CheckpointError(f'not the tensors of a MIRAGE network: {_ANCHOR} is of {dim} channels, the rest of fewer')
     return arguments
 
 
@@ -158,17 +169,49 @@ def load_network(path: str | Path, *, key: str | None = None, allow_pickle: bool
 def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     """Write weights for BasicSR (``.pth`` with the key ``params``) or as ``.safetensors``.
 
+    The file appears under its name when it is whole; what was there before is lost only then.
+
     Raises:
         ValueError: Another file ending.
+        OSError: It cannot be written.
     """
     path = Path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
-    if path.suffix == '.safetensors':
-        path.write_bytes(serialize(tensors))  # safetensors' own save_file would leave a file that only its owner reads
-    elif path.suffix == '.pth':
-        torch.save({'params': tensors}, path)
-    else:
+    if path.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'{path}: weights are written as .pth or .safetensors, got {path.suffix!r}')
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
+    try:
+        if path.suffix == '.safetensors':
+            # safetensors' own save_file would leave a file that only its owner reads
+            aside.write_bytes(serialize(tensors, {_CHECKSUM: _checksum(tensors)}))
+        else:
+            with open(aside, 'wb') as file:  # of a path torch makes C++ streams, which end the process on a full disk
+                torch.save({'params': tensors}, file)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def torch_file_fault(path: str | Path) -> str | None:
+    """What is wrong with the zip archive that a torch file is; torch itself does not look at its checksums.
+
+    Args:
+        path: A file of `torch.save`. Those of torch before 1.6 are no archives and have no checksums.
+
+    Returns:
+        The fault in words, or None.
+    """
+    with open(path, 'rb') as file:
+        if file.read(2) != b'PK':
+            return None
+    try:
+        with zipfile.ZipFile(path) as content:
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in content.infolist()):
+                return 'its entries are compressed, so it was not written by torch'
+            faulty = content.testzip()
+    except Exception as error:  # zipfile reports damage by half a dozen exception types
+        return f'damaged ({_first_line(error)})'
+    return f'damaged: the checksum of {faulty} is wrong' if faulty else None
 
 
 def _read(path: Path, allow_pickle: bool) -> object:
@@ -176,7 +219,9 @@ def _read(path: Path, allow_pickle: bool) -> object:
         raise CheckpointError(f'{path}: no such weights file')
     try:
         if path.suffix == '.safetensors':
-            return load_file(path)
+            return _read_safetensors(path)
+        if fault := torch_file_fault(path):
+            raise CheckpointError(f'{path}: {fault}; copy or download it again')
         with torch.serialization.safe_globals([argparse.Namespace]):  # Lightning keeps its arguments in one
             return torch.load(path, map_location='cpu', weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
@@ -186,8 +231,42 @@ def _read(path: Path, allow_pickle: bool) -> object:
             f'{path}: holds objects beside tensors, and unpickling them could run code from the file. If you trust '
             f'where it comes from, allow it (allow_pickle=True, --allow-pickle). Torch says: {_first_line(error)}'
         ) from error
-    except (SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except CheckpointError:
+        raise
+    except Exception as error:  # safetensors' and torch's readers: of damaged files nearly any type
         raise CheckpointError(f'{path}: cannot be read as weights: {_first_line(error)}') from error
+
+
+def _read_safetensors(path: Path) -> StateDict:
+    with safe_open(path, 'pt') as file:
+        recorded = (file.metadata() or {}).get(_CHECKSUM)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    if recorded is not None and recorded != _checksum(tensors):
+        raise CheckpointError(f'{path}: damaged: its checksum is not that of its tensors; copy or download it again')
+    return tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f'{name} {tensor.dtype} {tuple(tensor.shape)}'.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b'')
+    return digest.hexdigest()
+
+
+def _refuse_unusable(tensors: StateDict, path: Path) -> None:
+    """Tensors that are larger than what the file stores (28 kB may unfold to gigabytes), and NaN or infinity."""
+    stored, unfolded = {}, 0
+    for tensor in tensors.values():
+        if tensor.layout == torch.strided:
+            stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        unfolded += tensor.numel() * tensor.element_size()
+    if unfolded > 4 * sum(stored.values()):  # networks may share some of their tensors
+        raise CheckpointError(f'{path}: its tensors unfold to {unfolded:,} bytes, it stores {sum(stored.values()):,}')
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+            raise CheckpointError(f'{path}: tensor {name} holds NaN or infinity: damaged, or of a training that failed')
 
 
 def _first_line(error: BaseException) -> str:

@@ -92,7 +92,6 @@ class Restorer:
         self.channels = net.patch_embed.proj.in_channels
         if self.channels != 3:
             raise ValueError(f'{self.weights}: is for images of {self.channels} channels; RGB images need 3')
-        _refuse_non_finite(net, self.weights)
         self._network = prepare_fast(net.to(self.device), PRECISIONS[precision])
 
     def __call__(self, image: Any, box: Box | None = None) -> Any:
@@ -251,9 +250,3 @@ def _pick_device(device: str | torch.device) -> torch.device:
     if name not in there:
         raise ValueError(f"device {str(device)!r} is not there; there are 'auto', {', '.join(map(repr, there))}")
     return chosen
-
-
-def _refuse_non_finite(net: torch.nn.Module, weights: Path) -> None:
-    for name, tensor in net.state_dict().items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise ValueError(f'{weights}: tensor {name} holds NaN or infinity: damaged, or of a training that failed')

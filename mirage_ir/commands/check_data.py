@@ -22,6 +22,7 @@ import cv2
 from tqdm import tqdm
 
 from mirage_data.files.pairing import parse_rule, rule_named
+from mirage_data.files.write import write_file
 from mirage_data.sets.check import Checker
 from mirage_data.sets.check_report import as_json, as_text
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
@@ -96,8 +97,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print(as_text(checker.report, args.quick, args.leaks))
     if args.json:
-        Path(args.json).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.json).write_text(as_json(checker.report, args.root), encoding='utf-8')
+        write_file(args.json, as_json(checker.report, args.root))
     if args.leak_free:
         write_lists(checker, Path(args.leak_free))
     failing = ('error', 'warning') if args.strict else ('error',)
@@ -124,5 +124,5 @@ def write_lists(checker: Checker, folder: Path) -> None:
         if not samples:
             continue
         file = folder / f'{"_".join(Path(name.replace(" ", "_")).parts[-2:])}_leak_free.txt'
-        file.write_text(''.join(f'{sample}\n' for sample in samples), encoding='utf-8')
+        write_file(file, ''.join(f'{sample}\n' for sample in samples))
         print(f'{file}: {len(samples):,} samples, for meta_info_file')

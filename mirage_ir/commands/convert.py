@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             for name, tensor in net.state_dict().items()
         }
         save_weights(tensors, args.output)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     parameters = sum(p.numel() for p in net.parameters())

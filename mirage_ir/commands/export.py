@@ -7,7 +7,9 @@
 TorchScript keeps the batch size 1; height and width are free in both.
 """
 
+import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,19 +87,23 @@ def main(argv: list[str] | None = None) -> int:
     try:
         net = load_network(args.weights, allow_pickle=args.allow_pickle, spd_head=False)
         print('Exporting takes a minute or more.')
-        FORMATS[args.output.suffix].write(net, args.output)
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        # beside its place, so that a failure, also one that ends the process, leaves an earlier file as it was
+        with tempfile.TemporaryDirectory(prefix='.export_', dir=args.output.parent) as folder:
+            aside = Path(folder, args.output.name)
+            FORMATS[args.output.suffix].write(net, aside)
+            difference = largest_difference(net, aside)
+            if difference <= TOLERANCE:
+                os.replace(aside, args.output)
     except ImportError as error:
         print(f'{error}: pip install "mirage-ir[export]"', file=sys.stderr)
         return 1
-    except ValueError as error:
+    except (ValueError, OSError, RuntimeError) as error:
         print(error, file=sys.stderr)
         return 1
-    difference = largest_difference(net, args.output)
-    print(
-        f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB; differs from the network by at most '
-        f'{difference:.1e} of the largest value at {len(SIZES)} sizes'
-    )
-    if difference > TOLERANCE:
-        print(f'that is more than {TOLERANCE}: do not use this file', file=sys.stderr)
+    said = f'differs from the network by at most {difference:.1e} of the largest value at {len(SIZES)} sizes'
+    if not difference <= TOLERANCE:
+        print(f'not written: it {said}; allowed are {TOLERANCE}', file=sys.stderr)
         return 1
+    print(f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB; {said}')
     return 0

@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from mirage_data.files.write import write_file
 from mirage_ir.measuring import tables
 
 from . import command_parser
@@ -43,8 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'error: {error}', file=sys.stderr)
         return 2
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(text, encoding='utf-8')
+        write_file(arguments.out, text)
     else:
         print(text, end='')
     return 0

@@ -14,7 +14,7 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
-from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
+from mirage_arch.checkpoints import CheckpointError, load_into, load_weights, torch_file_fault
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
@@ -274,6 +274,8 @@ def _read_any(path: Path, key: str | None) -> dict[str, torch.Tensor]:
 
 def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> tuple[str, str] | None:
     """What BasicSR's own loader will object to, with the cure; None if nothing."""
+    if fault := torch_file_fault(path):
+        return f'{path} cannot be read: {fault}', 'download or copy the file again'
     try:
         content = torch.load(path, map_location='meta', weights_only=True)
     except Exception as error:  # torch reports damaged files by a dozen exception types

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mirage_arch.checkpoints import torch_file_fault
+
 from .ranks import RunError, rank_zero_decides
 from .state import STATE_FORMAT
 
@@ -120,6 +122,8 @@ def read_state(path: str) -> dict[str, Any]:
     """
     if os.path.getsize(path) == 0:
         raise UnreadableStateError(f'{path} is empty: its writing was interrupted.')
+    if fault := torch_file_fault(path):
+        raise UnreadableStateError(f'{path} cannot be read: {fault}.')
     try:
         state = torch.load(path, map_location='cpu', weights_only=True)
     except Exception as error:

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
-from mirage_arch.checkpoints import CheckpointError, load_weights
+from mirage_arch.checkpoints import CheckpointError, load_weights, save_weights
 
 HEADS = ('reduce_shallow.', 'reduce_latent.', 'spd_')
 
@@ -65,7 +64,7 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:  # CheckpointError is a ValueError
         print(f'error: {error}', file=sys.stderr)
         return 2
-    save_file({name: tensor.contiguous() for name, tensor in result.items()}, args.out)
+    save_weights(result, args.out)
     print(f'{args.out}: {len(result)} tensors')
     return 0
 

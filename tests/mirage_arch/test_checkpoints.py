@@ -175,3 +175,75 @@ def test_conversion_script(net, tmp_path):
     failed = subprocess.run([*command, str(tmp_path / 'none.ckpt'), str(out)], env=env, capture_output=True, text=True)
     assert failed.returncode == 1
     assert 'none.ckpt' in failed.stderr
+
+
+def flipped(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 0x10]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_one_bit_of_a_tensor_is_noticed(suffix, net, tmp_path):
+    path = tmp_path / f'a{suffix}'
+    save_weights(net.state_dict(), path)
+    whole = path.read_bytes()
+    start = whole.find(net.state_dict()['patch_embed.proj.weight'].numpy().tobytes())
+    assert start > 0
+    path.write_bytes(flipped(whole, start + 5))  # a low bit: the value stays finite and plausible
+    with pytest.raises(CheckpointError, match=rf'a{suffix}.*damaged'):
+        load_weights(path)
+
+
+def test_weights_of_others_without_our_checksum_are_read(net, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file(dict(net.state_dict()), tmp_path / 'a.safetensors')
+    torch.save(net.state_dict(), tmp_path / 'old.pth', _use_new_zipfile_serialization=False)
+    for name in ('a.safetensors', 'old.pth'):
+        assert load_weights(tmp_path / name).keys() == net.state_dict().keys()
+
+
+def test_tensors_that_unfold_are_refused(net, tmp_path):
+    import zipfile
+
+    state = net.state_dict() | {'bomb': torch.zeros(1).expand(40_000, 40_000)}
+    torch.save(state, tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match='unfold to 6,4'):
+        load_weights(tmp_path / 'a.pth')
+    wide = net.state_dict() | {'patch_embed.proj.weight': torch.zeros(200_000, 3, 1, 1)}
+    torch.save(wide, tmp_path / 'wide.pth')
+    with pytest.raises(CheckpointError, match='of 200000 channels, the rest of fewer'):
+        load_network(tmp_path / 'wide.pth')
+    torch.save(net.state_dict(), tmp_path / 'b.pth')
+    with zipfile.ZipFile(tmp_path / 'b.pth') as old, zipfile.ZipFile(tmp_path / 'c.pth', 'w', 8) as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    with pytest.raises(CheckpointError, match='compressed'):
+        load_weights(tmp_path / 'c.pth')
+
+
+@pytest.mark.parametrize('suffix', ['.pth', '.safetensors'])
+def test_a_failed_conversion_leaves_the_file_that_is_there(suffix, net, tmp_path, monkeypatch):
+    import os
+
+    path = tmp_path / f'a{suffix}'
+    save_weights(net.state_dict(), path)
+    before = path.read_bytes()
+
+    def full(*arguments):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(os, 'replace', full)
+    with pytest.raises(OSError, match='No space'):
+        save_weights(net.state_dict(), path)
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_states_are_checked_by_their_sums(tmp_path):
+    from mirage_arch.checkpoints import torch_file_fault
+
+    torch.save({'optimizers': [torch.arange(1000.0)]}, tmp_path / 'a.state')
+    assert torch_file_fault(tmp_path / 'a.state') is None
+    whole = (tmp_path / 'a.state').read_bytes()
+    place = whole.find(torch.arange(1000.0).numpy().tobytes()) + 2001
+    (tmp_path / 'a.state').write_bytes(flipped(whole, place))
+    assert 'checksum of a/data/0 is wrong' in torch_file_fault(tmp_path / 'a.state')
