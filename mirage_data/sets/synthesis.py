@@ -116,7 +116,7 @@ def synthesize(
     Args:
         sources: folders of clean photographs, searched with the folders below them.
         output: where the layout's folders go.
-        layout: one of :data:`mirage_data.sets.synthesis_layouts.LAYOUTS`.
+        layout: one of :data:`LAYOUTS`.
         recipe: see :func:`mirage_data.degradations.parse_recipe`; needed by ``paired``, optional for the others.
         seed: of everything random.
         copies: how often each photograph is degraded, each time differently.

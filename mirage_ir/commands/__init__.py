@@ -1,23 +1,63 @@
-"""One file a command of ``mirage-basicsr``: its options and what it does. `mirage_ir.cli` has a line for each."""
+"""One file a command of ``mirage-basicsr``: its options and what it does. `mirage_ir.cli` has a line for each.
+
+What cannot be meant (a file that is not there, an unknown name) is said by the parser, which ends with 2; what fails
+while a command works is an error that ends it with 1.
+"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
+from pathlib import Path
 
 EXIT_CODES = 'Exit code: 0 done, 1 something failed or was found wrong, 2 wrong use or faulty options.'
 
 
-def command_parser(name: str, text: str) -> argparse.ArgumentParser:
+def command_parser(name: str, text: str | None, as_json: str = '') -> argparse.ArgumentParser:
     """The parser of a command.
 
     Args:
         name: The command, as it is typed.
         text: What ``--help`` shows before the options: what the command does, and examples of calls.
+        as_json: What a flag ``--json`` prints instead of text; without it there is no such flag.
     """
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f'mirage-basicsr {name}',
         allow_abbrev=False,  # a word means one thing, now and when options are added
         description=text,
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    if as_json:
+        parser.add_argument('--json', action='store_true', help=f'print {as_json} as JSON')
+    return parser
+
+
+def existing(text: str) -> Path:
+    """A file or folder of the command line, for argparse's ``type``; one that is not there is wrong use."""
+    path = Path(text).expanduser()
+    if not path.exists():
+        raise argparse.ArgumentTypeError(f'{text}: no such file or folder')
+    return path
+
+
+def failed(error: object) -> int:
+    """Says on standard error why a command could not do its work; returns 1, the exit code for it."""
+    print(f'error: {error}', file=sys.stderr)
+    return 1
+
+
+def print_json(content: object) -> None:
+    """Prints what a program is to read: numbers that JSON does not have as null, paths as text."""
+    print(json.dumps(_plain(content), indent=1))
+
+
+def _plain(content: object) -> object:
+    if isinstance(content, dict):
+        return {str(key): _plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_plain(value) for value in content]
+    if isinstance(content, float):
+        return content if abs(content) < float('inf') else None  # NaN, too, is not below
+    return content if content is None or isinstance(content, (str, int)) else str(content)

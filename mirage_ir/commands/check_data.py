@@ -27,7 +27,7 @@ from mirage_data.sets.check import Checker
 from mirage_data.sets.check_report import as_json, as_text
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
 
-from . import command_parser
+from . import command_parser, existing, failed
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -39,11 +39,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     pairs = 'folders of degraded and clean images: names, sizes, and whether both sides show one picture'
     parser.add_argument('--pairs', nargs=2, action='append', default=[], metavar=('LQ', 'GT'), help=pairs)
     parser.add_argument('--pairing', type=parse_rule, default='same_name', help='rule of --pairs, or REGEX=NAME')
-    parser.add_argument('--list-file', nargs='+', default=[], help='list files to compare with the named sets')
+    parser.add_argument(
+        '--list-file', nargs='+', type=existing, default=[], help='list files to compare with the named sets'
+    )
     parser.add_argument('--quick', action='store_true', help='compare names only, read no image')
     parser.add_argument('--no-leaks', action='store_true', help='do not compare training with test images')
     parser.add_argument('--leak-free', metavar='DIR', help='write a list of unaffected samples per training set')
-    parser.add_argument('--json', metavar='FILE', help='write everything that was found')
+    parser.add_argument('--json', metavar='FILE', help='write everything that was found; - prints it instead of text')
     parser.add_argument('--strict', action='store_true', help='exit with 1 for warnings, too')
     parser.add_argument('--workers', type=int, default=None, help='threads (default: one per core)')
     args = parser.parse_args(argv)
@@ -92,14 +94,15 @@ def main(argv: list[str] | None = None) -> int:
             checker.check_list_file(file, chosen)
         if args.leaks:
             find_leaks(checker, args, chosen, own, table)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(as_text(checker.report, args.quick, args.leaks))
-    if args.json:
-        write_file(args.json, as_json(checker.report, args.root))
-    if args.leak_free:
-        write_lists(checker, Path(args.leak_free))
+        print(
+            as_json(checker.report, args.root) if args.json == '-' else as_text(checker.report, args.quick, args.leaks)
+        )
+        if args.json and args.json != '-':
+            write_file(args.json, as_json(checker.report, args.root))
+        if args.leak_free:
+            write_lists(checker, Path(args.leak_free))
+    except (ValueError, OSError) as error:
+        return failed(error)
     failing = ('error', 'warning') if args.strict else ('error',)
     return 1 if checker.report.worst() in failing else 0
 
@@ -125,4 +128,4 @@ def write_lists(checker: Checker, folder: Path) -> None:
             continue
         file = folder / f'{"_".join(Path(name.replace(" ", "_")).parts[-2:])}_leak_free.txt'
         write_file(file, ''.join(f'{sample}\n' for sample in samples))
-        print(f'{file}: {len(samples):,} samples, for meta_info_file')
+        print(f'{file}: {len(samples):,} samples, for meta_info_file', file=sys.stderr)

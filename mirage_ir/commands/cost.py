@@ -10,28 +10,29 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from dataclasses import asdict
 from functools import partial
 
 from mirage_ir.measuring import cost as complexity
 from mirage_ir.measuring import tables
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
-HEADS = (
-    'network',
-    'parameters',
-    'multiply-adds (G)',
-    'convolutions and products alone (G)',
-    'memory, training (MiB)',
-    'memory, restoring (MiB)',
-    'time (s)',
-)
+HEADS = {
+    'network': 'network',
+    'parameters': 'parameters',
+    'multiply_adds': 'multiply-adds (G)',
+    'products': 'convolutions and products alone (G)',
+    'train_mb': 'memory, training (MiB)',
+    'eval_mb': 'memory, restoring (MiB)',
+    'seconds': 'time (s)',
+}
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser('cost', __doc__)
+    parser = command_parser('cost', __doc__, as_json='the rows, with plain numbers,')
     parser.add_argument('--variant', nargs='+', choices=tuple(complexity.VARIANTS), default=[])
-    parser.add_argument('--opt', nargs='+', default=[], help='option files whose network_g is measured')
+    parser.add_argument('--opt', nargs='+', type=existing, default=[], help='option files whose network_g is measured')
     parser.add_argument('--size', nargs=2, type=int, default=[224, 224], metavar=('H', 'W'))
     parser.add_argument('--device', default='cpu', help='cpu, cuda, cuda:1, ...')
     parser.add_argument('--repeats', type=int, default=5, help='timed restorations')
@@ -39,16 +40,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--format', choices=('markdown', 'csv'), default='markdown')
     arguments = parser.parse_args(argv)
     try:
-        lines = [line for name, spec in _specs(arguments) for line in _lines(name, spec, arguments)]
+        rows = [row for name, spec in _specs(arguments) for row in _rows(name, spec, arguments)]
     except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+        return failed(error)
+    if arguments.json:
+        print_json(rows)
+        return 0
+    lines = [_cells(row) for row in rows]
     if arguments.size == [224, 224]:
         lines += [_published(row) for row in tables.published_table('6').rows]
     if arguments.format == 'csv':
-        csv.writer(sys.stdout, lineterminator='\n').writerows([HEADS, *lines])
+        csv.writer(sys.stdout, lineterminator='\n').writerows([HEADS.values(), *lines])
         return 0
-    print(tables.markdown_table(HEADS, lines, left=1))
+    print(tables.markdown_table(list(HEADS.values()), lines, left=1))
     height, width = arguments.size
     print(
         f'\nOne image of {height}x{width}. Multiply-adds as fvcore counts the released network (the paper: FLOPs). '
@@ -64,22 +68,31 @@ def _specs(arguments: argparse.Namespace) -> list[tuple[str, object]]:
     return [(f'MIRAGE {name}', name) for name in variants] + specs
 
 
-def _lines(name: str, spec: object, arguments: argparse.Namespace) -> list[list[str]]:
-    """With the SPD heads and, if there are any, without them."""
+def _rows(name: str, spec: object, arguments: argparse.Namespace) -> list[dict]:
+    """With the SPD heads and, if there are any, without them; by the keys of `HEADS`, with the device."""
     size = tuple(arguments.size)
-    whole = complexity.build(spec)
-    has_head = getattr(whole, 'has_spd_head', False)
-    lines = []
+    has_head = getattr(complexity.build(spec), 'has_spd_head', False)
+    rows = []
     for head in (True, False) if has_head else (True,):
         cost = complexity.count(partial(complexity.build, spec, head), size)
-        cells = [f'{cost.parameters:,}', f'{cost.multiply_adds / 1e9:.3f}', f'{cost.products / 1e9:.3f}']
+        row = {
+            'network': name if head else f'{name}, no heads',
+            'parameters': cost.parameters,
+            'multiply_adds': cost.multiply_adds,
+            'products': cost.products,
+        }
         if not arguments.count_only:
-            use = complexity.measure(spec, size, arguments.device, arguments.repeats, head)
-            cells += [f'{use.train_mb:,.0f}', f'{use.eval_mb:,.0f}', f'{use.seconds:.3f} ({use.device})']
-        else:
-            cells += ['-'] * 3
-        lines.append([name if head else f'{name}, no heads', *cells])
-    return lines
+            row |= asdict(complexity.measure(spec, size, arguments.device, arguments.repeats, head))
+        rows.append(row)
+    return rows
+
+
+def _cells(row: dict) -> list[str]:
+    cells = [row['network'], f'{row["parameters"]:,}']
+    cells += [f'{row[key] / 1e9:.3f}' for key in ('multiply_adds', 'products')]
+    if 'seconds' not in row:
+        return [*cells, '-', '-', '-']
+    return [*cells, f'{row["train_mb"]:,.0f}', f'{row["eval_mb"]:,.0f}', f'{row["seconds"]:.3f} ({row["device"]})']
 
 
 def _published(row: tables.TableRow) -> list[str]:

@@ -14,24 +14,23 @@ With --json FOLDER the figures also become a results.json that mirage-basicsr ta
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from mirage_data.files.pairing import RULES, parse_rule
 from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import report as validation_report
-from mirage_ir.measuring.metrics import LPIPS_NETS, WINDOWS
+from mirage_ir.measuring.metrics import CHANNELS, LPIPS_NETS, METRICS, WINDOWS
 from mirage_ir.measuring.protocols import PROTOCOLS, described
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = command_parser('evaluate', __doc__)
-    parser.add_argument('--restored', required=True, help='folder of restored pictures')
-    parser.add_argument('--gt', help='folder of the ground truth; not needed for niqe alone')
-    parser.add_argument('--metrics', nargs='+', default=['psnr', 'ssim'], help=', '.join(evaluation.METRIC_NAMES))
-    parser.add_argument('--channel', default='rgb', help='rgb or y, for psnr and ssim')
+    parser.add_argument('--restored', required=True, type=existing, help='folder of restored pictures')
+    parser.add_argument('--gt', type=existing, help='folder of the ground truth; not needed for niqe alone')
+    parser.add_argument('--metrics', nargs='+', choices=evaluation.METRIC_NAMES, default=['psnr', 'ssim'])
+    parser.add_argument('--channel', choices=CHANNELS, default='rgb', help='for psnr and ssim')
     parser.add_argument('--crop-multiple', type=int, default=16, help='centre crop; the paper: 16, for CDD11 1 (none)')
     parser.add_argument(
         '--protocol',
@@ -47,10 +46,17 @@ def main(argv: list[str] | None = None) -> int:
     rules = f'rule that pairs the names: {", ".join(RULES)}, or REGEX=NAME of your own (for restored names)'
     parser.add_argument('--pairing', default='same_name', type=parse_rule, help=rules)
     parser.add_argument('--suffix', default='', help='end of the restored names that the ground truth lacks')
-    parser.add_argument('--json', type=Path, metavar='FOLDER', help='also write results.json and images_*.csv there')
+    kept = 'also write results.json and images_*.csv there; - prints the figures as JSON instead'
+    parser.add_argument('--json', type=Path, metavar='FOLDER', help=kept)
     parser.add_argument('--name', default='', help='name of the data set in the results (default: of the GT folder)')
     parser.add_argument('--task', default='restore', help='task in the results')
     arguments = parser.parse_args(argv)
+    needy = [name for name in arguments.metrics if METRICS[name].needs_gt]
+    if arguments.gt is None and needy:
+        parser.error(f'{", ".join(needy)} need --gt; without it only niqe can be measured')
+    if arguments.crop_multiple < 1:
+        parser.error(f'--crop-multiple {arguments.crop_multiple}: at least 1, which crops nothing')
+    for_programs = arguments.json == Path('-')
     try:
         result = evaluation.evaluate_folders(
             arguments.restored,
@@ -60,13 +66,15 @@ def main(argv: list[str] | None = None) -> int:
             crop_multiple=arguments.crop_multiple,
             pairing=arguments.pairing,
             suffix=arguments.suffix,
-            progress=True,
+            progress=not for_programs,
             protocol=arguments.protocol,
             conventions=_conventions(arguments),
         )
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    except (ValueError, OSError) as error:
+        return failed(error)
+    if for_programs:
+        print_json({'images': result.images, 'mean': result.mean, 'unpaired': result.unpaired, **result.protocol})
+        return 0
     name = arguments.name or Path(arguments.gt or arguments.restored).resolve().name
     scores = [
         validation_report.ImageScore(index, image, arguments.task, values)
@@ -82,8 +90,11 @@ def main(argv: list[str] | None = None) -> int:
         print(f'{len(result.unpaired)} without a partner, left out: {", ".join(result.unpaired[:5])}{more}')
     if arguments.json:
         label = arguments.json.resolve().name
-        validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
-        validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
+        try:
+            validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
+            validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
+        except OSError as error:
+            return failed(error)
     return 0
 
 

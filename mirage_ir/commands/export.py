@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mirage_arch.checkpoints import load_network
 from mirage_arch.exportable import export_onnx
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 TOLERANCE = 1e-4  # largest difference allowed, in units of the largest output
 SIZES = ((1, 64, 64), (2, 61, 83), (1, 5, 40), (1, 1, 1))  # batch, height, width
@@ -77,8 +77,8 @@ def largest_difference(net: torch.nn.Module, path: Path) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser('export', __doc__)
-    parser.add_argument('weights')
+    parser = command_parser('export', __doc__, as_json='what was written')
+    parser.add_argument('weights', type=existing)
     parser.add_argument('output', type=Path, help='file to write: .onnx or .torchscript')
     parser.add_argument('--allow-pickle', action='store_true', help='unpickle objects; only for files you trust')
     args = parser.parse_args(argv)
@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'{args.output}: give a name that ends in {" or ".join(FORMATS)}')
     try:
         net = load_network(args.weights, allow_pickle=args.allow_pickle, spd_head=False)
-        print('Exporting takes a minute or more.')
+        print('Exporting takes a minute or more.', file=sys.stderr)
         args.output.parent.mkdir(parents=True, exist_ok=True)
         # beside its place, so that a failure, also one that ends the process, leaves an earlier file as it was
         with tempfile.TemporaryDirectory(prefix='.export_', dir=args.output.parent) as folder:
@@ -96,14 +96,15 @@ def main(argv: list[str] | None = None) -> int:
             if difference <= TOLERANCE:
                 os.replace(aside, args.output)
     except ImportError as error:
-        print(f'{error}: pip install "mirage-ir[export]"', file=sys.stderr)
-        return 1
+        return failed(f'{error}: pip install "mirage-ir[export]"')
     except (ValueError, OSError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 1
+        return failed(error)
     said = f'differs from the network by at most {difference:.1e} of the largest value at {len(SIZES)} sizes'
     if not difference <= TOLERANCE:
-        print(f'not written: it {said}; allowed are {TOLERANCE}', file=sys.stderr)
-        return 1
-    print(f'{args.output}: {args.output.stat().st_size / 2**20:.1f} MiB; {said}')
+        return failed(f'not written: it {said}; allowed are {TOLERANCE}')
+    size = args.output.stat().st_size
+    if args.json:
+        print_json({'file': args.output, 'bytes': size, 'difference': difference, 'tolerance': TOLERANCE})
+    else:
+        print(f'{args.output}: {size / 2**20:.1f} MiB; {said}')
     return 0

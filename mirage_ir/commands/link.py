@@ -9,24 +9,25 @@ traiNNer-redux, neosr, KAIR, SwinIR, PromptIR and AdaIR. Where files do not suff
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Exit code 1 if the folder cannot be linked."""
     from mirage_ir.link import LinkError, link
 
-    parser = command_parser('link', __doc__)
-    parser.add_argument('path', help='the folder of the project')
+    parser = command_parser('link', __doc__, as_json='what was written')
+    parser.add_argument('path', type=existing, help='the folder of the project')
     arguments = parser.parse_args(argv)
     try:
         plan = link(arguments.path)
     except LinkError as error:
-        print(error, file=sys.stderr)
-        return 1
+        return failed(error)
+    if arguments.json:
+        print_json({'files': list(plan.files), 'known': plan.known, 'lines': plan.lines})
+        return 0
     for path in plan.files:
         print(f'wrote {path}')
     print(f'known there now: {plan.known}')

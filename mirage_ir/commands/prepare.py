@@ -13,27 +13,29 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mirage_data.files.image import ImageError, list_names
-from mirage_data.files.lmdb import LmdbError
+from mirage_data.files.image import list_names
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.prepare import Outcome, carry_out
 from mirage_data.sets.prepare_plan import Plan, plan, unpaired
-from mirage_data.sets.source_tree import SourceError, read_source
+from mirage_data.sets.source_tree import read_source
 from mirage_data.sets.subimages import SUFFIX, cut_folder
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, all_data_sets, data_set
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = command_parser('prepare', __doc__)
+    parser = command_parser('prepare', __doc__, as_json='what --list shows')
     parser.add_argument('name', nargs='?', help='data set, one of those of --list')
     parser.add_argument('--list', action='store_true', help='show all data sets and where they are published')
-    parser.add_argument('--source', help='downloaded folder or archive; not needed to add --lmdb or --subimages later')
+    parser.add_argument(
+        '--source', type=existing, help='downloaded folder or archive; not needed to add --lmdb or --subimages later'
+    )
     parser.add_argument('--root', default=DEFAULT_ROOT, help='data root (default: datasets)')
     how = parser.add_mutually_exclusive_group()
     how.add_argument('--link', action='store_true', help='link the files of a folder (the default)')
@@ -54,6 +56,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('--lq needs --gt')
     if not (args.list or args.source or args.lmdb or args.subimages):
         parser.error('nothing to do: give --source, --lmdb or --subimages')
+    if args.json and not args.list:
+        parser.error('--json is about --list')
+    if not args.list and args.name not in all_data_sets():
+        parser.error(f'unknown data set {args.name!r}; known: {", ".join(all_data_sets())}')
     return args
 
 
@@ -61,7 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     try:
         if args.list:
-            show_table()
+            print_json([asdict(row) for row in all_data_sets().values()]) if args.json else show_table()
             return 0
         row = data_set(args.name)
         ok = prepare(row, args) if args.source else True
@@ -69,9 +75,8 @@ def main(argv: list[str] | None = None) -> int:
             ok = cut(row, args) and ok
         if args.lmdb:
             ok = pack(row, args) and ok
-    except (SourceError, ImageError, LmdbError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    except (ValueError, OSError) as error:
+        return failed(error)
     except KeyboardInterrupt:
         print('\nstopped; the same command goes on where it was', file=sys.stderr)
         return 130

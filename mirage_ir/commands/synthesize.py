@@ -22,17 +22,21 @@ from pathlib import Path
 from mirage_data.files import plain_yaml
 from mirage_data.sets.synthesis import LAYOUTS, RECORDS_FILE, synthesize
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 
 def main(argv: list[str] | None = None) -> int:
     """Returns 0, 1 if photographs failed, 2 for settings that cannot work, 130 after Ctrl-C."""
-    parser = command_parser('synthesize', __doc__)
+    parser = command_parser('synthesize', __doc__, as_json='how many pairs were made and what was left out')
     parser.add_argument('layout', choices=list(LAYOUTS), help='folders to write')
-    parser.add_argument('--source', nargs='+', required=True, metavar='DIR', help='folders of clean photographs')
+    parser.add_argument(
+        '--source', nargs='+', required=True, type=existing, metavar='DIR', help='folders of clean photographs'
+    )
     parser.add_argument('--output', required=True, metavar='DIR')
     given = parser.add_mutually_exclusive_group()
-    given.add_argument('--recipe', metavar='FILE', help='YAML file with a recipe, or an option file that holds one')
+    given.add_argument(
+        '--recipe', type=existing, metavar='FILE', help='YAML file with a recipe, or an option file that holds one'
+    )
     given.add_argument('--degradation', nargs='+', metavar='NAME', help='these together, with their usual ranges')
     parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--copies', type=int, default=1, help='how often each photograph is degraded (default 1)')
@@ -43,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipe = [{'degradation': args.degradation}] if args.degradation else None
         if args.recipe:
-            recipe = read_recipe(Path(args.recipe))
+            recipe = read_recipe(args.recipe)
         records, failures = synthesize(
             args.source,
             args.output,
@@ -55,15 +59,20 @@ def main(argv: list[str] | None = None) -> int:
             max_side=args.max_side,
             jobs=args.jobs,
         )
-    except (ValueError, OSError) as error:
-        print(f'mirage-basicsr synthesize: {error}', file=sys.stderr)
-        return 2
+    except ValueError as error:
+        parser.error(str(error))
+    except OSError as error:
+        return failed(error)
     except KeyboardInterrupt:
         print('\nmirage-basicsr synthesize: stopped; the same command goes on from here', file=sys.stderr)
         return 130
-    print(f'{args.output}: {len(records)} pairs; every drawn parameter is in {Path(args.output, RECORDS_FILE)}')
-    for failure in failures:
-        print(f'left out: {failure}', file=sys.stderr)
+    made = Path(args.output, RECORDS_FILE)
+    if args.json:
+        print_json({'pairs': len(records), 'records': made, 'left_out': failures})
+    else:
+        print(f'{args.output}: {len(records)} pairs; every drawn parameter is in {made}')
+        for failure in failures:
+            print(f'left out: {failure}', file=sys.stderr)
     return 1 if failures else 0
 
 

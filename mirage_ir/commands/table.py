@@ -8,19 +8,25 @@ mirage-basicsr table --table 1 --format latex --out table1.tex
 from __future__ import annotations
 
 import argparse
-import sys
+from dataclasses import asdict
 from pathlib import Path
 
 from mirage_data.files.write import write_file
 from mirage_ir.measuring import tables
 
-from . import command_parser
+from . import command_parser, existing, failed, print_json
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = command_parser('table', __doc__)
-    parser.add_argument('results', nargs='*', help='results.json, or the folder of a test run')
-    parser.add_argument('--table', help='number of the table; by default the one that has the data sets of the results')
+    parser = command_parser('table', __doc__, as_json='the rows')
+    parser.add_argument('results', nargs='*', type=existing, help='results.json, or the folder of a test run')
+    numbers = [table.number for table in tables.published_tables()]
+    parser.add_argument(
+        '--table',
+        choices=numbers,
+        metavar='NUMBER',
+        help='number of the table; by default the one that has the data sets of the results',
+    )
     parser.add_argument('--format', choices=tuple(tables.FORMATS), default='markdown')
     parser.add_argument(
         '--against',
@@ -31,6 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         '--metric',
         action='append',
+        type=_split,
         default=[],
         metavar='PSNR=KEY',
         help="take a figure from another of the run's metrics, as psnr=psnr_y",
@@ -38,29 +45,36 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--own-only', action='store_true', help='of the published rows, show the compared ones alone')
     parser.add_argument('--out', type=Path, help='file to write; by default the table is printed')
     arguments = parser.parse_args(argv)
+    if not arguments.results and not arguments.table:
+        parser.error('name at least one result, or a --table to print the published rows')
     try:
-        text = make(arguments)
-    except ValueError as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 2
-    if arguments.out:
-        write_file(arguments.out, text)
-    else:
+        groups = gather(arguments)
+        if arguments.json:
+            print_json([as_dict(group) for group in groups])
+            return 0
+        text = '\n'.join(tables.FORMATS[arguments.format](*group) for group in groups)
+        if arguments.out:
+            write_file(arguments.out, text)
+    except (ValueError, OSError) as error:
+        return failed(error)
+    if not arguments.out:
         print(text, end='')
     return 0
 
 
-def make(arguments: argparse.Namespace) -> str:
-    """The text of all tables that the results belong to."""
-    keys = dict(_split(word) for word in arguments.metric)
+Group = tuple[tables.PaperTable, list[tables.TableRow], list[tables.TableRow], list[str]]
+"""A table, its rows, the differences to published ones, and notes."""
+
+
+def gather(arguments: argparse.Namespace) -> list[Group]:
+    """All tables that the results belong to."""
+    keys = dict(arguments.metric)
     loaded = [tables.load_result(path) for path in arguments.results]
-    if not loaded and not arguments.table:
-        raise ValueError('name at least one result, or a --table to print the published rows')
     groups: dict[str, list[tables.Result]] = {arguments.table: loaded} if arguments.table else {}
     if not arguments.table:
         for result in loaded:
             groups.setdefault(tables.table_for(result).number, []).append(result)
-    texts = []
+    found = []
     for number, members in groups.items():
         table = tables.published_table(number)
         own = [tables.own_row(result, table, keys) for result in members]
@@ -68,14 +82,26 @@ def make(arguments: argparse.Namespace) -> str:
         differences = [tables.difference(a, b) for a, b in zip(own, references, strict=True)]
         shown = [row for row in table.rows if not arguments.own_only or row in references]
         notes = tables.protocol_notes(members, table, keys)
-        texts.append(tables.FORMATS[arguments.format](table, [*shown, *own], differences, notes))
-    return '\n'.join(texts)
+        found.append((table, [*shown, *own], differences, notes))
+    return found
+
+
+def as_dict(group: Group) -> dict:
+    """One table for a program."""
+    table, rows, differences, notes = group
+    return {
+        'table': table.number,
+        'title': table.title,
+        'rows': [asdict(row) for row in rows],
+        'differences': [asdict(row) for row in differences],
+        'notes': notes,
+    }
 
 
 def _split(word: str) -> tuple[str, str]:
     metric, sign, key = word.partition('=')
     if not sign or not metric or not key:
-        raise ValueError(f'--metric {word}: written as COLUMN=KEY, for example psnr=psnr_y')
+        raise argparse.ArgumentTypeError(f'{word}: written as COLUMN=KEY, for example psnr=psnr_y')
     return metric, key
 
 

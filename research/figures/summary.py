@@ -56,18 +56,18 @@ def averages(number: str, own: Sequence[tables.Result], best: int = 5) -> list[t
     return sorted(pairs, key=lambda pair: pair[1]['psnr'])
 
 
-def summary(own: Sequence[tables.Result], tables: Sequence[str] = (), best: int = 5) -> Figure:
+def summary(own: Sequence[tables.Result], further: Sequence[str] = (), best: int = 5) -> Figure:
     """Bars of the averages, one column of panels for each setting and a row each for PSNR and SSIM.
 
     Args:
         own: Results of test runs; each goes to the setting of its data sets.
-        tables: Further settings of the paper, by the number of their tables.
+        further: Further settings of the paper, by the number of their tables.
         best: See `averages`.
 
     Raises:
         ValueError: Nothing to draw, or as `averages` and `tables.table_for`.
     """
-    settings: dict[str, list[tables.Result]] = {number: [] for number in tables}
+    settings: dict[str, list[tables.Result]] = {number: [] for number in further}
     for result in own:
         settings.setdefault(tables.table_for(result).number, []).append(result)
     if not settings:

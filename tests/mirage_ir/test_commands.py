@@ -4,10 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from mirage_ir import commands, doctor
 from mirage_ir.cli import COMMANDS, main
+from mirage_restore.bundled import bundled_weights
 
 NAMES = [name for name, _, _ in COMMANDS]
 
@@ -32,6 +35,95 @@ def test_an_unknown_option_is_wrong_use(name, capsys):
         main([name, '--no-such-option'])
     assert ended.value.code == 2
     assert f'mirage-basicsr {name}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', [name for name in NAMES if name not in ('train', 'test')])
+def test_a_program_can_read_what_a_command_finds(name, capsys):
+    with pytest.raises(SystemExit):
+        main([name, '--help'])
+    assert '--json' in capsys.readouterr().out
+
+
+WRONG = {
+    'doctor': ['--json', 'absent'],
+    'prepare': ['absent', '--source', '.'],
+    'check-data': ['--train', 'absent'],
+    'synthesize': ['paired', '--source', 'absent', '--output', 'out'],
+    'check': ['-opt', 'absent.yml'],
+    'train': ['-opt', 'absent.yml'],
+    'test': ['-opt', 'absent.yml'],
+    'evaluate': ['--restored', 'absent', '--gt', '.'],
+    'table': ['absent'],
+    'curves': ['absent'],
+    'convert': ['absent.pth', 'out.pth'],
+    'export': ['absent.pth', 'out.onnx'],
+    'cost': ['--opt', 'absent.yml'],
+    'link': ['absent'],
+    'unlink': ['absent'],
+}
+"""Words that cannot be meant."""
+
+BROKEN = {
+    'prepare': ['lol', '--source', 'broken.zip'],
+    'evaluate': ['--restored', 'pictures', '--gt', 'pictures'],
+    'table': ['broken.json'],
+    'curves': ['pictures'],
+    'convert': ['broken.pth', 'out.pth'],
+    'export': ['broken.pth', 'out.onnx'],
+    'cost': ['--opt', 'broken.yml', '--count-only'],
+    'synthesize': ['paired', '--source', 'pictures', '--output', 'out', '--degradation', 'jpeg', '--jobs', '1'],
+    'link': ['pictures'],
+    'unlink': ['pictures'],
+}
+"""Files that are there and cannot be used."""
+
+
+def exit_code(words):
+    try:
+        return main(words)
+    except SystemExit as ended:
+        return ended.code
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_wrong_use_is_2_and_writes_nothing(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code([name, *WRONG[name]]) == 2
+    captured = capsys.readouterr()
+    assert 'absent' in captured.out + captured.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('name', BROKEN)
+def test_a_failure_is_1(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'pictures').mkdir()
+    for file in ('broken.zip', 'broken.json', 'broken.pth', 'broken.yml', 'pictures/broken.png'):
+        (tmp_path / file).write_bytes(b'broken')
+    assert exit_code([name, *BROKEN[name]]) == 1
+    error = capsys.readouterr().err
+    assert ('broken' in error or 'pictures' in error) and 'Traceback' not in error
+
+
+@pytest.mark.parametrize('words', [['prepare', '--list'], ['table', '--table', '1'], ['cost', '--count-only']])
+def test_json_is_all_that_is_printed(words, capsys):
+    assert main([*words, '--json']) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found and isinstance(found, list)
+    if words[0] == 'cost':
+        tiny = found[0]
+        assert tiny['network'] == 'MIRAGE tiny' and 5e6 < tiny['parameters'] < tiny['products'] < tiny['multiply_adds']
+
+
+def test_convert_and_evaluate_as_json(tmp_path, capsys):
+    out = tmp_path / 'nano.pth'
+    assert main(['convert', str(bundled_weights()), str(out), '--json']) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert made['file'] == str(out) and made['arguments']['dim'] == 12 and made['parameters'] > 7e5
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((32, 32, 3), 99, np.uint8))
+    assert main(['evaluate', '--restored', str(tmp_path), '--gt', str(tmp_path), '--json', '-']) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures['mean']['ssim'] == pytest.approx(1) and figures['mean']['psnr'] is None, 'JSON has no infinity'
 
 
 def test_the_list_of_commands(capsys):
