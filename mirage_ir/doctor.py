@@ -197,7 +197,7 @@ def examine_folder() -> Iterator[Finding]:
     """The project in the current folder: what `link` wrote into it, and the BasicSR that its own scripts will use."""
     try:
         _import_ours()
-        from mirage_ir.link_files import is_shim, lacks_version, plan_for
+        from mirage_ir.link_files import is_edited, lacks_version, linked_files, plan_for
     except Exception:  # reported by examine_basicsr
         return
     here = Path.cwd()
@@ -205,11 +205,12 @@ def examine_folder() -> Iterator[Finding]:
     if plan is None:
         yield Finding('ok', f'{here} is no project that `mirage-basicsr link` knows')
         return
-    places = {path.parent for path in plan.files} | {here / 'basicsr' / name for name in ('archs', 'models')}
-    shims = [path for place in sorted(places) for path in sorted(place.glob('*.py')) if is_shim(path)]
+    shims = linked_files(here, plan)
     for path in shims:
         if path not in plan.files:
-            yield Finding('FAIL', f'{path} is left from an earlier version', 'delete it and link again')
+            yield Finding('FAIL', f'{path} is left from an earlier version', 'mirage-basicsr unlink . and link again')
+        elif is_edited(path):
+            yield Finding('note', f'{path} was edited since it was linked, and is left as it is')
         elif path.read_text(encoding='utf-8') != plan.files[path]:
             yield Finding(
                 'FAIL',

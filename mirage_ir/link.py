@@ -8,10 +8,13 @@ files do not suffice.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from .link_files import MARKER, Plan, is_shim, plan_for
+from mirage_data.files.write import write_file
+
+from .link_files import MARKER, Plan, is_edited, is_shim, linked_files, plan_for
 
 __all__ = ['MARKER', 'LinkError', 'is_shim', 'link', 'plan_of', 'unlink']
 
@@ -29,9 +32,7 @@ def plan_of(checkout: str | Path) -> Plan:
     Raises:
         LinkError: It is of no known kind, or an installed package, which is never edited.
     """
-    root = Path(checkout).expanduser()
-    if root.name == 'basicsr' and (root / 'models').is_dir():
-        root = root.parent
+    root = _root(checkout)
     if {'site-packages', 'dist-packages'} & set(root.resolve().parts):
         raise LinkError(
             f'{checkout} is an installed package, which is never edited. It needs no link: run '
@@ -58,12 +59,18 @@ def link(checkout: str | Path) -> Plan:
         The plan: what was written and what is left to do.
 
     Raises:
-        LinkError: As `plan_of`, or a file of that name is there that this did not write.
+        LinkError: As `plan_of`, or a file of that name is there that this did not write or that was edited since, or
+            the project cannot be written to.
     """
     plan = plan_of(checkout)
-    _refuse_foreign(plan.files)
+    _refuse_others(plan.files)
     for path, content in plan.files.items():
-        path.write_text(content, encoding='utf-8')
+        try:
+            write_file(path, content)
+        except OSError as error:
+            raise LinkError(
+                f'{path} cannot be written ({error.strerror}). `mirage-basicsr unlink` removes what was before it'
+            ) from error
     return plan
 
 
@@ -79,15 +86,28 @@ def unlink(checkout: str | Path) -> list[Path]:
     Raises:
         LinkError: As `link`.
     """
-    files = plan_of(checkout).files
-    _refuse_foreign(files)
-    present = [path for path in files if is_shim(path)]
+    plan = plan_of(checkout)
+    present = linked_files(_root(checkout), plan)
+    _refuse_others({*plan.files, *present})
     for path in present:
-        path.unlink()
+        try:
+            path.unlink()
+        except OSError as error:
+            raise LinkError(f'{path} cannot be removed ({error.strerror})') from error
     return present
 
 
-def _refuse_foreign(files: Iterable[Path]) -> None:
-    foreign = [str(path) for path in files if path.exists() and not is_shim(path)]
-    if foreign:
+def _root(checkout: str | Path) -> Path:
+    root = Path(os.path.abspath(Path(checkout).expanduser()))  # its name, also that of `.`; links are not followed
+    return root.parent if root.name == 'basicsr' and (root / 'models').is_dir() else root
+
+
+def _refuse_others(files: Iterable[Path]) -> None:
+    present = sorted(path for path in files if path.exists())
+    if foreign := [str(path) for path in present if not is_shim(path)]:
         raise LinkError(f'{", ".join(foreign)}: not written by `mirage-basicsr link`, so left as it is; move it away')
+    if edited := [str(path) for path in present if is_edited(path)]:
+        raise LinkError(
+            f'{", ".join(edited)}: changed since `mirage-basicsr link` wrote it, so left as it is. Copy elsewhere what '
+            'you want to keep of it, then delete it and run this again'
+        )

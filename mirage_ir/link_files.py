@@ -5,6 +5,7 @@ Each takes the root of a project and returns a `Plan`, or None if the project is
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 OLDEST_BASICSR = (1, 3, 4, 4)
 """The first release that `MIRAGEModel` works with."""
 _NETWORK = PROJECT / 'mirage_arch' / 'mirage_arch.py'
+_DIGEST = '# SHA-256 of what follows: '
 
 
 class Plan(NamedTuple):
@@ -116,7 +118,14 @@ for _make in (MIRAGEArch, mirage_nano, mirage_tiny, mirage_small):
 
 def plan_for(root: Path) -> Plan | None:
     """The plan of the first kind that a project belongs to."""
-    return next(filter(None, (kind(root) for kind in KINDS)), None)
+    plan = next(filter(None, (kind(root) for kind in KINDS)), None)
+    return plan and plan._replace(files={path: _with_digest(text) for path, text in plan.files.items()})
+
+
+def linked_files(root: Path, plan: Plan) -> list[Path]:
+    """What `link` wrote into a project, now or when it or the project was of another version."""
+    places = {path.parent for path in plan.files} | {root / 'basicsr' / name for name in ('archs', 'models')}
+    return [path for place in sorted(places) for path in sorted(place.glob('*.py')) if is_shim(path)]
 
 
 def basicsr_checkout(root: Path) -> Plan | None:
@@ -220,7 +229,8 @@ def lightning(root: Path) -> Plan | None:
     """PromptIR, AdaIR and others of their make: one network, imported by name."""
     if not ((root / 'net' / 'model.py').is_file() and (root / 'train.py').is_file()):
         return None
-    found = re.search(r'^from net\.model import (\w+)', (root / 'train.py').read_text(encoding='utf-8'), re.MULTILINE)
+    text = (root / 'train.py').read_text(encoding='utf-8', errors='replace')
+    found = re.search(r'^from net\.model import (\w+)', text, re.MULTILINE)
     name = found[1] if found else 'the network'
     return Plan(
         {root / 'net' / 'mirage_arch.py': _network()},
@@ -289,6 +299,21 @@ def is_shim(path: Path) -> bool:
             return file.readline().rstrip('\n') == MARKER
     except (OSError, UnicodeDecodeError):
         return False
+
+
+def is_edited(path: Path) -> bool:
+    """Whether a file of `link` was changed since it was written; those of versions that noted no sum were not."""
+    noted, _, rest = path.read_text(encoding='utf-8').partition('\n')[2].partition('\n')
+    return noted.startswith(_DIGEST) and noted != _DIGEST + _sum(rest)
+
+
+def _with_digest(content: str) -> str:
+    marker, rest = content.split('\n', 1)
+    return f'{marker}\n{_DIGEST}{_sum(rest)}\n{rest}'
+
+
+def _sum(text: str) -> str:
+    return hashlib.sha256(text.encode('utf-8')).hexdigest()
 
 
 def _network() -> str:

@@ -1,5 +1,6 @@
 """Other people's checkouts: linked and unlinked, and the one file of the network dropped where it must work alone."""
 
+import errno
 import importlib.util
 import os
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from fresh_process import ROOT, run_pieces
 
+from mirage_data.files.write import write_file
 from mirage_ir.cli import main
 from mirage_ir.link import MARKER, LinkError, link, unlink
 
@@ -210,6 +212,47 @@ def test_a_file_of_somebody_else_is_never_touched(checkout, act):
     with pytest.raises(LinkError, match='mirage_model.py'):
         act(checkout)
     assert files_of(checkout) == before
+
+
+@pytest.mark.parametrize('act', [link, unlink])
+def test_a_file_that_was_edited_since_is_kept(tmp_path, act):
+    fork = old_fork(tmp_path / 'a fork')
+    network = fork / 'basicsr' / 'models' / 'archs' / 'mirage_arch.py'
+    link(fork)
+    network.write_text(network.read_text() + '\n# mine\n')
+    before = files_of(fork)
+    with pytest.raises(LinkError, match='mirage_arch.py: changed since'):
+        act(fork)
+    assert files_of(fork) == before
+    network.write_text(f'{MARKER}\n"""Of a version that noted no sum."""\n')
+    act(fork)
+    assert network.exists() == (act is link)
+
+
+def test_a_project_that_cannot_be_written_to_is_named_and_can_be_cleaned(tmp_path, monkeypatch):
+    fork = old_fork(tmp_path)
+    before = files_of(fork)
+
+    def full(path, content):
+        if path.name == 'mirage_arch.py':
+            raise OSError(errno.EROFS, 'Read-only file system')
+        write_file(path, content)
+
+    monkeypatch.setattr('mirage_ir.link.write_file', full)
+    with pytest.raises(LinkError, match='mirage_arch.py cannot be written .Read-only file system'):
+        link(fork)
+    assert [path.name for path in unlink(fork)] == ['basicsr.py'] and files_of(fork) == before
+
+
+def test_a_project_is_linked_by_any_of_its_names(tmp_path, monkeypatch):
+    fork = old_fork(tmp_path / 'a fork')
+    (tmp_path / 'by a link').symlink_to(fork, target_is_directory=True)
+    monkeypatch.chdir(tmp_path / 'by a link' / 'basicsr')
+    link('.')
+    left = fork / 'basicsr' / 'archs' / 'mirage_arch.py'  # of a version of the project that had it elsewhere
+    left.parent.mkdir()
+    left.write_text(f'{MARKER}\n')
+    assert len(unlink(tmp_path / 'by a link')) == 3 and not left.exists()
 
 
 def test_what_cannot_be_linked(tmp_path):
