@@ -31,6 +31,7 @@ __all__ = ['make_app']
 _HERE = Path(__file__).parent
 _LONGEST_NAME = 120
 _MOST_SWALLOWED = 64_000_000
+_LONGEST_SILENCE = 60.0  # seconds within an upload
 _CONTENT_TYPES = {  # of results; whatever else is a file to download
     '.png': 'image/png',
     '.jpg': 'image/jpeg',
@@ -173,7 +174,7 @@ class _Api:
         try:
             received = 0
             with open(job.source, 'wb') as file:
-                async for chunk in request.stream():
+                async for chunk in _flowing(request, name):
                     received += len(chunk)
                     if received > most:
                         raise Refused(413, too_large)
@@ -188,6 +189,18 @@ class _Api:
             raise
         self._desk.put(job)
         return job
+
+
+async def _flowing(request: Request, name: str) -> AsyncIterator[bytes]:
+    """The body in pieces; who sends nothing for long does not keep a place in the queue."""
+    stream = request.stream()
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), _LONGEST_SILENCE)
+        except StopAsyncIteration:
+            return
+        except asyncio.TimeoutError:
+            raise Refused(408, f'{name}: nothing arrived for {_LONGEST_SILENCE:g} s; send it again') from None
 
 
 async def _swallow(request: Request) -> None:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mirage_data.crew import Team
 from mirage_data.files.image import ImageError
 from mirage_data.files.lmdb import LmdbError, LmdbReader
 from mirage_data.files.pairing import PairingError, match_pairs
@@ -26,6 +27,7 @@ class Checker:
         quick: compare names only, read no image (no sizes, duplicates or leaks then).
         workers: threads; default is the number of cores.
         progress: wraps long loops: `progress(items, total, what)`.
+        pool: reads and compares instead of threads.
     """
 
     def __init__(
@@ -35,8 +37,9 @@ class Checker:
         quick: bool = False,
         workers: int | None = None,
         progress: Progress = lambda items, total, what: items,
+        pool: Team | None = None,
     ) -> None:
-        self.root, self.quick, self.workers, self.progress = Path(root), quick, workers, progress
+        self.root, self.quick, self.workers, self.progress, self.pool = Path(root), quick, workers, progress, pool
         self.report = Report()
         self._scans: dict[tuple[str, str], FolderScan] = {}
         self._rows: dict[tuple[str, str], FolderRow] = {}
@@ -69,6 +72,7 @@ class Checker:
                 owns=part.owns_clean_file if clean else lambda name: True,
                 workers=self.workers,
                 progress=self.progress,
+                pool=self.pool,
             )
             self._scans[key] = scan
             if scan.names or scan.foreign:
@@ -187,7 +191,12 @@ class Checker:
             return
         unread: list[ImageError] = []  # reported by the scan of their folder
         leaks = find_leaks(
-            list(sides[0]), list(sides[1]), workers=self.workers, on_unreadable=unread.append, progress=self.progress
+            list(sides[0]),
+            list(sides[1]),
+            workers=self.workers,
+            on_unreadable=unread.append,
+            progress=self.progress,
+            pool=self.pool,
         )
         self.report.leaks += leaks
         grouped: dict[tuple[tuple[str, str], tuple[str, str]], list[Leak]] = defaultdict(list)

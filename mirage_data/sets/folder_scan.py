@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from mirage_data.crew import Team
 from mirage_data.files.image import ImageError, list_names, read_rgb
 from mirage_data.sets.fingerprint import pixel_digest
 
@@ -56,6 +59,7 @@ def scan_folder(
     owns: Callable[[str], bool] = lambda name: True,
     workers: int | None = None,
     progress: Progress = lambda items, total, what: items,
+    pool: Team | None = None,
 ) -> FolderScan:
     """Looks at all images of a folder.
 
@@ -66,6 +70,7 @@ def scan_folder(
         owns: which names count, for a folder that two sets share.
         workers: threads; default is the number of cores.
         progress: wraps what is iterated over, e.g. with a bar.
+        pool: reads instead of threads.
     """
     scan = FolderScan(Path(folder))
     if not scan.folder.is_dir():
@@ -74,19 +79,11 @@ def scan_folder(
     if quick:
         return scan
 
-    def look(name: str) -> tuple[tuple[int, int], str, bool] | str:
-        try:
-            image = read_rgb(scan.folder / name)
-        except ImageError as error:
-            return str(error)
-        first = image[..., :1]
-        return image.shape[:2], pixel_digest(image), bool(np.array_equal(image, np.broadcast_to(first, image.shape)))
-
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+    with contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(workers or os.cpu_count()) as readers:
 
         def results() -> Iterable:
             for start in range(0, len(scan.names), _AHEAD):
-                yield from pool.map(look, scan.names[start : start + _AHEAD])
+                yield from readers.map(partial(_look, scan.folder), scan.names[start : start + _AHEAD])
 
         for name, result in zip(scan.names, progress(results(), len(scan.names), str(folder))):
             if isinstance(result, str):
@@ -96,3 +93,12 @@ def scan_folder(
             if grey:
                 scan.grey.append(name)
     return scan
+
+
+def _look(folder: Path, name: str) -> tuple[tuple[int, int], str, bool] | str:
+    try:
+        image = read_rgb(folder / name)
+    except ImageError as error:
+        return str(error)
+    first = image[..., :1]
+    return image.shape[:2], pixel_digest(image), bool(np.array_equal(image, np.broadcast_to(first, image.shape)))

@@ -11,18 +11,21 @@ So two photographs of one place are told apart from two copies of one photograph
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import cv2
 import numpy as np
 
+from mirage_data.crew import Team
 from mirage_data.files.image import ImageError, read_rgb
 from mirage_data.sets.fingerprint import DescriptorIndex, Fingerprint, fingerprint, grey
 
@@ -37,6 +40,7 @@ def find_leaks(
     workers: int | None = None,
     on_unreadable: Callable[[ImageError], None] | None = None,
     progress: Callable[[Iterable, int, str], Iterable] | None = None,
+    pool: Team | None = None,
 ) -> list[Leak]:
     """Compares two sets of images by content.
 
@@ -46,6 +50,7 @@ def find_leaks(
         workers: threads; default is the number of cores.
         on_unreadable: called for every file that cannot be read; such files are left out. Default: raise.
         progress: `progress(iterable, total, what)` wraps what is iterated over, e.g. with a bar.
+        pool: reads and compares instead of threads.
 
     Returns:
         Every pair found, in the order of `train`, the surest of each training image first. At most `CANDIDATES` test
@@ -57,7 +62,8 @@ def find_leaks(
     wrap = progress or (lambda items, total, what: items)
     leaks: list[tuple[int, Leak]] = []
     pieces = [test[start : start + CHUNK] for start in range(0, len(test), CHUNK)]
-    with ThreadPoolExecutor(workers or os.cpu_count()) as pool, tempfile.TemporaryFile() as spool:
+    threads = contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(workers or os.cpu_count())
+    with threads as pool, tempfile.TemporaryFile() as spool:
         for number, piece in enumerate(pieces):
             part = f' {number + 1} of {len(pieces)}' if len(pieces) > 1 else ''
             prints = wrap(_fingerprints(piece, pool, on_unreadable), len(piece), f'test images{part}')
@@ -91,16 +97,10 @@ def _kept(spool: BinaryIO) -> Iterator[Fingerprint | None]:
 
 
 def _fingerprints(
-    paths: Sequence[str | Path], pool: ThreadPoolExecutor, on_unreadable: Callable[[ImageError], None] | None
+    paths: Sequence[str | Path], pool: ThreadPoolExecutor | Team, on_unreadable: Callable[[ImageError], None] | None
 ) -> Iterator[Fingerprint | None]:
-    def take(path: str | Path) -> Fingerprint | ImageError:
-        try:
-            return fingerprint(path)
-        except ImageError as error:
-            return error
-
     for start in range(0, len(paths), _BATCH):
-        for result in pool.map(take, paths[start : start + _BATCH]):
+        for result in pool.map(_take, paths[start : start + _BATCH]):
             if not isinstance(result, ImageError):
                 yield result
             elif on_unreadable is None:
@@ -110,12 +110,19 @@ def _fingerprints(
                 yield None
 
 
-def _leaks_of(query: Fingerprint, index: DescriptorIndex, pool: ThreadPoolExecutor) -> list[Leak]:
+def _take(path: str | Path) -> Fingerprint | ImageError:
+    try:
+        return fingerprint(path)
+    except ImageError as error:
+        return error
+
+
+def _leaks_of(query: Fingerprint, index: DescriptorIndex, pool: ThreadPoolExecutor | Team) -> list[Leak]:
     same = index.same_pixels(query)
     leaks = [Leak(query.path, other.path, 'same pixels', 0, 1.0, 1.0, 1.0) for other in same]
     if query.comparable:
         likely = [other for other in index.candidates(query) if other not in same]
-        for leak, other in zip(pool.map(lambda other: verify(query, other), likely), likely, strict=True):
+        for leak, other in zip(pool.map(partial(verify, query), likely), likely, strict=True):
             if leak is not None:
                 leaks += [replace(leak, test=copy.path) for copy in index.same_pixels(other)]
     return leaks

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +15,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from mirage_data.crew import Calling, Outcome, Processes, RayActors, Team
 from mirage_data.degradations import degrade
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.degradations.compose import Recipe, parse_recipe
@@ -106,6 +106,7 @@ def synthesize(
     limit: int | None = None,
     max_side: int | None = None,
     jobs: int | None = None,
+    ray: str | None = None,
     progress: bool = True,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Make a data set of pairs from clean photographs.
@@ -122,7 +123,8 @@ def synthesize(
         copies: how often each photograph is degraded, each time differently.
         limit: use only the first so many photographs.
         max_side: reduce larger photographs to this longest side, in pixels.
-        jobs: processes; all cores by default.
+        jobs: processes, all cores by default; workers on the cluster, one on each CPU by default.
+        ray: 'auto' or the address of a Ray cluster whose nodes see the same folders.
         progress: show a progress bar.
 
     Returns:
@@ -158,12 +160,12 @@ def synthesize(
         tqdm(total=len(pairs), initial=before, desc=layout, unit='pair', disable=not progress) as bar,
     ):
         log.write('\n')  # behind what may be half a line of a killed run
-        for work, outcome in _in_parallel(works, jobs or os.cpu_count() or 1):
+        for work, outcome in _in_parallel(works, jobs, ray):
             bar.update(len(work.pairs))
-            if isinstance(outcome, ValueError):
-                failures.append(str(outcome))
+            if outcome.failure is not None:
+                failures.append(outcome.failure)
                 continue
-            for pair, record in zip(work.pairs, outcome):
+            for pair, record in zip(work.pairs, outcome.value):
                 done[pair.key] = record
                 _append(log, pair.key, record)
             log.flush()
@@ -182,28 +184,24 @@ def _check(layout: str, recipe: Any, **numbers: int | None) -> None:
             raise ValueError(f'{key}: {value}; allowed are whole numbers >= {least}')
 
 
-def _in_parallel(works: list[Work], jobs: int) -> Iterator[tuple[Work, list[dict[str, Any]] | ValueError]]:
-    """Every piece of work with its records, or with the error its photograph caused. A full disk ends it all."""
-    if jobs == 1 or len(works) < 2:
-        for work in works:
-            yield work, _outcome(lambda work=work: make_pairs(work))
+def _in_parallel(works: list[Work], jobs: int | None, ray: str | None) -> Iterator[tuple[Work, Outcome]]:
+    """Every piece of work with its records, or with what is wrong with its photograph. A full disk ends it all."""
+    for work, outcome in _done(works, jobs, ray):
+        if outcome.elsewhere:
+            raise OSError(outcome.failure)
+        if outcome.failure is not None and work.file not in outcome.failure:
+            outcome = Outcome(failure=f'{work.file}: {outcome.failure}')
+        yield work, outcome
+
+
+def _done(works: list[Work], jobs: int | None, ray: str | None) -> Iterator[tuple[Work, Outcome]]:
+    make = partial(Calling, make_pairs)
+    most = min(jobs or os.cpu_count() or 1, len(works))
+    if not works or (ray is None and most < 2):
+        yield from ((work, make().work(work)) for work in works)
         return
-    # spawned: a process that is forked from one with threads (OpenCV's) may hang
-    with ProcessPoolExecutor(min(jobs, len(works)), mp_context=multiprocessing.get_context('spawn')) as pool:
-        futures = {pool.submit(make_pairs, work): work for work in works}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], _outcome(future.result)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-
-
-def _outcome(result: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]] | ValueError:
-    try:
-        return result()
-    except ValueError as error:
-        return error
+    with Team(RayActors(make, ray, most if jobs else None) if ray else Processes(make, ['cpu'] * most)) as team:
+        yield from team.do(works)
 
 
 @dataclass(frozen=True)

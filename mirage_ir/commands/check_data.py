@@ -15,12 +15,14 @@ even re-encoded, resized or cropped. Exit code: 0 in order (warnings allowed), 1
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from pathlib import Path
 
 import cv2
 from tqdm import tqdm
 
+from mirage_data.crew import RayActors, Team, calling
 from mirage_data.files.pairing import parse_rule, rule_named
 from mirage_data.files.write import write_file
 from mirage_data.sets.check import Checker
@@ -47,7 +49,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--leak-free', metavar='DIR', help='write a list of unaffected samples per training set')
     parser.add_argument('--json', metavar='FILE', help='write everything that was found; - prints it instead of text')
     parser.add_argument('--strict', action='store_true', help='exit with 1 for warnings, too')
-    parser.add_argument('--workers', type=int, default=None, help='threads (default: one per core)')
+    parser.add_argument('--workers', type=int, default=None, help='threads (default: one per core), or actors of Ray')
+    parser.add_argument('--ray', metavar='ADDRESS', help="read on a Ray cluster: 'auto' or its address")
     args = parser.parse_args(argv)
     args.leaks = not (args.quick or args.no_leaks)
     if args.leak_free and not args.leaks:
@@ -86,14 +89,15 @@ def main(argv: list[str] | None = None) -> int:
     own += [pair_row(*sides, args.pairing) for sides in args.pairs]
     table = list(all_data_sets().values())
     chosen = args.rows + own or table
-    checker = Checker(args.root, quick=args.quick, workers=args.workers, progress=bar)
     try:
-        for row in chosen:
-            checker.check(row, required=bool(args.rows + own))
-        for file in args.list_file:
-            checker.check_list_file(file, chosen)
-        if args.leaks:
-            find_leaks(checker, args, chosen, own, table)
+        with Team(RayActors(calling, args.ray, args.workers)) if args.ray else contextlib.nullcontext() as pool:
+            checker = Checker(args.root, quick=args.quick, workers=args.workers, progress=bar, pool=pool)
+            for row in chosen:
+                checker.check(row, required=bool(args.rows + own))
+            for file in args.list_file:
+                checker.check_list_file(file, chosen)
+            if args.leaks:
+                find_leaks(checker, args, chosen, own, table)
         print(
             as_json(checker.report, args.root) if args.json == '-' else as_text(checker.report, args.quick, args.leaks)
         )
@@ -101,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             write_file(args.json, as_json(checker.report, args.root))
         if args.leak_free:
             write_lists(checker, Path(args.leak_free))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         return failed(error)
     failing = ('error', 'warning') if args.strict else ('error',)
     return 1 if checker.report.worst() in failing else 0

@@ -42,7 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--copies', type=int, default=1, help='how often each photograph is degraded (default 1)')
     parser.add_argument('--limit', type=int, metavar='N', help='use only the first N photographs')
     parser.add_argument('--max-side', type=int, metavar='PIXELS', help='reduce larger photographs to this longest side')
-    parser.add_argument('--jobs', type=int, metavar='N', help='processes (default: all cores)')
+    parser.add_argument('--jobs', type=int, metavar='N', help='processes (default: all cores), or actors of Ray')
+    parser.add_argument('--ray', metavar='ADDRESS', help="work on a Ray cluster: 'auto' or its address")
     args = parser.parse_args(argv)
     try:
         recipe = [{'degradation': args.degradation}] if args.degradation else None
@@ -58,10 +59,11 @@ def main(argv: list[str] | None = None) -> int:
             limit=args.limit,
             max_side=args.max_side,
             jobs=args.jobs,
+            ray=args.ray,
         )
     except ValueError as error:
         parser.error(str(error))
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         return failed(error)
     except KeyboardInterrupt:
         print('\nmirage-basicsr synthesize: stopped; the same command goes on from here', file=sys.stderr)

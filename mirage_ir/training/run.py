@@ -86,6 +86,7 @@ class TrainingRun:
         self.opt = opt
         self._seed_was_drawn = not self._command.names_seed()
         self._recorded = recorded({**opt, 'manual_seed': None} if self._seed_was_drawn else opt)
+        opt['logger'].setdefault('use_tb_logger', False)  # BasicSR takes it for given
         resolve_all(opt, root)
         self._command.select(opt)
         if self._fresh:

@@ -4,21 +4,39 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tqdm import tqdm
 
+from mirage_data.crew import Crew, Processes, RayActors, Team
+
 from ..files import Summary, check_target
 from ..jobs import find_jobs, is_file_name, named
 from ..record import Record
-from .crew import Crew, Processes, RayActors, parse_devices
 from .places import UrlRecord, check_place, is_url, plan_urls
-from .run import hand_out
-from .worker import Outcome, Setup, Task
+from .worker import Setup, Task, Worker
 
-__all__ = ['restore_many']
+__all__ = ['parse_devices', 'restore_many']
+
+
+def parse_devices(text: str) -> list[str]:
+    """Devices of ``0,1``, ``cuda:0,cuda:1``, ``cpu,cpu`` or ``cpu x 4``.
+
+    Raises:
+        ValueError: Something else.
+    """
+    devices = []
+    for part in text.split(','):
+        found = re.fullmatch(r'\s*(\d+|cpu|mps|cuda(?::\d+)?)\s*(?:[x*]\s*(\d+))?\s*', part)
+        if found is None or found[2] == '0':
+            raise ValueError(f"--devices takes GPUs such as '0,1', or 'cpu x 4', got {text!r}")
+        device = f'cuda:{found[1]}' if found[1].isdigit() else found[1]
+        devices += [device] * int(found[2] or 1)
+    return devices
 
 
 def restore_many(
@@ -59,30 +77,26 @@ def restore_many(
     if not tasks:
         return summary
     log = logging.getLogger(__name__)
-    setup = replace(setup, threads=_threads())
+    make = partial(Worker, replace(setup, threads=_threads()))
     crew: Crew
     if ray is not None:
-        crew = RayActors(setup, ray, min(workers, len(tasks)) if workers else None)
+        crew = RayActors(make, ray, min(workers, len(tasks)) if workers else None, gpus=True)
     else:
-        crew = Processes(setup, listed[: len(tasks)])
+        crew = Processes(make, listed[: len(tasks)])
     try:
-        with tqdm(total=len(tasks), unit='file', disable=not setup.options.progress) as bar:
-
-            def finished(task: Task, outcome: Outcome) -> None:
+        with Team(crew) as team, tqdm(total=len(tasks), unit='file', disable=not setup.options.progress) as bar:
+            for task, outcome in team.do(tasks):
                 source = Path(task.source) if not is_url(task.source) else task.source
                 if outcome.failure is None:
                     add(task)
                     summary.restored += 1
-                    summary.notes += [(source, note) for note in outcome.notes]
+                    summary.notes += [(source, note) for note in outcome.value]
                 else:
                     summary.failures.append((source, outcome.failure))
                     log.error('%s', named(source, outcome.failure))
                 bar.update()
-
-            hand_out(crew, tasks, finished)
     finally:
         flush()
-        crew.close()
     return summary
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..formats import is_known
 from ..jobs import Options, result_name
 
-__all__ = ['UrlPlan', 'UrlRecord', 'check_place', 'fetch', 'is_url', 'plan_urls', 'put']
+__all__ = ['UrlPlan', 'UrlRecord', 'check_place', 'fetch', 'is_url', 'plan_urls', 'put', 'words_of']
 
 _RECORDS = '.mirage-restore'
 
@@ -63,7 +63,7 @@ def check_place(url: str) -> None:
         system.pipe_file(probe, b'')
         system.rm_file(probe)
     except Exception as error:  # each storage has errors of its own
-        raise OSError(f'{url}: results could not be written there: {_words(error)}') from error
+        raise OSError(f'{url}: results could not be written there: {words_of(error)}') from error
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def plan_urls(inputs: Sequence[str], target: str, options: Options, record: UrlR
         try:
             found = sorted(_files(given))
         except Exception as error:
-            useless.append((given, f'cannot be looked into: {_words(error)}'))
+            useless.append((given, f'cannot be looked into: {words_of(error)}'))
             continue
         if not found:
             useless.append((given, 'no such file or folder, or nothing in it'))
@@ -180,7 +180,7 @@ class UrlRecord:
         try:
             self._system.pipe_file(name, ('\n'.join(self._lines) + '\n').encode())
         except Exception as error:
-            raise OSError(f'{self._url}: the record could not be written: {_words(error)}') from error
+            raise OSError(f'{self._url}: the record could not be written: {words_of(error)}') from error
         self._part, self._lines = self._part + 1, []
 
     def _read(self) -> None:
@@ -195,7 +195,8 @@ class UrlRecord:
                 self._done[source] = rest
 
 
-def _words(error: Exception) -> str:
+def words_of(error: Exception) -> str:
+    """What a storage says of its error, in words."""
     if isinstance(error, PermissionError):
         return f'no permission ({error})'
     return getattr(error, 'strerror', None) or str(error).strip() or type(error).__name__

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from mirage_data.crew import OF_THE_NODE, Outcome
+
 from ..jobs import Job, Options
-from .places import fetch, is_url, put
+from .places import fetch, is_url, put, words_of
 
-__all__ = ['Outcome', 'Setup', 'Task', 'Worker']
-
-_OF_THE_NODE = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM)
+__all__ = ['Setup', 'Task', 'Worker']
 
 
 @dataclass(frozen=True)
@@ -48,23 +47,8 @@ class Task:
     comparison: str | None = None
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task.
-
-    Attributes:
-        notes: What was changed or left out.
-        failure: The reason why there is no result; None where there is one.
-        elsewhere: The failure is one of this machine (a full disk): another may do it.
-    """
-
-    notes: tuple[str, ...] = ()
-    failure: str | None = None
-    elsewhere: bool = False
-
-
 class Worker:
-    """Holds the network; restores one file after another.
+    """Holds the network; restores one file after another. The value of an outcome are notes of what was left out.
 
     Args:
         setup: How.
@@ -99,25 +83,26 @@ class Worker:
             setup.strength,
         )
 
-    def ready(self) -> Outcome:
-        """Answers when the network is loaded."""
-        return Outcome()
-
     def work(self, task: Task) -> Outcome:
         """Restore a file; whatever is wrong with it is in the answer."""
-        with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
-            try:
+        folder = ''
+        try:
+            with tempfile.TemporaryDirectory(dir=self._scratch.name) as folder:
                 return Outcome(self._work(task, Path(folder)))
-            except OSError as error:
-                reason = f'{task.source}: {error.strerror or error}'
-                return Outcome(failure=reason.replace(folder, ''), elsewhere=error.errno in _OF_THE_NODE)
-            except (ValueError, RuntimeError, MemoryError) as error:
-                words = str(error) or 'out of memory'
-            except Exception as error:  # of a storage library: the next file may be fine
-                words = f'{type(error).__name__}: {error}'
+        except OSError as error:
+            reason = f'{task.source}: {words_of(error)}'
+            return Outcome(failure=reason.replace(folder, ''), elsewhere=error.errno in OF_THE_NODE)
+        except (ValueError, RuntimeError, MemoryError) as error:
+            words = str(error) or 'out of memory'
+        except Exception as error:  # of a storage library: the next file may be fine
+            words = f'{type(error).__name__}: {error}'
         for name in (os.path.join(folder, 'in', os.path.basename(task.source)), folder):
-            words = words.replace(name, task.source)
+            words = words.replace(name, task.source) if folder else words
         return Outcome(failure=words if words.startswith(task.source) else f'{task.source}: {words}')
+
+    def close(self) -> None:
+        """Remove what was put aside."""
+        self._scratch.cleanup()
 
     def _work(self, task: Task, folder: Path) -> tuple[str, ...]:
         from ..files import restore_job

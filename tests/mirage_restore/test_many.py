@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mirage_data import crew
+from mirage_data.crew import Outcome, Team
 from mirage_restore.cli import main
 from mirage_restore.jobs import Options
-from mirage_restore.many import command, crew, run, worker
-from mirage_restore.many.crew import parse_devices
-from mirage_restore.many.run import hand_out
-from mirage_restore.many.worker import Outcome, Setup, Task
+from mirage_restore.many import command, worker
+from mirage_restore.many.command import parse_devices
+from mirage_restore.many.worker import Setup, Task
 
 
 def made(folder, count, size=(24, 32)):
@@ -66,22 +67,45 @@ class Pretended:
     def replace(self, worker):
         self.told.append((worker, Outcome()))
 
+    def close(self):
+        self.closed = True
+
 
 def test_every_task_is_told_of_once_whatever_happens_to_workers():
     full = Outcome(failure='b: disk full', elsewhere=True)
     fates = {'a': [None], 'b': [full, full], 'c': [None] * 9, 'd': [Outcome(failure='d: is empty')], 'e': [full] * 9}
-    team, told = Pretended(2, fates), []
-    hand_out(team, (Task(name, name) for name in 'abcdefg'), lambda task, outcome: told.append((task.source, outcome)))
-    assert sorted(name for name, _ in told) == list('abcdefg')
+    pretended = Pretended(2, fates)
+    with Team(pretended) as team:
+        told = [(task.source, outcome) for task, outcome in team.do(Task(name, name) for name in 'abcdefg')]
+        again = [task.source for task, _ in team.do([Task('h', 'h')])]
+    assert sorted(name for name, _ in told) == list('abcdefg') and again == ['h'] and pretended.closed
     failed = {name: outcome.failure for name, outcome in told if outcome.failure}
-    assert failed == {'c': 'c: 3 workers died over it, or were killed', 'd': 'd: is empty', 'e': 'b: disk full'}
-    assert team.given.count('c') == 3 and team.given.count('d') == 1
+    assert failed == {'c': '3 workers died over it, or were killed', 'd': 'd: is empty', 'e': 'b: disk full'}
+    assert pretended.given.count('c') == 3 and pretended.given.count('d') == 1
+
+
+def test_a_worker_that_cannot_start_is_left_out_and_the_others_go_on():
+    class WithFullNode(Pretended):
+        started = 0
+
+        def replace(self, worker):
+            self.started += 1
+            self.told.append((worker, None))
+
+    full = WithFullNode(1, {})
+    full.told.append((1, None))
+    assert sum(1 for _ in Team(full).do(Task(str(number), '') for number in range(30))) == 30
+    assert full.started == 5
+    none = WithFullNode(0, {})
+    none.told.append((1, None))
+    with pytest.raises(RuntimeError, match='workers end before they are ready'):
+        list(Team(none).do([Task('a', 'a')]))
 
 
 def test_no_worker_at_all_is_told(monkeypatch):
-    monkeypatch.setattr(run, '_PATIENCE', 0.01)
+    monkeypatch.setattr(crew, '_PATIENCE', 0.01)
     with pytest.raises(RuntimeError, match='no worker could be started'):
-        hand_out(Pretended(0, {}), [Task('a', 'a')], print)
+        list(Team(Pretended(0, {})).do([Task('a', 'a')]))
 
 
 def test_processes_give_the_bytes_of_one_process_and_outlive_a_kill(tmp_path, monkeypatch, capsys):
@@ -119,8 +143,8 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
     class Here:
         """A worker in this process."""
 
-        def __init__(self, setup, devices):
-            self._worker, self._told = worker.Worker(setup, 'cpu'), deque([(0, Outcome())])
+        def __init__(self, make, devices):
+            self._worker, self._told = make('cpu'), deque([(0, Outcome())])
 
         def give(self, number, task):
             self._told.append((number, self._worker.work(task)))
@@ -129,7 +153,7 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
             return [self._told.popleft()] if self._told else []
 
         def close(self):
-            pass
+            self._worker.close()
 
     monkeypatch.setattr(command, 'Processes', Here)
     target = (tmp_path / 'out').as_uri()
@@ -172,10 +196,38 @@ def test_a_device_that_is_not_there_ends_the_run_with_its_name(tmp_path, capsys)
 def test_a_file_that_cannot_be_written_on_this_node_is_left_to_another(tmp_path, monkeypatch):
     from mirage_restore import files
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(files, 'write_photo', full)
     source = made(tmp_path / 'in', 1) / '0.png'
-    outcome = worker.Worker(Setup(), 'cpu').work(Task(str(source), str(tmp_path / 'out.png')))
+    task = Task(str(source), str(tmp_path / 'out.png'))
+    restorer = worker.Worker(Setup(), 'cpu')
+    outcome = restorer.work(task)
     assert outcome.elsewhere and outcome.failure == f'{source}: No space left on device'
+    monkeypatch.setattr(worker.tempfile, 'TemporaryDirectory', full)  # nor can anything be put aside
+    assert restorer.work(task) == outcome
+
+
+def test_a_storage_without_permission_is_told_before_anything_is_computed(tmp_path):
+    fsspec = pytest.importorskip('fsspec')
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Locked(MemoryFileSystem):
+        protocol = 'locked'
+        store, pseudo_dirs = {'/in/a.png': None}, ['', '/in']
+
+        def pipe_file(self, path, value, **_):
+            raise PermissionError('Access Denied')
+
+        def find(self, path, **_):
+            raise PermissionError('Access Denied')
+
+    fsspec.register_implementation('locked', Locked, clobber=True)
+    source = str(made(tmp_path / 'in', 1))
+    with pytest.raises(
+        OSError, match=r'locked://out: results could not be written there: no permission \(Access Denied'
+    ):
+        command.restore_many([source], 'locked://out', Setup())
+    summary = command.restore_many(['locked://in'], str(tmp_path / 'out'), Setup())
+    assert summary.failures == [('locked://in', 'cannot be looked into: no permission (Access Denied)')]

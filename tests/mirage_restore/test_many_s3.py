@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mirage_data.crew import Outcome
 from mirage_restore.jobs import Options
 from mirage_restore.many import command, worker
 
@@ -17,8 +18,8 @@ s3fs = pytest.importorskip('s3fs', reason='needs s3fs')
 class Here:
     """A worker in this process."""
 
-    def __init__(self, setup, devices):
-        self._worker, self._told = worker.Worker(setup, 'cpu'), deque([(0, worker.Outcome())])
+    def __init__(self, make, devices):
+        self._worker, self._told = make('cpu'), deque([(0, Outcome())])
 
     def give(self, number, task):
         self._told.append((number, self._worker.work(task)))
@@ -27,7 +28,7 @@ class Here:
         return [self._told.popleft()] if self._told else []
 
     def close(self):
-        pass
+        self._worker.close()
 
 
 def test_a_bucket_in_a_bucket_out(tmp_path, monkeypatch):

@@ -157,6 +157,16 @@ def test_who_goes_away_while_sending_leaves_nothing(server):
     assert not list(server.desk._folder.iterdir())
 
 
+def test_who_stops_sending_is_told_and_leaves_nothing(server, monkeypatch):
+    monkeypatch.setattr('mirage_web.app._LONGEST_SILENCE', 0.2)
+    where = urlsplit(server.address)
+    with socket.create_connection((where.hostname, where.port), timeout=20) as connection:
+        connection.sendall(b'POST /api/jobs?name=a.png HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\nabc')
+        answer = connection.recv(2000)
+        assert answer.startswith(b'HTTP/1.1 408 ') and b'nothing arrived for 0.2 s' in answer
+    assert not list(server.desk._folder.iterdir())
+
+
 @pytest.mark.parametrize('headers', [{'Host': 'evil.example'}, {'Origin': 'http://evil.example'}])
 def test_other_sites_cannot_use_it(server, headers):
     status, _, content = server.ask('/api/restore?name=a.png', picture(), headers=headers)
