@@ -12,6 +12,7 @@ import importlib.util
 import logging
 import os
 import random
+import secrets
 import signal
 import subprocess
 import sys
@@ -250,6 +251,51 @@ def log_to_unused_file(get_root_logger: Callable[..., logging.Logger]) -> Callab
     return wrapped
 
 
+def init_wandb_logger(opt: dict) -> None:
+    """Start or go on with a run of Weights & Biases, which gets what TensorBoard gets.
+
+    BasicSR's calls a function that wandb 0.23 no longer has, and opens another run at every resume.
+
+    Args:
+        opt: BasicSR's options. ``logger: wandb: resume_id`` names a run to go on with; otherwise a training that is
+            resumed goes on with the one whose name lies in its folder as ``wandb_run``.
+
+    Raises:
+        RuntimeError: wandb refuses, mostly for lack of a key; the message says what it says and what to do.
+    """
+    from basicsr.utils.dist_util import get_dist_info
+
+    if get_dist_info()[0] != 0:
+        return
+    import wandb
+    from basicsr.utils.logger import get_root_logger
+
+    place = os.path.join(opt['path']['experiments_root'], 'wandb_run')
+    wanted, known = opt['logger']['wandb'].get('resume_id'), None
+    if opt['path'].get('resume_state') and os.path.isfile(place):
+        with open(place, encoding='utf-8') as file:
+            known = file.read().strip() or None
+    run_id = str(wanted or known or secrets.token_hex(4))
+    project = opt['logger']['wandb']['project']
+    try:
+        wandb.init(
+            id=run_id,
+            resume='allow' if wanted or known else 'never',
+            name=opt['name'],
+            config=opt,
+            project=project,
+            sync_tensorboard=True,
+        )
+    except wandb.Error as error:
+        raise RuntimeError(
+            f'logger: wandb: {error} Run `wandb login`, set WANDB_MODE=offline (send it later by `wandb sync`), or set '
+            'project to ~.'
+        ) from error
+    with open(place, 'w', encoding='utf-8') as file:
+        file.write(f'{run_id}\n')
+    get_root_logger().info(f'wandb: {"going on with" if wanted or known else "new"} run {run_id} of project {project}')
+
+
 def expanduser(path: str | list) -> str | list:
     """Replace ``~`` in a path or each of a list; BasicSR's option parser fails at a list, which our data sets take."""
     return [expanduser(part) for part in path] if isinstance(path, list) else os.path.expanduser(path)
@@ -269,6 +315,7 @@ def apply() -> None:
     _replace_everywhere(misc.mkdir_and_rename, mkdir_and_rename)
     _replace_everywhere(logger.get_root_logger, log_to_unused_file(logger.get_root_logger))
     _replace_everywhere(data.worker_init_fn, worker_init_fn)
+    _replace_everywhere(logger.init_wandb_logger, init_wandb_logger)
     options.osp = types.SimpleNamespace(**{**vars(os.path), 'expanduser': expanduser})
     base_model.BaseModel.model_to_device = model_to_device
     file_client.LmdbBackend.__init__ = _lmdb_init

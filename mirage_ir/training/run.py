@@ -154,7 +154,10 @@ class TrainingRun:
         return SummaryWriter(log_dir, purge_step=self._iteration + 1 if self._state else None)
 
     def _init_tb_loggers(self, opt: dict):
-        self._tb_logger = self._basicsr['init_tb_loggers'](opt)
+        try:
+            self._tb_logger = self._basicsr['init_tb_loggers'](opt)
+        except RuntimeError as error:  # wandb's refusal, with its cure
+            raise RunError(str(error)) from error
         return self._tb_logger
 
     def _create_train_val_dataloader(self, opt: dict, logger) -> tuple:

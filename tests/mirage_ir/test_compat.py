@@ -74,6 +74,32 @@ def test_two_clients_of_one_process_share_an_lmdb(tmp_path):
         FileClient('lmdb', db_paths=[str(tmp_path / 'a.lmdb')], client_keys=['gt', 'lq'])
 
 
+def test_a_resumed_training_goes_on_with_its_run_of_wandb(tmp_path, monkeypatch):
+    calls = []
+    fake = types.ModuleType('wandb')  # of 0.23 and later: without util.generate_id
+    fake.Error = type('Error', (Exception,), {})
+    fake.init = lambda **arguments: calls.append(arguments)
+    monkeypatch.setitem(sys.modules, 'wandb', fake)
+    from basicsr import train
+
+    opt = {'name': 'x', 'logger': {'wandb': {'project': 'p'}}, 'path': {'experiments_root': str(tmp_path)}}
+    train.init_wandb_logger(opt)  # BasicSR's own pipeline has it, too
+    train.init_wandb_logger({**opt, 'path': {**opt['path'], 'resume_state': '3.state'}})
+    train.init_wandb_logger(opt)  # started over: another run
+    train.init_wandb_logger({**opt, 'logger': {'wandb': {'project': 'p', 'resume_id': 'mine'}}})
+    first, resumed, again, named = calls
+    assert first['resume'] == again['resume'] == 'never' and first['id'] != again['id'] and len(first['id']) == 8
+    assert (resumed['resume'], resumed['id']) == ('allow', first['id'])
+    assert (named['resume'], named['id']) == ('allow', 'mine')
+
+    def refuse(**_):
+        raise fake.Error('No API key configured.')
+
+    fake.init = refuse
+    with pytest.raises(RuntimeError, match='No API key configured. Run `wandb login`, set WANDB_MODE=offline'):
+        train.init_wandb_logger(opt)
+
+
 def test_archives_of_one_second_do_not_collide(tmp_path, monkeypatch):
     from basicsr.utils import misc
 
