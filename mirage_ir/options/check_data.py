@@ -19,7 +19,7 @@ from mirage_data.sets.table import describe_folder
 from mirage_ir.training.command_line import resolve_all
 
 from . import rules as schema
-from .check_sizes import different_sizes
+from .check_sizes import pictures_at_fault
 from .file import KeyPath, OptionFile, nearest_hint
 from .names import check_rules, check_section, check_type, check_unknown, cure, is_ours, registered, words_of_derived
 from .places import dataset_options, hint, source_options
@@ -124,7 +124,7 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
             for position, source in enumerate(sources)
             if isinstance(source, dict)
         )
-    if ours and count < _COUNTED and len(options.problems) == before:
+    if ours and len(options.problems) == before:
         count = _build(options, key, reader, kind)
     if ours and 'scale' not in section and options.data.get('scale') not in (None, 1):
         found = f'found {options.data["scale"]}, and {reader.__name__} gives pairs of one size'
@@ -134,15 +134,18 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
 
 
 def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
-    """Lets a data set of ours judge its options and files itself; small ones only, for the time it takes."""
+    """Lets a data set of ours judge its options and files itself, and looks at the pictures' heads."""
     opt = {**deepcopy(options.section(*key)), 'phase': phase}
     resolve_all(opt, str(options.root))
     was_disabled, logger.disabled = logger.disabled, True  # it will say its warnings when the run builds it
     try:
         dataset = reader(opt)
-        if phase != 'train':
-            for pair in different_sizes(dataset):
-                options.add(key, pair, 'a pair must have one size: check dataroot_gt and pairing, or remove it')
+        faults = pictures_at_fault(dataset)
+        if faults:
+            cure_of_it = 'correct or remove these files, or change the options that they do not fit'
+            if phase == 'train':
+                cure_of_it += '; on_error: skip replaces such samples by others, counted and logged'
+            options.add(key, '\n      '.join(faults), cure_of_it)
         return len(dataset)
     except ValueError as error:
         culprit = next((name for name in opt if f'{name}:' in str(error)), None)

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -74,10 +76,13 @@ logger:
 """
 
 
+PICTURE = cv2.imencode('.png', np.zeros((48, 48, 3), np.uint8))[1].tobytes()
+
+
 def put_images(folder: Path, count: int = 3) -> None:
     folder.mkdir(parents=True)
     for number in range(count):
-        (folder / f'{number}.png').touch()
+        (folder / f'{number}.png').write_bytes(PICTURE)
 
 
 @pytest.fixture
