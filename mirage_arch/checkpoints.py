@@ -22,6 +22,7 @@ __all__ = [
     'CheckpointError',
     'convert_released_state_dict',
     'infer_arguments',
+    'load_entry',
     'load_into',
     'load_network',
     'load_weights',
@@ -58,15 +59,20 @@ def load_weights(path: str | Path, *, key: str | None = None, allow_pickle: bool
         CheckpointError: The file is missing, damaged (as far as its checksums tell), holds no MIRAGE weights, or NaN or
             infinity among them.
     """
+    return load_entry(path, key=key, allow_pickle=allow_pickle)[0]
+
+
+def load_entry(path: str | Path, *, key: str | None = None, allow_pickle: bool = False) -> tuple[StateDict, str]:
+    """`load_weights`, and which entry of the file the weights are; '' for the file itself."""
     path = Path(path)
     content = _read(path, allow_pickle)
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a dict of tensors')
-    state = _select(content, key, path)
+    entry, state = _select(content, key, path)
     tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     found = _strip_prefixes(tensors, str(path))
     _refuse_unusable(found, path)
-    return found
+    return found, entry
 
 
 def convert_released_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
@@ -274,17 +280,17 @@ def _first_line(error: BaseException) -> str:
     return lines[0][:200] if lines else type(error).__name__
 
 
-def _select(content: Mapping, key: str | None, path: Path) -> Mapping:
+def _select(content: Mapping, key: str | None, path: Path) -> tuple[str, Mapping]:
     if key is not None:
         if key not in content:
             raise CheckpointError(f'{path}: has no entry {key!r}; it has {_shorten(list(content))}')
-        return content[key]
+        return key, content[key]
     for name in ('params_ema', 'params', 'state_dict'):
         if isinstance(content.get(name), Mapping):
-            return content[name]
+            return name, content[name]
     if {'optimizers', 'schedulers'} <= set(content):
         raise CheckpointError(f'{path}: is a training state; the weights of a run are in its models folder')
-    return content
+    return '', content
 
 
 def _strip_prefixes(tensors: Mapping[str, Tensor], source: str) -> StateDict:

@@ -14,7 +14,8 @@ import torch
 from basicsr.utils.registry import ARCH_REGISTRY, DATASET_REGISTRY
 from torch import nn
 
-from mirage_arch.checkpoints import CheckpointError, load_into, load_weights, torch_file_fault
+from mirage_arch.checkpoints import CheckpointError, load_into, torch_file_fault
+from mirage_ir.training.network_setup import read_entry
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
@@ -254,7 +255,7 @@ def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, m
             options.add(key, *fault)
         return
     try:
-        weights = _read_any(path, param_key)
+        weights = read_entry(path, param_key)[0]
         own = net.state_dict()
         if strict:
             load_into(net.to_empty(device='cpu'), weights, value)
@@ -262,14 +263,6 @@ def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, m
             raise CheckpointError(f'{value}: no tensor fits this network by name and shape')
     except CheckpointError as error:
         options.add(key, str(error), 'choose the weights of this network, or the network of these weights')
-
-
-def _read_any(path: Path, key: str | None) -> dict[str, torch.Tensor]:
-    """As `MIRAGEModel` reads weights: those under ``key``, or whatever the file has."""
-    try:
-        return load_weights(path, key=key)
-    except CheckpointError:
-        return load_weights(path)
 
 
 def _basicsr_fault(path: Path, net: nn.Module, param_key: str, strict: bool) -> tuple[str, str] | None:

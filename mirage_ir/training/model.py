@@ -26,7 +26,7 @@ from .diagnostics import OpenStep, StepLog, non_finite, takes_found_inf
 from .ema import BufferCopy, update_average
 from .guards import stop_run
 from .losses import ListedLosses, spd_from_list
-from .network_setup import load_weights_into, network_options, start_training
+from .network_setup import load_weights_into, network_options, start_training, tested_entry
 from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
@@ -171,6 +171,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             CheckpointError: The weights do not fit, or with ``strict=False`` nothing in the file does.
         """
         net = self.get_bare_model(net)
+        if not self.is_train:
+            self.tested_entry = tested_entry(load_path, param_key)
         if isinstance(net, MIRAGEArch):
             load_weights_into(net, load_path, strict=strict, key=param_key)
         else:

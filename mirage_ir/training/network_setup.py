@@ -11,7 +11,9 @@ from basicsr.utils import get_root_logger
 from basicsr.utils.registry import ARCH_REGISTRY
 from torch import Tensor, nn
 
-from mirage_arch.checkpoints import CheckpointError, load_into, load_weights
+from mirage_arch.checkpoints import CheckpointError, load_entry, load_into
+
+AVERAGED = 'params_ema'
 
 
 def network_options(opt: Mapping) -> dict:
@@ -83,20 +85,41 @@ def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | Non
     Raises:
         CheckpointError: The weights do not fit, or with ``strict=False`` not one of them does.
     """
-    state_dict = _read_weights(path, key)
-    get_root_logger().info(f'Loading {type(net).__name__} model from {path}.')
+    state_dict, entry = read_entry(path, key)
+    named = f', entry {entry}' if entry else ''
+    get_root_logger().info(f'Loading {type(net).__name__} from {path}{named}.')
     if strict:
         load_into(net, state_dict, path)
     else:
         _load_what_fits(net, state_dict, path)
 
 
-def _read_weights(path: str, key: str | None) -> dict[str, Tensor]:
-    """Weights under ``key`` or, in a file without such an entry, the ones it has."""
+def tested_entry(path: str, key: str | None) -> str:
+    """Which entry a test measures of a BasicSR file that holds both the weights and their average; else ''.
+
+    A warning says so where it is not the average, which the validations of the training measured.
+    """
     try:
-        return load_weights(path, key=key)
+        content = torch.load(path, map_location='meta', weights_only=True)
+    except Exception:  # no torch file, or one for `mirage_arch.checkpoints` to judge
+        return ''
+    if not isinstance(content, Mapping) or not {'params', AVERAGED} <= content.keys():
+        return ''
+    entry = key if key in content else 'params'
+    if entry != AVERAGED:
+        get_root_logger().warning(
+            f'{path} also holds {AVERAGED}, the average over the training, which its validations measured. This test '
+            f'measures {entry}, the weights themselves; for the average set path: param_key_g: {AVERAGED}.'
+        )
+    return entry
+
+
+def read_entry(path: str, key: str | None) -> tuple[dict[str, Tensor], str]:
+    """`load_entry` of ``key`` or, in a file without such an entry, of the one it has."""
+    try:
+        return load_entry(path, key=key)
     except CheckpointError:
-        return load_weights(path)
+        return load_entry(path)
 
 
 def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:

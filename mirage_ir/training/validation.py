@@ -218,6 +218,7 @@ class ValidationMixin:
             'crop_multiple': self._val('crop_multiple') or 0,
             'self_ensemble': bool(self._val('self_ensemble')),
             'precision': 'float32 (IEEE, no TF32)',
+            **({'entry of the weights': self.tested_entry} if getattr(self, 'tested_entry', '') else {}),
             **data_notes(self.opt),
         }
 

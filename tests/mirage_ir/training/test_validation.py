@@ -1,5 +1,6 @@
 import csv
 import json
+import logging
 import math
 
 import cv2
@@ -212,6 +213,29 @@ def test_side_by_side_pictures_in_training_and_tensorboard(tmp_path):
     assert np.abs(sheet[:, -40:] / 255 - gt).max() < 0.6 / 255
 
 
+def test_a_test_says_which_of_weights_and_average_it_measures(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+    caplog.set_level(logging.INFO, 'basicsr')
+    source = build(training_options(tmp_path, ema_decay=0.5))
+    train(source, 1)
+    source.save(0, 1)
+    weights = str(tmp_path / 'models/net_g_1.pth')
+    found = {}
+    for key in ('params', 'params_ema'):
+        caplog.clear()
+        options = test_options(tmp_path / key, weights)
+        options['path']['param_key_g'] = key
+        model = build(options)
+        found[key] = model.net_g.state_dict()['output.weight']
+        assert f'from {weights}, entry {key}.' in caplog.text
+        assert ('set path: param_key_g: params_ema' in caplog.text) == (key == 'params')
+        assert model._protocol()['entry of the weights'] == key
+    assert not torch.equal(found['params'], found['params_ema'])
+    torch.save({'params': torch.load(weights)['params']}, weights)  # nothing to choose from: nothing to say
+    caplog.clear()
+    assert 'entry of the weights' not in build(options)._protocol() and 'also holds' not in caplog.text
+
+
 def test_results_of_a_test_run(tmp_path):
     source = build(training_options(tmp_path / 'train', ema_decay=0.5))
     train(source, 1)
@@ -222,6 +246,7 @@ def test_results_of_a_test_run(tmp_path):
         model.validation(loader(PairSet(ITEMS, name)), 'small', None)
     content = json.loads((tmp_path / 'out/results.json').read_text())
     assert content['weights'] == weights and content['protocol']['crop_multiple'] == 8
+    assert content['protocol']['entry of the weights'] == 'params_ema'
     assert content['params_m'] == sum(p.numel() for p in model.net_g.parameters()) / 1e6 > 0
     assert content['protocol']['metrics']['psnr'] == {'type': 'psnr_float'}
     assert [(row['dataset'], row['task'], row['images']) for row in content['rows']] == [
