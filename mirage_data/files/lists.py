@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -10,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from mirage_data.files.lmdb import key_of
-from mirage_data.files.pairing import PairingError, match_indices, same_file_test
+from mirage_data.files.pairing import PairingError, composed, match_indices, same_file_test
 from mirage_data.files.store import FolderStore, LmdbStore
 
 logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
@@ -65,14 +67,15 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
     Raises:
         PairingError: if the file cannot be read, or none of its images is there.
     """
-    lines = _lines(file)
-    finders = (_Finder(lq), _Finder(gt))
+    lines = read_list(file)
+    finders = (NameFinder(lq.root, lq.names), NameFinder(gt.root, gt.names))
     same_file = same_file_test(lq.root, gt.root)
     partner = dict(match_indices(list(lq.names), list(gt.names), rule, same_file)[0])
     pairs, absent = [], []
     for line in lines:
-        pair = _pair_of_line(line, finders, partner)
-        if pair is None:
+        named = named_places(line, *finders)
+        pair = (named[0], partner.get(named[0])) if named and named[1] is None else named
+        if pair is None or pair[1] is None:
             absent.append(line)
         elif same_file and same_file(lq.names[pair[0]], gt.names[pair[1]]):
             raise PairingError(f'{file}: {line!r} pairs {lq.path(pair[0])} with itself; name its clean image')
@@ -95,8 +98,8 @@ def places_of_list(file: str | Path, store: Store) -> np.ndarray:
     Raises:
         PairingError: if the file cannot be read, or none of its images is there.
     """
-    finder = _Finder(store)
-    lines = _lines(file)
+    finder = NameFinder(store.root, store.names)
+    lines = read_list(file)
     places = [finder.in_line(line) for line in lines]
     absent = [line for line, place in zip(lines, places) if place is None]
     if len(absent) == len(lines):
@@ -106,33 +109,71 @@ def places_of_list(file: str | Path, store: Store) -> np.ndarray:
     return np.array([place for place in places if place is not None])
 
 
-def _lines(file: str | Path) -> list[str]:
+def read_list(file: str | Path) -> list[str]:
+    """The lines of a list file that name something: not the empty ones, nor those that begin with #.
+
+    Texts in UTF-8 and UTF-16 (which Windows' editors and shells write) are read, with or without a mark of order.
+
+    Raises:
+        PairingError: if the file cannot be read, or is no such text.
+    """
     try:
-        lines = Path(file).read_text(encoding='utf-8-sig').splitlines()
+        data = Path(file).read_bytes()
+        text = data.decode(_encoding(data))
     except (OSError, UnicodeDecodeError) as error:
-        raise PairingError(f'meta_info_file: {file}: cannot be read ({error})') from error
-    return [line.strip() for line in lines if line.strip() and not line.lstrip().startswith('#')]
+        cure = '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
+        raise PairingError(f'meta_info_file: {file}: cannot be read as a list ({error}){cure}') from error
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith('#')]
 
 
-def _pair_of_line(line: str, finders: tuple[_Finder, _Finder], partner: dict[int, int]) -> tuple[int, int] | None:
-    alone = finders[0].in_line(line)
+def _encoding(data: bytes) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return 'utf-16'
+    if b'\0' in data[:200]:  # letters of the Latin alphabet take two bytes, one of them 0
+        return 'utf-16-le' if data[1:200:2].count(0) >= data[:200:2].count(0) else 'utf-16-be'
+    return 'utf-8-sig'
+
+
+def named_places(line: str, first: NameFinder, second: NameFinder) -> tuple[int, int | None] | None:
+    """What a line names: an image of `first` alone (then the other is None), or one of `first` and one of `second`.
+
+    This is the one reading of list files: data sets and `check-data` ask it.
+
+    Returns:
+        Places, or None if they are not there.
+    """
+    alone = first.in_line(line)
     if alone is not None:
-        return (alone, partner[alone]) if alone in partner else None
-    for gap in re.finditer(r'\s*[\t,]\s*|\s+', line):  # names may have blanks: take the split that names two images
-        both = finders[0](line[: gap.start()]), finders[1](line[gap.end() :])
+        return alone, None
+    for gap in re.finditer(r'\s*[\t,;]\s*|\s+', line):  # names may have blanks: take the split that names two images
+        both = first(line[: gap.start()]), second(line[gap.end() :])
         if None not in both:
             return both
     return None
 
 
-class _Finder:
-    """Finds an image of a store by what a list calls it."""
+class NameFinder:
+    """Finds an image of a folder or database by what a list calls it.
 
-    def __init__(self, store: Store) -> None:
-        self._places = {name: place for place, name in enumerate(store.names)}
-        for name, place in list(self._places.items()):  # lists often leave the extension out
+    A list's name is relative to the folder, or has the folder's own name in front of it and anything before
+    (`data/Train/rainy/1.png`), or is its whole path; the ending may be left out. An accented letter in one piece and
+    one taken apart, as macOS does it, are the same.
+
+    Args:
+        root: the folder or database.
+        names: of its images, relative to it.
+    """
+
+    def __init__(self, root: str | Path, names: Sequence[str]) -> None:
+        self._places = {name: place for place, name in enumerate(names)}
+        for place, name in enumerate(names):  # exact names come first
             self._places.setdefault(key_of(name), place)
-        self._folder = PurePosixPath(store.root.replace('\\', '/')).name.removesuffix('.lmdb')
+        for place, name in enumerate(names):
+            if not name.isascii():
+                self._places.setdefault(composed(name), place)
+                self._places.setdefault(composed(key_of(name)), place)
+        self._root = str(root).replace('\\', '/').rstrip('/')
+        self._folder = PurePosixPath(self._root).name.removesuffix('.lmdb')
 
     def in_line(self, line: str) -> int | None:
         """The image that a line of one name calls, perhaps followed by BasicSR's ` (h,w,c) level`."""
@@ -140,8 +181,19 @@ class _Finder:
         return self(re.sub(r' \(\d+,\d+,\d+\).*$', '', line)) if alone is None else alone
 
     def __call__(self, name: str) -> int | None:
-        name = name.replace('\\', '/').removeprefix('./').lstrip('/')
+        name = name.strip('"').replace('\\', '/')
+        path = name if name.startswith('/') else ''
+        name = name.removeprefix('./').lstrip('/')
+        found = self._place(name)
         parts = name.split('/')
-        if name not in self._places and self._folder in parts:
-            name = '/'.join(parts[parts.index(self._folder) + 1 :])
-        return self._places.get(name)
+        for depth, part in enumerate(parts[:-1]):
+            if found is None and part == self._folder:
+                found = self._place('/'.join(parts[depth + 1 :]))
+        if found is None and path:  # the folder may be known here by a link of another name
+            below = os.path.relpath(os.path.realpath(path), os.path.realpath(self._root))
+            found = self._place(below.replace(os.sep, '/'))
+        return found
+
+    def _place(self, name: str) -> int | None:
+        place = self._places.get(name)
+        return self._places.get(composed(name)) if place is None else place

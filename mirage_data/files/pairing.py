@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePosixPath
 
@@ -32,6 +33,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     # im_0001_s80_a04.png and im_0001.png
     'outdoor_rain': ((r'(.+?)_s\d+_a\d+', r'\1'),),
 }
+
+
+def composed(name: str) -> str:
+    """A name with each letter in one piece (Unicode's NFC); macOS and some archives take accents apart."""
+    return name if name.isascii() else unicodedata.normalize('NFC', name)
 
 
 def parse_rule(text: str) -> str | dict[str, str]:
@@ -102,8 +108,12 @@ def match_indices(
         return str(pure.with_suffix('')) if with_folders else pure.stem
 
     clean: dict[str, list[int]] = {}
+    respelled: dict[str, list[int]] = {}
     for position, path in enumerate(gt_paths):
-        clean.setdefault(stem(path), []).append(position)
+        name = stem(path)
+        clean.setdefault(name, []).append(position)
+        if not name.isascii():
+            respelled.setdefault(composed(name), []).append(position)
     used = bytearray(len(gt_paths))
     pairs: list[tuple[int, int]] = []
     leftover_lq: list[int] = []
@@ -116,7 +126,7 @@ def match_indices(
                 names.append(_ENDING.sub('', match.expand(template)) if own else match.expand(template))
         partners: list[int] = []
         for wanted in names:
-            found = clean.get(wanted, [])
+            found = clean.get(wanted) or respelled.get(composed(wanted), [])
             partners = [place for place in found if not (same_file and same_file(path, gt_paths[place]))]
             if partners:
                 break

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 
 from mirage_data.files.image import IMAGE_EXTENSIONS
+from mirage_data.files.lists import NameFinder, named_places, read_list
 
 
 @dataclass
@@ -32,8 +34,7 @@ class ListCheck:
 def check_list(file: str | Path, folders: dict[str, list[str]]) -> ListCheck:
     """Compares a list file with folders.
 
-    A line names one or two images, relative to a folder or beginning with the folder's own name (`input/1.png`),
-    perhaps followed by BasicSR's ` (h,w,c) level`. Empty lines and those that begin with # don't count.
+    Lines are read as the data sets read them, see `mirage_data.files.lists.named_places`.
 
     Args:
         file: the list.
@@ -43,52 +44,45 @@ def check_list(file: str | Path, folders: dict[str, list[str]]) -> ListCheck:
         ValueError: if the file cannot be read as text.
     """
     result = ListCheck(Path(file))
-    try:
-        text = result.file.read_text(encoding='utf-8-sig')
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f'{file}: cannot be read as a list ({error})') from error
-    known = {}
-    for folder, names in folders.items():
-        for name in names:
-            known.setdefault(name, []).append(folder)
-            known.setdefault(f'{Path(folder).name}/{name}', []).append(folder)
-    seen: Counter[str] = Counter()
+    finders = {folder: NameFinder(folder, names) for folder, names in folders.items()}
+    seen: set[tuple[str, int]] = set()
+    first: Counter[tuple[str, int]] = Counter()
     referred: Counter[str] = Counter()
-    for line in filter(None, map(str.strip, text.splitlines())):
-        if line.startswith('#'):
-            continue
+    for line in read_list(file):
         result.lines += 1
-        for name in _names_in(line, known):
-            key = _known_end(name, known)
-            if key is None:
-                result.absent.append(name)
-            else:
-                seen[key] += 1
-                referred.update(known[key])
-    result.repeated = [name for name, count in seen.items() if count > 1]
+        found, absent = _named(line, finders)
+        result.absent += absent
+        seen.update(found)
+        first.update(found[:1])  # a clean image may be the partner of many
+        referred.update(folder for folder, _ in found)
+    result.repeated = [folders[folder][place] for (folder, place), count in first.items() if count > 1]
     # A list of pairs refers to both sides; one that names degraded images only leaves clean ones unlisted on purpose.
     folder = referred.most_common(1)[0][0] if referred else None
-    listed = {name.removeprefix(f'{Path(folder).name}/') for name in seen} if folder else set()
-    result.unlisted = [name for name in folders.get(folder, []) if name not in listed]
+    result.unlisted = [name for place, name in enumerate(folders.get(folder, [])) if (folder, place) not in seen]
     return result
 
 
-def _names_in(line: str, known: dict[str, list[str]]) -> list[str]:
-    line = re.sub(r' \(\d+,\d+,\d+\).*$', '', line).replace('\\', '/')
+def _named(line: str, finders: dict[str, NameFinder]) -> tuple[list[tuple[str, int]], list[str]]:
+    """The images of a line as (folder, place), and the names of those that no folder has.
+
+    A name alone that several folders have, as both sides of a pair, stands for all of them.
+    """
+    alone = [(folder, finder.in_line(line)) for folder, finder in finders.items()]
+    alone = [(folder, place) for folder, place in alone if place is not None]
+    if alone:
+        return alone, []
+    for (one, first), (other, second) in product(finders.items(), repeat=2):
+        pair = named_places(line, first, second)
+        if pair is not None and one != other:
+            return [(one, pair[0]), (other, pair[1])], []
     # Names may have blanks, so a name ends where an image's extension is followed by a separator.
-    ending = f'(?:{"|".join(re.escape(end) for end in IMAGE_EXTENSIONS)})' + r'(?=[\s,]|$)'
-    whole = _known_end(line, known)
-    if whole is not None and not re.search(ending, line[: -len(whole)], re.IGNORECASE):
-        return [line]
-    pieces = re.findall(f'.+?{ending}', line, re.IGNORECASE)
-    return [piece.strip(' ,\t') for piece in pieces] or [line]
-
-
-def _known_end(name: str, known: dict[str, list[str]]) -> str | None:
-    """The known end of a path, the longest first: `data/Train/rainy/rain-1.png` is known as `rainy/rain-1.png`."""
-    parts = name.strip('/').split('/')
-    for begin in range(len(parts)):
-        end = '/'.join(parts[begin:])
-        if end in known:
-            return end
-    return None
+    ending = f'(?:{"|".join(re.escape(end) for end in IMAGE_EXTENSIONS)})' + r'(?=[\s,;]|$)'
+    text = re.sub(r' \(\d+,\d+,\d+\).*$', '', line)
+    pieces = [piece.strip(' ,;\t') for piece in re.findall(f'.+?{ending}', text, re.IGNORECASE)] or [text]
+    found, absent = [], []
+    for piece in pieces:
+        places = [(folder, finder(piece)) for folder, finder in finders.items()]
+        places = [(folder, place) for folder, place in places if place is not None]
+        found += places
+        absent += [] if places else [piece]
+    return found, absent or pieces[:1] * (not found)

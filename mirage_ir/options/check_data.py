@@ -14,6 +14,7 @@ from mirage_data.datasets.base import logger
 from mirage_data.datasets.mixed import SOURCE_OPTIONS, source_type
 from mirage_data.degradations import parse_recipe
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FOLDERS
+from mirage_data.files.lists import read_list
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.table import describe_folder
 from mirage_ir.training.command_line import resolve_all
@@ -224,12 +225,11 @@ def _check_list(options: OptionFile, key: KeyPath, file: str) -> int:
     if not path.is_file():
         options.add(key, f'no such file: {file}', 'give a list of file names, one a line')
         return 0
-    return _count_lines(path)
-
-
-def _count_lines(path: Path) -> int:
-    with open(path, encoding='utf-8', errors='replace') as lines:
-        return sum(1 for line in islice(lines, _COUNTED) if line.strip())
+    try:
+        return len(read_list(path))
+    except ValueError as error:
+        options.add(key, str(error).removeprefix('meta_info_file: '), 'give a text of file names, one a line')
+        return 0
 
 
 def _check_folder(options: OptionFile, key: KeyPath, folder: str, backend: str, ours: bool) -> int:
@@ -257,7 +257,7 @@ def _check_lmdb(options: OptionFile, key: KeyPath, folder: str, path: Path) -> i
             'write it with mirage-basicsr prepare NAME --lmdb, or name the folder of images instead',
         )
         return 0
-    return _count_lines(path / 'meta_info.txt')
+    return len(read_list(path / 'meta_info.txt'))
 
 
 def _images(folder: Path, endings: Iterable[str] | None) -> Iterator[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from mirage_data.files.image import list_names
+from mirage_data.files.lists import read_list
 from mirage_data.sets.completeness import published
 
 FLAGS = ('--only', '--without')
@@ -166,8 +166,7 @@ def _samples(source: Mapping) -> float | None:
         return repeat * known.samples
     try:
         if source.get('meta_info_file'):
-            lines = Path(source['meta_info_file']).read_text(encoding='utf-8-sig').splitlines()
-            count = sum(bool(line.strip()) and not line.startswith('#') for line in lines)
+            count = len(read_list(source['meta_info_file']))
         else:
             root = source.get('dataroot_lq') or source.get('dataroot_gt') or source.get('dataroot')
             count = len(list_names(root, recursive=True))

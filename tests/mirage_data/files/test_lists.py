@@ -1,9 +1,12 @@
 import logging
+import unicodedata
 
 import pytest
 
 from mirage_data.datasets.denoise import GaussianDenoiseDataset
 from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.files.pairing import PairingError, match_pairs
+from mirage_data.sets.check_lists import check_list
 
 
 @pytest.fixture
@@ -11,8 +14,8 @@ def weather(tmp_path, image_folder):
     image_folder('input', ['a b.png', '0_rain.png', 'im_1.png', 'd, e.png'])
     image_folder('gt', ['a b.png', '0_clean.png', 'im_1.png', 'd, e.png'])
 
-    def dataset(text, **options):
-        (tmp_path / 'list.txt').write_text(text, encoding='utf-8')
+    def dataset(text, encoding='utf-8', **options):
+        (tmp_path / 'list.txt').write_text(text, encoding=encoding)
         roots = {'dataroot_lq': str(tmp_path / 'input'), 'dataroot_gt': str(tmp_path / 'gt')}
         return PairedTaskDataset({**roots, 'gt_size': 8, 'meta_info_file': str(tmp_path / 'list.txt'), **options})
 
@@ -36,10 +39,49 @@ def names(dataset):
         ('d, e.png, d, e.png', ('d, e.png', 'd, e.png')),
         ('im_1.png (48,64,3) 1', ('im_1.png', 'im_1.png')),
         ('im_1', ('im_1.png', 'im_1.png')),
+        ('0_rain;0_clean', ('0_rain.png', '0_clean.png')),
+        ('data/Train/input/im_1.png', ('im_1.png', 'im_1.png')),
+        ('input/old/input/im_1 /copy/gt/im_1', ('im_1.png', 'im_1.png')),
+        ('"a b.png","a b.png"', ('a b.png', 'a b.png')),
+        ('D:\\sets\\input\\0_rain.png 0_clean.png', ('0_rain.png', '0_clean.png')),
     ],
 )
-def test_lines_in_circulation_are_understood(weather, line, pair):
-    assert names(weather(f'# AllWeather\n\n{line}\n')) == [pair]
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-16', 'utf-16-le'])
+def test_lines_in_circulation_are_understood_by_data_sets_and_by_the_check(weather, tmp_path, line, pair, encoding):
+    dataset = weather(f'# AllWeather\n\n{line}\n', encoding)
+    assert names(dataset) == [pair]
+    folders = {store.root: list(store.names) for store in (dataset.lq, dataset.gt)}
+    found = check_list(tmp_path / 'list.txt', folders)
+    assert (found.lines, found.absent, found.repeated) == (1, [], [])
+    assert pair[0] not in found.unlisted and len(found.unlisted) == 3
+
+
+def test_a_folder_is_known_by_its_whole_path_behind_a_link(weather, tmp_path):
+    (tmp_path / 'linked').symlink_to(tmp_path / 'input')
+    line = f'{tmp_path}/input/im_1.png'
+    assert names(weather(line, dataroot_lq=str(tmp_path / 'linked'))) == [('im_1.png', 'im_1.png')]
+    with pytest.raises(ValueError, match='none of its 1 lines'):
+        weather(f'{tmp_path}/other/im_1.png')  # of another set that happens to have the name
+
+
+def test_accents_in_one_piece_and_taken_apart_are_the_same(tmp_path, image_folder):
+    apart, whole = (unicodedata.normalize(form, 'Caf\u00e9 1.png') for form in ('NFD', 'NFC'))
+    assert apart != whole
+    image_folder('lq', [apart])
+    image_folder('gt', [whole, 'x.png'])
+    (tmp_path / 'list.txt').write_text(f'{whole}\n', encoding='utf-8')
+    roots = {'phase': 'val', 'dataroot_lq': str(tmp_path / 'lq'), 'dataroot_gt': str(tmp_path / 'gt')}
+    for options in ({}, {'meta_info_file': str(tmp_path / 'list.txt')}):
+        assert names(PairedTaskDataset({**roots, **options})) == [(apart, whole)]
+    assert match_pairs([apart, whole], [whole, apart], 'same_name')[0] == [(apart, apart), (whole, whole)]
+    with pytest.raises(PairingError, match='several clean images fit'):
+        match_pairs([whole], [apart, apart.replace('.png', '.jpg')], 'same_name')
+
+
+def test_a_list_in_no_known_letters_is_an_error_with_a_cure(weather, tmp_path):
+    (tmp_path / 'bad.txt').write_bytes('Caf\u00e9.png'.encode('latin-1'))
+    with pytest.raises(PairingError, match=r'bad\.txt: cannot be read as a list .* save it as UTF-8'):
+        weather('', meta_info_file=str(tmp_path / 'bad.txt'))
 
 
 def test_a_lone_name_finds_its_partner_by_the_rule(weather):
