@@ -19,6 +19,7 @@ from typing import BinaryIO
 ZIP_ENDINGS = ('.zip',)
 TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 FOREIGN_ARCHIVES = {'.rar': 'unrar x', '.7z': '7z x', '.001': '7z x'}
+_ANY_ARCHIVE = (*ZIP_ENDINGS, *TAR_ENDINGS, *FOREIGN_ARCHIVES)
 
 
 class SourceError(ValueError):
@@ -114,6 +115,8 @@ def _list_archive(archive: Path, full: Path, tree: SourceTree) -> None:
         for member, size, problem in members:
             if problem is None and _is_unsafe(member):
                 problem = 'its name leads out of the archive'
+            elif problem is None and PurePosixPath(member).name.lower().endswith(_ANY_ARCHIVE):
+                problem = 'an archive within an archive: unpack the outer one and give its folder'
             if problem is not None:
                 tree.refused.append((f'{archive.name}: {member}', problem))
             else:

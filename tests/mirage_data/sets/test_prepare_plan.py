@@ -1,5 +1,6 @@
 """Every layout in circulation ends up in ours; what is not used has its reason."""
 
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -325,3 +326,16 @@ def test_words_for_patterns_have_no_regular_expressions_left():
         assert data_set(name)
         for layout in layouts:
             assert not set('()[]?*+\\^$') & set(layout.in_words().replace('*', '')), layout.in_words()
+
+
+def test_an_archive_within_an_archive_is_named_with_its_cure(tmp_path):
+    with zipfile.ZipFile(tmp_path / 'inner.zip', 'w') as inner:
+        inner.writestr('our485/low/1.png', b'x')
+    with zipfile.ZipFile(tmp_path / 'outer.zip', 'w') as outer:
+        outer.write(tmp_path / 'inner.zip', 'LOL/inner.zip')
+        outer.writestr('1.png', b'x')
+    tree = read_source(tmp_path / 'outer.zip')
+    assert [entry.member for entry in tree.entries] == ['1.png']
+    assert tree.refused == [
+        ('outer.zip: LOL/inner.zip', 'an archive within an archive: unpack the outer one and give its folder')
+    ]

@@ -279,7 +279,7 @@ def test_ground_truth_of_another_size_is_named(tmp_path):
 
 def test_image_smaller_than_the_crop_is_named(tmp_path):
     model = build(test_options(tmp_path, val={'crop_multiple': 16}))
-    with pytest.raises(ValueError, match='tiny.png is 9x40; crop_multiple: 16'):
+    with pytest.raises(ValueError, match='tiny.png: the image has 40x9 pixels, too few for crop_multiple: 16'):
         model.validation(loader(PairSet([('/pictures/tiny.png', 'x', (9, 40))])), 'small', None)
 
 
