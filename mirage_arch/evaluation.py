@@ -106,7 +106,8 @@ def restore_exactly(fast: FastMIRAGE, images: Tensor, free: float = math.inf) ->
         (b, c, h, w), or None where even the smallest strips do not fit.
     """
     chosen, sizes = fast.strip_rows, strip_sizes(fast)
-    while len(sizes) > 1 and fast.peak_bytes(*images.shape[-2:], sizes[0]) > free:
+    height, width = images.shape[-2:]
+    while len(sizes) > 1 and fast.peak_bytes(height, width, sizes[0]) > free:
         del sizes[0]
     try:
         for rows in sizes:

@@ -127,12 +127,7 @@ class Gated:
         weight = weight * (scale * gamma)
         hidden, identity, c = branch.widths
         t = branch.temperature.detach().double()
-        parts = [
-            (weight[:identity] / t, bias[:identity] / t),
-            (weight[identity:hidden] / t, bias[identity:hidden] / t),
-            (weight[hidden : hidden + identity], bias[hidden : hidden + identity]),
-            (weight[hidden + identity :], bias[hidden + identity :]),
-        ]
+        to_conv = slice(hidden + identity, None)
         static = generator = None
         if branch.dynamic:
             first, last = branch.kernel_generator[1], branch.kernel_generator[3]
@@ -143,8 +138,11 @@ class Gated:
         both, out_bias = last @ middle, last @ (_bias(branch.gic2) + beta) + _bias(branch.proj_out)
         return cls(
             inputs,
-            *(Affine.of(*p, dtype) for p in parts),
-            parts[3],
+            Affine.of(weight[:identity] / t, bias[:identity] / t, dtype),
+            Affine.of(weight[identity:hidden] / t, bias[identity:hidden] / t, dtype),
+            Affine.of(weight[hidden : hidden + identity], bias[hidden : hidden + identity], dtype),
+            Affine.of(weight[to_conv], bias[to_conv], dtype),
+            (weight[to_conv], bias[to_conv]),
             static,
             generator,
             Affine.of(both[:, :identity], out_bias, dtype),
@@ -233,9 +231,9 @@ class GatedFeedForward:
         weight = _matrix(ffn.project_in)
         bias = _bias(ffn.project_in) + weight @ beta
         weight, hidden = weight * gamma, weight.shape[0] // 2
-        halves = (slice(0, hidden), slice(hidden, None))
+        gate, value = slice(0, hidden), slice(hidden, None)
         return cls(
-            tuple(Affine.of(weight[s], bias[s], dtype) for s in halves),
-            tuple(Affine.depthwise(ffn.dwconv, s, dtype) for s in halves),
+            (Affine.of(weight[gate], bias[gate], dtype), Affine.of(weight[value], bias[value], dtype)),
+            (Affine.depthwise(ffn.dwconv, gate, dtype), Affine.depthwise(ffn.dwconv, value, dtype)),
             Affine.of(_matrix(ffn.project_out), _bias(ffn.project_out), dtype),
         )

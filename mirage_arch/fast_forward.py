@@ -225,8 +225,9 @@ class FastMIRAGE(nn.Module):
         return x
 
     def _tile_shape(self, x: Tensor) -> tuple[int, int]:
-        rows, columns = tile_shape(*x.shape[:2], x[0].numel() * self.dtype.itemsize, x.device)
-        return (rows, columns) if self.strip_rows is None else (self.strip_rows, x.shape[1])
+        height, width = x.shape[:2]
+        rows, columns = tile_shape(height, width, x[0].numel() * self.dtype.itemsize, x.device)
+        return (rows, columns) if self.strip_rows is None else (self.strip_rows, width)
 
     def _convolve(self, name: str, x: Tensor) -> Tensor:
         """Dense convolution (h, w, i) -> float32 (h, w, o), in strips."""

@@ -196,17 +196,16 @@ class MixedBranches(nn.Module):
         dynamic_conv: bool,
     ) -> None:
         super().__init__()
-        widths = dict(zip(('att', 'gated', 'mlp'), widths))
-        self.widths = {name: width for name, width in widths.items() if width}
+        self.widths = {name: width for name, width in zip(('att', 'gated', 'mlp'), widths) if width}
         if 'att' in self.widths:
-            c = widths['att']
+            c = self.widths['att']
             self.temperature = nn.Parameter(torch.ones(heads, 1, 1))
             self.qkv = nn.Conv2d(c, 3 * c, 1, bias=bias)
             self.qkv_dwconv = nn.Conv2d(3 * c, 3 * c, 3, padding=1, groups=3 * c, bias=bias)
         if 'gated' in self.widths:
-            self.gatedcnn = GatedConvolution(widths['gated'], bias, drop_path_rate, dynamic_conv)
+            self.gatedcnn = GatedConvolution(self.widths['gated'], bias, drop_path_rate, dynamic_conv)
         if 'mlp' in self.widths:
-            c = widths['mlp']
+            c = self.widths['mlp']
             self.mlp = nn.Sequential(
                 PointwiseConv(c, 2 * c, 1, bias=bias), nn.GELU(), PointwiseConv(2 * c, c, 1, bias=bias)
             )

@@ -26,7 +26,7 @@ __all__ = ['SearchedBlocks', 'cut_branches']
 class MaskedConvolution(GatedConvolution):
     """The convolution branch on the channels that a mask leaves, (b, c, h, w) -> (b, c, h, w)."""
 
-    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:
+    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:  # type: ignore[override]  # called by its block alone
         mask, identity_mask = _spread(masks.gated, x), _spread(masks.identity, x)
         # Behind the norm, which would scale a faded channel up again.
         gate, identity, conv = self.gic1(self.norm(x) * mask).split(self.widths, dim=1)
@@ -61,7 +61,7 @@ class MaskedBranches(MixedBranches):
         for source, to in _pairs(self.widths) if fusion else ():
             self.resize.add_module(f'{source}_to_{to}', nn.Conv2d(dim, dim, 1, bias=False))
 
-    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:
+    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:  # type: ignore[override]  # called by its block alone
         features = {
             'att': self._masked_attention(x * _spread(masks.att, x), masks.slots),
             'gated': self.gatedcnn(x, masks),
@@ -125,7 +125,7 @@ class SearchedBlock(MixedDegradationBlock):
         nn.Module.__init__(self)  # its parts exist already
         self.norm1, self.attn, self.norm2, self.ffn = block.norm1, attn, block.norm2, block.ffn
 
-    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:
+    def forward(self, x: Tensor, masks: BranchMasks) -> Tensor:  # type: ignore[override]  # called by its block alone
         x = x + self.attn(self.norm1(x), masks)
         return x + self.ffn(self.norm2(x))
 

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -83,13 +83,13 @@ Make = Callable[[str], Worker]
 class Crew(Protocol):
     """Workers by key. A worker is told of by `wait` for the first time when it is ready."""
 
-    def give(self, worker: Hashable, task: Any) -> None:
+    def give(self, worker: int, task: Any) -> None:
         """Let an idle worker do a task."""
 
-    def wait(self, seconds: float) -> list[tuple[Hashable, Outcome | None]]:
+    def wait(self, seconds: float) -> list[tuple[int, Outcome | None]]:
         """(worker, outcome) of those that answered; None for one that died. Empty when the time is over."""
 
-    def replace(self, worker: Hashable) -> None:
+    def replace(self, worker: int) -> None:
         """Start another in the place of one that died."""
 
     def close(self) -> None:
@@ -101,8 +101,8 @@ class Team:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._idle: list[Hashable] = []
-        self._alive: set[Hashable] = set()
+        self._idle: list[int] = []
+        self._alive: set[int] = set()
         self._early_deaths = 0
 
     def __enter__(self) -> Team:
@@ -122,7 +122,7 @@ class Team:
         """
         coming = ((task, 1) for task in tasks)
         again: deque[tuple[Any, int]] = deque()
-        busy: dict[Hashable, tuple[Any, int]] = {}
+        busy: dict[int, tuple[Any, int]] = {}
         while True:
             while self._idle and (given := again.popleft() if again else next(coming, None)) is not None:
                 worker = self._idle.pop(0)
@@ -170,7 +170,7 @@ class Team:
                 yield results.pop(following)
                 following += 1
 
-    def _died(self, worker: Hashable) -> None:
+    def _died(self, worker: int) -> None:
         if worker in self._idle:
             self._idle.remove(worker)
         if worker not in self._alive:
@@ -239,9 +239,10 @@ class Processes:
         Raises:
             ValueError: No worker can be made as asked for.
         """
-        by_pipe = {pipe: worker for worker, (_, pipe) in self._running.items()}
-        told = []
-        for pipe in multiprocessing.connection.wait(list(by_pipe), seconds):
+        by_pipe: dict[Any, int] = {pipe: worker for worker, (_, pipe) in self._running.items()}
+        told: list[tuple[int, Outcome | None]] = []
+        ready: list[Any] = multiprocessing.connection.wait(list(by_pipe), seconds)
+        for pipe in ready:
             try:
                 outcome = pipe.recv()
             except (EOFError, OSError):

@@ -9,7 +9,7 @@ from mirage_arch import MIRAGEArch
 __all__ = ['HubMIRAGE']
 
 
-class HubMIRAGE(
+class HubMIRAGE(  # type: ignore[call-arg]  # the hub's mixin takes them
     MIRAGEArch,
     PyTorchModelHubMixin,
     library_name='mirage-ir',

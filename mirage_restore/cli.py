@@ -169,7 +169,7 @@ def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options)
                 workers=args.workers,
             )
     except (OSError, RuntimeError) as error:
-        reason = f'{error.filename}: {error.strerror}' if getattr(error, 'filename', None) else error
+        reason = f'{error.filename}: {error.strerror}' if isinstance(error, OSError) and error.filename else error
         say(f'mirage-restore: {reason}', sys.stderr)
         return 1
     return _sum_up(summary, args.output)

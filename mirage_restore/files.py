@@ -35,15 +35,15 @@ class Summary:
     Attributes:
         restored: Number of files with a result.
         skipped: Number of files left out because they were restored before.
-        failures: (file, reason).
+        failures: (file or URL, reason).
         notes: (file, what was changed or left out), of restored files.
         unread: Files of input folders that are no photograph or video.
     """
 
     restored: int = 0
     skipped: int = 0
-    failures: list[tuple[Path, str]] = field(default_factory=list)
-    notes: list[tuple[Path, str]] = field(default_factory=list)
+    failures: list[tuple[Path | str, str]] = field(default_factory=list)
+    notes: list[tuple[Path | str, str]] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
 
     @property
@@ -163,9 +163,8 @@ class _Run:
             with _shown_within(self._restore, bar if height * width >= _LARGE else None):
                 pixels = self._restore(photo.pixels)
         except (ValueError, RuntimeError, MemoryError) as error:
-            if is_out_of_memory(error):
-                error = f'out of memory, even in tiles ({width}x{height} pixels)'
-            self._fail(job.source, str(error))
+            full = f'out of memory, even in tiles ({width}x{height} pixels)'
+            self._fail(job.source, full if is_out_of_memory(error) else str(error))
             return
         if job.comparison:
             compared = Photo(_compared(photo.pixels, pixels))

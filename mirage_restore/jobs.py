@@ -155,7 +155,7 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
     return plan
 
 
-def named(source: Path, reason: str) -> str:
+def named(source: Path | str, reason: str) -> str:
     """A reason that begins with its file."""
     return reason if reason.startswith(str(source)) else f'{source}: {reason}'
 

@@ -40,7 +40,7 @@ def read_plain(data: bytes, path: Path) -> Photo:
     """BMP and TGA."""
     with opened(data, path) as image:
         pixels, dpi = _pixels(image), image.info.get('dpi')
-    return Photo(pixels, dpi=tuple(float(v) for v in dpi) if dpi and all(dpi) else None)
+    return Photo(pixels, dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None)
 
 
 def tiff_pixels(data: bytes, page: int) -> tuple[np.ndarray, bytes | None, bool]:
@@ -79,7 +79,8 @@ def read_pnm(data: bytes, path: Path) -> Photo:
 
 
 def _pnm_header(data: bytes, path: Path) -> tuple[bytes, tuple[int, int, int], int]:
-    kind, numbers, place = data[:2], [], 2
+    kind, place = data[:2], 2
+    numbers: list[int] = []
     wanted = 2 if kind in (b'P1', b'P4') else 3
     while len(numbers) < wanted and place < len(data):
         if data[place : place + 1].isspace():
@@ -104,7 +105,8 @@ def read_heic(data: bytes, path: Path) -> Photo:
     heif = _pillow_heif(path)
     container = heif.open_heif(io.BytesIO(data), convert_hdr_to_8bit=False)
     image = container[container.primary_index]
-    check_memory(path, *image.size, 4, 2)
+    width, height = image.size
+    check_memory(path, width, height, 4, 2)
     pixels = np.asarray(image)
     if image.mode in ('RGBa', 'RGBa;16'):
         raise ImageError(f'{path}: has premultiplied transparency, which is not read here; convert it to PNG')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -243,8 +244,7 @@ def _numbers(entries: list, order: str, tag: int, default: int | None = None) ->
 def _dpi(entries: list, order: str) -> tuple[float, float] | None:
     def rational(tag: int) -> float:
         value = _value(entries, tag) or bytes(8)
-        endian = 'little' if order == '<' else 'big'
-        top, bottom = int.from_bytes(value[:4], endian), int.from_bytes(value[4:8], endian)
+        top, bottom = struct.unpack(order + 'II', value[:8])
         return top / bottom if bottom else 0.0
 
     scale = {2: 1.0, 3: 2.54}.get(_numbers(entries, order, _RESOLUTION_UNIT, 2)[0])

@@ -131,7 +131,8 @@ def _png(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[st
 
 
 def _jpeg(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[str]]:
-    block, xmp, dropped = _exif(photo), photo.xmp, []
+    block, xmp = _exif(photo), photo.xmp
+    dropped: list[str] = []
     if block and len(block) > _LARGEST_SEGMENT:
         block, dropped = None, [*dropped, 'EXIF (too long for JPEG)']
     if xmp and len(xmp) > _LARGEST_SEGMENT:

@@ -66,7 +66,7 @@ class Record:
         """
         size, time = _state(source)
         name = result.relative_to(self._folder).as_posix()
-        entry = {'source': _key(source), 'result': name, 'size': size, 'time': time}
+        entry: dict = {'source': _key(source), 'result': name, 'size': size, 'time': time}
         with open(self._file, 'a', encoding='utf-8', errors='surrogateescape') as file:
             file.write(json.dumps(entry) + '\n')
         self._take(entry['source'], entry)

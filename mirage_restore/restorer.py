@@ -117,7 +117,7 @@ class Restorer:
         if isinstance(image, (str, os.PathLike)):
             from .photo import read_photo  # needed for files only
 
-            return self(read_photo(image).pixels)
+            return self(read_photo(Path(image)).pixels)
         if isinstance(image, Tensor):
             return restore_tensor(self, image)
         if not isinstance(image, np.ndarray):
@@ -157,7 +157,8 @@ class Restorer:
         def restore(image: np.ndarray) -> np.ndarray:
             return self(image, box)
 
-        restore.identity = f'{self.weights} {self.weights.stat().st_size} {self._settings} {box}'
+        state = f'{self.weights} {self.weights.stat().st_size} {self._settings} {box}'
+        restore.identity = state  # type: ignore[attr-defined]  # which `video` reads
         return restore
 
     def restore_folder(self, source: str | Path, target: str | Path, **options) -> int:
@@ -219,7 +220,7 @@ class Restorer:
 
     def _fits(self, x: Tensor) -> bool:
         smallest = strip_sizes(self._network)[-1]
-        return self._network.peak_bytes(*x.shape[-2:], smallest) < 0.9 * available_bytes(self.device)
+        return self._network.peak_bytes(x.shape[-2], x.shape[-1], smallest) < 0.9 * available_bytes(self.device)
 
     def _fallback_tile(self, x: Tensor, why: str, side: int | None = None) -> int:
         side = (side or max(x.shape[-2:])) // 2

@@ -100,7 +100,9 @@ def probe(path: Path) -> Source:
             if not frames:
                 raise ValueError('has no pictures')
             depth = max((c.bits for c in context.format.components), default=8) if context.format else 8
-            notes = ('its transparency was left out',) if context.format and _has_alpha(context.format) else ()
+            notes: tuple[str, ...] = ()
+            if context.format and _has_alpha(context.format):
+                notes += ('its transparency was left out',)
             if context.color_trc in _HDR:
                 notes += ('its colour tags are kept, but not the mastering data of HDR',)
             found = Source(
@@ -145,7 +147,8 @@ def common_box(source: Source) -> Box | None:
                 break
     if not boxes:
         return None
-    return tuple(slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(2))
+    rows, columns = (slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(2))
+    return rows, columns
 
 
 def turned_upright(pixels: np.ndarray, rotation: int) -> np.ndarray:

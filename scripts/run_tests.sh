@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install into .venv if needed, check the style, run every test. Arguments go to pytest.
+# Install into .venv if needed, check the style and the types, run every test. Arguments go to pytest.
 set -uo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/scripts/environment.sh"
@@ -7,4 +7,5 @@ prepare_environment
 cd "$root"
 "$python" -m ruff check . || exit 1
 "$python" -m ruff format --check --quiet . || { echo "Run: $python -m ruff format ." >&2; exit 1; }
+"$python" -m mypy || exit 1
 exec "$python" -m pytest "$@"

@@ -134,7 +134,7 @@ class GaussianDenoiseDataset(TaskDataset):
         file = int(self.files[number])
         sigma, path = self.sigmas[level], self.gt.path(file)
         picture = self.gt.view(file)
-        window = self.window(*picture.shape[:2], rng, path)
+        window = self.window(picture.shape[0], picture.shape[1], rng, path)
         gt = self.variation.surrounded_scene(self.augmented([window.of(picture)], rng)[0], rng)
         if gt.dtype != np.uint8:
             gt = to_uint8(to_float(gt))  # the paper's noise is defined on 8-bit values

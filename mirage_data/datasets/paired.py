@@ -87,5 +87,5 @@ class PairedTaskDataset(TaskDataset):
     def _load_alone(self, index: int) -> dict:
         """A degraded image of which no clean one is known."""
         lq, lq_path = self.lq.view(index), self.lq.path(index)
-        window = self.window(*lq.shape[:2], None, lq_path)
+        window = self.window(lq.shape[0], lq.shape[1], None, lq_path)
         return {'lq': to_tensor(window.of(lq)), 'lq_path': lq_path, 'task': self.task}

@@ -66,7 +66,8 @@ def _ink(canvas: np.ndarray, rng: np.random.Generator) -> tuple[int, int, int]:
         value = int(rng.integers(0, 70))
         value = value if canvas[::8, ::8].mean() > 127 else 255 - value
         return (value, value, value)
-    return tuple(int(v) for v in rng.integers(0, 256, 3))
+    red, green, blue = (int(v) for v in rng.integers(0, 256, 3))
+    return red, green, blue
 
 
 def _words(rng: np.random.Generator, count: int) -> str:

@@ -175,7 +175,7 @@ TABLE: dict[str, Degradation] = {
     'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, task='dejpeg', stage=50),
 }
 
-_STREAKS = TABLE['rain'].parameters
+_STREAKS = dict(TABLE['rain'].parameters)
 
 # Styles nearer to published and real sets; how they were fitted is in docs/degradations.md. New rows instead of wider
 # ranges, because a sample of a row must stay what it was.

@@ -26,7 +26,7 @@ class NameList(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __getitem__(self, index: int) -> str:
+    def __getitem__(self, index: int) -> str:  # type: ignore[override]  # no slices: nobody takes one
         if not -len(self) <= index < len(self):
             raise IndexError(f'name {index} of {len(self)}')
         index %= len(self)

@@ -55,7 +55,7 @@ def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
     if isinstance(rule, dict):
         if set(rule) != {'lq', 'gt'}:
             raise PairingError(f'pairing: {rule!r}; a rule of your own has exactly the keys lq and gt')
-        table = ((str(rule['lq']), str(rule['gt'])),)
+        table: tuple[tuple[str, str], ...] = ((str(rule['lq']), str(rule['gt'])),)
     elif rule in RULES:
         table = RULES[rule]
     else:
@@ -100,8 +100,8 @@ def match_indices(
         same_file: result of `same_file_test` for the roots of the two sides.
     """
     patterns = rule_named(rule)
-    own = isinstance(rule, dict)
-    with_folders = rule == 'same_name' or (own and any('/' in str(text) for text in rule.values()))
+    own = rule if isinstance(rule, dict) else {}
+    with_folders = rule == 'same_name' or any('/' in str(text) for text in own.values())
 
     def stem(path: str) -> str:
         pure = PurePosixPath(path)
@@ -192,6 +192,6 @@ def match_pairs(
         PairingError: for an unknown or unusable rule, or two clean images that fit one degraded one.
     """
     lq, gt = list(lq_paths), list(gt_paths)
-    texts = [[path if isinstance(path, str) else path.as_posix() for path in side] for side in (lq, gt)]
-    pairs, leftover_lq, leftover_gt = match_indices(*texts, rule, same_file_test(lq_root, gt_root))
+    lq_texts, gt_texts = ([path if isinstance(path, str) else path.as_posix() for path in side] for side in (lq, gt))
+    pairs, leftover_lq, leftover_gt = match_indices(lq_texts, gt_texts, rule, same_file_test(lq_root, gt_root))
     return [(lq[i], gt[j]) for i, j in pairs], [lq[i] for i in leftover_lq], [gt[j] for j in leftover_gt]

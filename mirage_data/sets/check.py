@@ -170,10 +170,10 @@ class Checker:
         Raises:
             ValueError: if the file cannot be read.
         """
-        names = {row.name for row in rows}
+        wanted = {row.name for row in rows}
         folders: dict[str, list[str]] = defaultdict(list)
         for (name, folder), scan in self._scans.items():
-            if name in names and (only is None or folder in only):
+            if name in wanted and (only is None or folder in only):
                 folders[folder] += scan.names
         found = check_list(file, folders)
         for level, names, text in (

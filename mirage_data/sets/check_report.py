@@ -85,7 +85,7 @@ def as_text(report: Report, quick: bool = False, leaks_checked: bool = True) -> 
         leaks_checked: whether leaks were looked for.
     """
     unknown = {'unreadable', 'unequal', 'duplicates'} if quick else set()
-    lines = [('set', 'split', 'folder', *_COLUMNS)]
+    lines: list[tuple[str, ...]] = [('set', 'split', 'folder', *_COLUMNS)]
     for row in report.rows:
         cells = []
         for column in _COLUMNS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 
@@ -70,14 +71,14 @@ def _group_in_words(match: re.Match) -> str:
     return f'<{shown}>' if optional else f'{{{shown}}}' if '|' in shown else shown
 
 
-def both(origin: str, split: str, folder: str, lq: str, gt: str, name: str = N, **more: str | bool) -> Layout:
+def both(origin: str, split: str, folder: str, lq: str, gt: str, name: str = N, **more: Any) -> Layout:
     """A layout with degraded and clean images in two folders of one parent."""
     return Layout(origin, split, lq=f'{folder}/(?:{lq})/{name}', gt=f'{folder}/(?:{gt})/{name}', **more)
 
 
 _RAIN = r'(?:no)?(?:rain-?)?(?P<n>\d+)(?:x2)?'
 _NUMBERED = {'lq_name': 'rain-{n}', 'gt_name': 'norain-{n}'}
-_SCENE = {'lq_name': '{scene}_{name}', 'gt_name': '{scene}_{name}'}
+_SCENE: dict[str, Any] = {'lq_name': '{scene}_{name}', 'gt_name': '{scene}_{name}'}
 _RIGHT_AND_LEFT = ('right', 'left')
 
 

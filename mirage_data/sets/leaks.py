@@ -63,19 +63,19 @@ def find_leaks(
     leaks: list[tuple[int, Leak]] = []
     pieces = [test[start : start + CHUNK] for start in range(0, len(test), CHUNK)]
     threads = contextlib.nullcontext(pool) if pool else ThreadPoolExecutor(workers or os.cpu_count())
-    with threads as pool, tempfile.TemporaryFile() as spool:
+    with threads as crew, tempfile.TemporaryFile() as spool:
         for number, piece in enumerate(pieces):
             part = f' {number + 1} of {len(pieces)}' if len(pieces) > 1 else ''
-            prints = wrap(_fingerprints(piece, pool, on_unreadable), len(piece), f'test images{part}')
+            prints = wrap(_fingerprints(piece, crew, on_unreadable), len(piece), f'test images{part}')
             index = DescriptorIndex([p for p in prints if p is not None])
             if number == 0:
-                queries = _fingerprints(train, pool, on_unreadable)
+                queries = _fingerprints(train, crew, on_unreadable)
                 queries = _keep(queries, spool) if len(pieces) > 1 else queries
             else:
                 queries = _kept(spool)
             for place, query in enumerate(wrap(queries, len(train), f'training images{part}')):
                 if query is not None:
-                    leaks += [(place, leak) for leak in _leaks_of(query, index, pool)]
+                    leaks += [(place, leak) for leak in _leaks_of(query, index, crew)]
     leaks.sort(key=lambda item: (item[0], item[1].kind != 'same pixels', -item[1].agreeing))
     return [leak for _, leak in leaks]
 

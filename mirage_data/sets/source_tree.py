@@ -10,11 +10,11 @@ import os
 import stat
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import IO
 
 ZIP_ENDINGS = ('.zip',)
 TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
@@ -152,7 +152,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
 
 
 @contextmanager
-def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, BinaryIO]]]:
+def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, IO[bytes]]]]:
     """Opens files of a source one after the other, those of each archive in the order in which it stores them.
 
     Yields:
@@ -165,7 +165,7 @@ def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, BinaryI
         streams.close()
 
 
-def _streams(entries: list[Entry]) -> Iterator[tuple[Entry, BinaryIO]]:
+def _streams(entries: list[Entry]) -> Generator[tuple[Entry, IO[bytes]], None, None]:
     for entry in entries:
         if entry.file is not None:
             with open(entry.file, 'rb') as stream:
@@ -185,7 +185,7 @@ def _streams(entries: list[Entry]) -> Iterator[tuple[Entry, BinaryIO]]:
             raise SourceError(f'{archive}: damaged or incomplete ({error}); download it again') from error
 
 
-def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, BinaryIO]]:
+def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, IO[bytes]]]:
     with tarfile.open(archive) as content:
         for info in content:  # sequentially: a compressed tar can only be read from its beginning
             entry = wanted.get(info.name)

@@ -148,7 +148,8 @@ class UrlRecord:
     def __init__(self, target: str, read: bool, lines: int = 200) -> None:
         self._url = target if is_url(target) else Path(target).resolve().as_uri()
         self._system, self._path = _opened(self._url)
-        self._run, self._part, self._lines, self._limit = uuid.uuid4().hex[:12], 0, [], lines
+        self._run, self._part, self._limit = uuid.uuid4().hex[:12], 0, lines
+        self._lines: list[str] = []
         self._done: dict[str, list] = {}
         self._there: set[str] | None = None
         if read:
