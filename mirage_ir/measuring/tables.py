@@ -341,7 +341,7 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: in
     """
     left = len(heads) if left is None else left
     marks = ['---'] * left + ['---:'] * (len(heads) - left)
-    lines = [f'| {" | ".join(cells)} |' for cells in (heads, *rows)]
+    lines = ['|' + ''.join(f' {cell} |' if cell else ' |' for cell in cells) for cells in (heads, *rows)]
     return '\n'.join([lines[0], f'|{"|".join(marks)}|', *lines[1:]])
 
 
