@@ -7,6 +7,7 @@ print file, return half a picture) is checked in the file's header first.
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 import cv2
@@ -52,12 +53,18 @@ def read_bytes(path: str | Path) -> bytes:
         ImageError: if it cannot be read.
     """
     try:
-        with open(path, 'rb') as file:
+        with open(path, 'rb', opener=_opened) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ImageError(f'{path}: is not a file (a folder, device or pipe); remove it or give the right file')
             return file.read()
     except OSError as error:
         raise ImageError(
             f'{path}: cannot be read ({error.strerror}); restore the file or take it off the list'
         ) from error
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, 'O_NONBLOCK', 0))  # of a pipe the opening alone would wait for ever
 
 
 def decode_rgb(data: bytes, name: str) -> np.ndarray:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
+import zlib
+from collections.abc import Iterator
 
 from mirage_data.files.errors import ImageError
 
 _PNG = b'\x89PNG\r\n\x1a\n'
+MOST_PIXELS = 2**28  # of one file: up to 1.6 GB when decoded; a damaged or made-up header may ask for any number
 
 
 def refuse_unsuitable(data: bytes, name: str) -> None:
@@ -21,8 +25,7 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
     if data.startswith(b'\xff\xd8\xff'):
         _check_jpeg(data, name)
     elif data.startswith(_PNG):
-        if data[-8:-4] != b'IEND' and b'IEND' not in data[-4096:]:
-            raise ImageError(f'{name}: the PNG is truncated (no end chunk); copy it again from its source')
+        _check_png(data, name)
         if b'acTL' in png_head(data)[0]:
             raise _animated(name)
     elif data[:4] == b'RIFF' and data[8:12] == b'WEBP':
@@ -35,6 +38,54 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
         _check_tiff(data, name)
     elif data[:2] != b'BM' and data[:2] not in (b'P2', b'P3', b'P5', b'P6'):
         raise ImageError(f'{name}: not an image (begins with {data[:8]!r}); remove it or give the right file')
+    width, height = declared_size(data) or (0, 0)
+    if width * height > MOST_PIXELS:
+        raise ImageError(
+            f'{name}: {width}x{height} pixels by its header; at most {MOST_PIXELS / 1e6:.0f} megapixels are read: '
+            'cut it into smaller pictures'
+        )
+
+
+def declared_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that the header of a PNG, JPEG, GIF, BMP, PNM or TIFF states; None if it states none.
+
+    WebP cannot hold more than 16,383 pixels a side.
+    """
+    try:
+        if data.startswith(_PNG):
+            return struct.unpack_from('>II', data, 16)
+        if data.startswith(b'GIF8'):
+            return struct.unpack_from('<HH', data, 6)
+        if data.startswith(b'BM'):
+            width, height = struct.unpack_from('<ii', data, 18)
+            return abs(width), abs(height)
+        if data.startswith(b'\xff\xd8'):
+            frame = _jpeg_frame(data)
+            return frame and struct.unpack_from('>HH', data, frame + 5)[::-1]
+        if data[:4] in (b'II*\0', b'MM\0*'):
+            tags = dict(_tiff_tags(data))
+            return tags[256], tags[257]
+    except (struct.error, KeyError):
+        return None
+    found = re.match(rb'P[2356](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})', data[:4096])
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _check_png(data: bytes, name: str) -> None:
+    """Every chunk must fit into the file, the checksums of those that decide about pixels must be right."""
+    place, view = len(_PNG), memoryview(data)
+    while place + 12 <= len(data):
+        size, kind = int.from_bytes(data[place : place + 4], 'big'), data[place + 4 : place + 8]
+        end = place + 8 + size
+        if end + 4 > len(data):
+            break
+        decisive = kind[:1].isupper() or kind == b'tRNS'
+        if decisive and zlib.crc32(view[place + 4 : end]) != int.from_bytes(data[end : end + 4], 'big'):
+            raise ImageError(f'{name}: the PNG is damaged (checksum of {kind!r}); copy it again from its source')
+        if kind == b'IEND':
+            return
+        place = end + 4
+    raise ImageError(f'{name}: the PNG is truncated (no end chunk); copy it again from its source')
 
 
 def needs_alpha_check(data: bytes) -> bool:
@@ -63,30 +114,40 @@ def png_head(data: bytes) -> tuple[set[bytes], int]:
     return kinds, min(place, len(data))
 
 
-def _check_jpeg(data: bytes, name: str) -> None:
-    """Looks for the number of colour components, and for the end marker that a truncated file lacks."""
+def _jpeg_frame(data: bytes) -> int | None:
+    """The place of the marker that states size and colours; None if there is none before the pixels."""
+    for place, marker in _jpeg_markers(data):
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return place
+    return None
+
+
+def _jpeg_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Place and kind of the markers up to that of the pixels."""
     place = 2
     while place + 4 <= len(data) and data[place] == 0xFF:
-        marker, size = data[place + 1], int.from_bytes(data[place + 2 : place + 4], 'big')
+        marker = data[place + 1]
         if marker == 0xFF:  # a filling byte
             place += 1
             continue
-        if (
-            0xC0 <= marker <= 0xCF
-            and marker not in (0xC4, 0xC8, 0xCC)
-            and place + 9 < len(data)
-            and data[place + 9] == 4
-        ):
-            raise ImageError(
-                f'{name}: CMYK (a print file), whose colours need its profile; convert it first '
-                '(e.g. magick IN -colorspace sRGB OUT)'
-            )
-        if marker == 0xDA:  # the pixels begin: an end marker must follow (thumbnails, with their own, lie before)
-            if data.endswith(b'\xff\xd9') or data.rfind(b'\xff\xd9', place) > 0:
-                return
-            break
-        place += 2 + size
-    raise ImageError(f'{name}: the JPEG is damaged or truncated ({len(data)} bytes); copy it again from its source')
+        yield place, marker
+        if marker == 0xDA:
+            return
+        place += 2 + int.from_bytes(data[place + 2 : place + 4], 'big')
+
+
+def _check_jpeg(data: bytes, name: str) -> None:
+    """Looks for the number of colour components, and for the end marker that a truncated file lacks."""
+    frame = _jpeg_frame(data)
+    if frame is not None and data[frame + 9 : frame + 10] == b'\x04':
+        raise ImageError(
+            f'{name}: CMYK (a print file), whose colours need its profile; convert it first '
+            '(e.g. magick IN -colorspace sRGB OUT)'
+        )
+    # the pixels begin: an end marker must follow (thumbnails, with their own, lie before)
+    pixels = next((place for place, marker in _jpeg_markers(data) if marker == 0xDA), None)
+    if pixels is None or not (data.endswith(b'\xff\xd9') or data.rfind(b'\xff\xd9', pixels) > 0):
+        raise ImageError(f'{name}: the JPEG is damaged or truncated ({len(data)} bytes); copy it again from its source')
 
 
 def _gif_frames(data: bytes) -> int:
@@ -108,20 +169,25 @@ def _gif_frames(data: bytes) -> int:
     return frames
 
 
+def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:
+    """Tags and values of the first directory that are one whole number; last (0, place of the next directory)."""
+    order = '<' if data[:2] == b'II' else '>'
+    (place,) = struct.unpack_from(order + 'I', data, 4)
+    (count,) = struct.unpack_from(order + 'H', data, place)
+    for entry in range(place + 2, place + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(order + 'HH', data, entry)
+        if kind in (3, 4):
+            yield tag, struct.unpack_from(order + ('H' if kind == 3 else 'I'), data, entry + 8)[0]
+    yield 0, struct.unpack_from(order + 'I', data, place + 2 + 12 * count)[0]
+
+
 def _check_tiff(data: bytes, name: str) -> None:
     """Refuses a second page and CMYK, both of which the first directory shows."""
-    order = '<' if data[:2] == b'II' else '>'
     try:
-        (place,) = struct.unpack_from(order + 'I', data, 4)
-        (count,) = struct.unpack_from(order + 'H', data, place)
-        for entry in range(count):
-            tag, kind, _, value = struct.unpack_from(order + 'HHI2s', data, place + 2 + 12 * entry)
-            if tag == 262 and kind == 3 and struct.unpack(order + 'H', value)[0] == 5:
-                raise ImageError(
-                    f'{name}: CMYK (a print file), whose colours need its profile; convert it to sRGB first'
-                )
-        (following,) = struct.unpack_from(order + 'I', data, place + 2 + 12 * count)
+        tags = dict(_tiff_tags(data))
     except struct.error:
         raise ImageError(f'{name}: the TIFF is damaged or truncated; copy it again from its source') from None
-    if following:
+    if tags.get(262) == 5:
+        raise ImageError(f'{name}: CMYK (a print file), whose colours need its profile; convert it to sRGB first')
+    if tags[0]:
         raise _animated(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from pathlib import Path
 
 import lmdb
@@ -12,6 +13,7 @@ import numpy as np
 from mirage_data.files.image import ImageError, decode_rgb
 from mirage_data.files.lmdb_format import (
     ALIAS,
+    CHECKSUM_FILE,
     FORMAT_FILE,
     FORMAT_VERSION,
     META_FILE,
@@ -140,6 +142,27 @@ class LmdbReader:
             return unpack_raw(value)
         except ValueError:
             raise ImageError(f'{name}: not raw pixels of version {FORMAT_VERSION}; make the database again') from None
+
+    def damaged(self) -> list[str] | None:
+        """Reads all values: the names of those that are not as they were written; None if no checksums are kept.
+
+        Databases of BasicSR keep none, nor do those that were made before there were checksums.
+        """
+        file = self.path / CHECKSUM_FILE
+        if not file.exists():
+            return None
+        try:
+            sums = json.loads(file.read_text(encoding='utf-8'))
+            expected = {key_of(name): int(sums[key_of(name)]) for name in self.names}
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise LmdbError(f'{file}: unreadable, or of another database; make the database again') from None
+        return [key for key, checksum in expected.items() if self._sum(key) != checksum]
+
+    def _sum(self, key: str) -> int | None:
+        try:
+            return zlib.crc32(self._get(key))
+        except LmdbError:
+            return None
 
     def read(self, key: str) -> np.ndarray:
         """The image as an (h, w, 3) RGB array of its own; errors as `view`."""

@@ -3,6 +3,8 @@
 A database is a folder `NAME.lmdb` with LMDB's `data.mdb`, BasicSR's `meta_info.txt` (a line `name.png (h,w,c) level`
 per image; the key is the name without its extension) and `format.json`, which says how values are stored:
 
+`checksums.json` holds the CRC-32 of each value; it is looked at on request, not with every picture.
+
 - `encoded`: the bytes of an image file. BasicSR reads these, too, as long as no name has a dot of its own.
 - `raw`: a header of 64 bytes, then rows of RGB pixels, so that a crop touches only the pages it lies on.
 
@@ -16,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-META_FILE, FORMAT_FILE, JOURNAL_FILE = 'meta_info.txt', 'format.json', 'journal.txt'
+META_FILE, FORMAT_FILE, JOURNAL_FILE, CHECKSUM_FILE = 'meta_info.txt', 'format.json', 'journal.txt', 'checksums.json'
 FORMAT_VERSION = 1
 MAX_KEY = 511  # LMDB's limit, in bytes
 ALIAS = b'MIRAGE-ALIAS\0'  # followed by the key whose value is meant

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ import numpy as np
 from mirage_data.files.image import ImageError, decode_rgb
 from mirage_data.files.lmdb_format import (
     ALIAS,
+    CHECKSUM_FILE,
     FORMAT_FILE,
     FORMAT_VERSION,
     JOURNAL_FILE,
@@ -64,6 +66,7 @@ class LmdbWriter:
                 f'{self._partial}: cannot be begun or continued ({error}); check the disk, or remove it and start again'
             ) from error
         self._pending: list[tuple[bytes, bytes, str]] = []
+        self._sums: dict[str, int] = {}
         self._pending_bytes = 0
 
     def _begin_format(self) -> None:
@@ -144,6 +147,7 @@ class LmdbWriter:
             raise LmdbError(f'{self.path}: {name!r} cannot be a key; allowed are 1 to {MAX_KEY} bytes of UTF-8')
         line = name + ending
         self._names[key_of(name)] = line
+        self._sums[key_of(name)] = zlib.crc32(value)
         self._pending.append((key, value, line))
         self._pending_bytes += len(value)
         if self._pending_bytes >= _COMMIT_BYTES:
@@ -177,8 +181,9 @@ class LmdbWriter:
     def finish(self) -> None:
         """Writes `meta_info.txt` and gives the database its name."""
         self.commit()
-        self.close()
         try:
+            self._note_checksums()
+            self.close()
             lines = [self._names[key] for key in sorted(self._names)]
             with open(self._partial / META_FILE, 'w', encoding='utf-8') as meta:
                 meta.write(''.join(line + '\n' for line in lines))
@@ -196,6 +201,12 @@ class LmdbWriter:
                 os.replace(self._partial, self.path)
         except OSError as error:
             raise LmdbError(f'{self._partial}: cannot be finished ({error}); run the same command again') from error
+
+    def _note_checksums(self) -> None:
+        with self._env.begin(buffers=True) as transaction:
+            for key in self._names.keys() - self._sums.keys():  # written by an earlier process
+                self._sums[key] = zlib.crc32(transaction.get(key.encode()))
+        (self._partial / CHECKSUM_FILE).write_text(json.dumps(self._sums, ensure_ascii=False), encoding='utf-8')
 
     def close(self) -> None:
         """Closes the unfinished database; what was committed stays in it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,41 @@ def write_image(path: str | Path, image: np.ndarray, quality: int = 95) -> None:
     jpeg = Path(path).suffix.lower() in ('.jpg', '.jpeg')
     options = [cv2.IMWRITE_JPEG_QUALITY, quality] if jpeg else [cv2.IMWRITE_PNG_COMPRESSION, 3]
     write_file(path, cv2.imencode(Path(path).suffix, np.ascontiguousarray(image[..., ::-1]), options)[1].tobytes())
+
+
+@contextlib.contextmanager
+def alone_in(folder: str | Path) -> Iterator[None]:
+    """Within it no other process is in such a block for the same folder; it waits, and says so, until that is left.
+
+    The kernel gives the lock back however a process ends. Without locks (Windows, some network file systems) nothing
+    is waited for.
+    """
+    descriptor = None
+    try:
+        import fcntl
+
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f'{folder}: another process writes there; waiting until it is done', file=sys.stderr, flush=True)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except (ImportError, OSError):
+        pass
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with contextlib.suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # also where a forked process holds the descriptor, too
+            os.close(descriptor)
+
+
+def clear_remains(folder: str | Path) -> None:
+    """Removes what killed processes have left of `written_aside` in a folder, in which nobody else may be writing."""
+    for remains in Path(folder).glob('*.part'):
+        if remains.is_symlink() or remains.is_file():
+            remains.unlink()
 
 
 def _sync(path: Path) -> None:

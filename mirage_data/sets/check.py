@@ -122,9 +122,20 @@ class Checker:
             self._add('error', 'lmdb', path, 0, str(error))
             return
         differing = sorted(names.symmetric_difference(reader.names))
+        try:
+            damaged = [] if self.quick else reader.damaged()
+        except LmdbError as error:
+            damaged = []
+            self._add('error', 'lmdb', path, 0, str(error))
         reader.close()
+        if damaged is None:
+            text = 'keeps no checksums, so damage goes unseen; make it again: prepare NAME --lmdb'
+            self._add('note', 'lmdb', path, 0, text)
+        elif damaged:
+            text = 'images are not as they were written; make it again: prepare NAME --lmdb'
+            self._add('error', 'lmdb', path, len(damaged), text, damaged)
         if differing:
-            text = 'images are only in the database or only in its folder; make it again: prepare_data.py NAME --lmdb'
+            text = 'images are only in the database or only in its folder; make it again: prepare NAME --lmdb'
             self._add('warning', 'lmdb', path, len(differing), text, differing)
 
     def _check_pairs(self, row: DataSet, part: Part) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mirage_data.files.image import ImageError, decode_rgb, read_rgb
-from mirage_data.files.write import write_image, written_aside
+from mirage_data.files.write import alone_in, clear_remains, write_image, written_aside
 from mirage_data.sets.prepare_plan import Plan
 from mirage_data.sets.source_tree import Entry, SourceError, open_entries
 
@@ -48,8 +48,19 @@ def carry_out(
     Raises:
         SourceError: if a file cannot be written (a full disk), or an archive turns out to be damaged.
     """
-    root, outcome = Path(root), Outcome()
-    _clear_remains(todo, root)
+    root = Path(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SourceError(f'{root}: cannot be made ({error.strerror}); choose another --root') from error
+    with alone_in(root):
+        return _carry_out(todo, root, link, overwrite, progress)
+
+
+def _carry_out(todo: Plan, root: Path, link: bool, overwrite: bool, progress: Callable) -> Outcome:
+    outcome = Outcome()
+    for folder in {(root / target).parent for target in todo.files}:
+        clear_remains(folder)
     pending: list[tuple[Entry, Path]] = []
     for target, entry in todo.files.items():
         place = root / target
@@ -62,6 +73,7 @@ def carry_out(
             pending.append((entry, place))
     try:
         rest = _link_all(pending, outcome, progress) if link else pending
+        _check_space(rest, root)
         _write_all(rest, outcome, progress)
     except OSError as error:
         raise SourceError(
@@ -71,11 +83,14 @@ def carry_out(
     return outcome
 
 
-def _clear_remains(todo: Plan, root: Path) -> None:
-    for folder in {(root / target).parent for target in todo.files}:
-        if folder.is_dir():
-            for remains in folder.glob('*.part'):
-                remains.unlink()
+def _check_space(pending: list[tuple[Entry, Path]], root: Path) -> None:
+    """Archives say how much they hold before anything is unpacked."""
+    needed, free = sum(entry.size for entry, _ in pending), shutil.disk_usage(root).free
+    if needed > free:
+        raise SourceError(
+            f'{root}: {needed / 1e9:.1f} GB are to be written and {free / 1e9:.1f} GB are free; free some space or '
+            'choose another --root'
+        )
 
 
 def _state(place: Path, entry: Entry, link: bool) -> str:

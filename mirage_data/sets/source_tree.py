@@ -6,10 +6,12 @@ archive decides where anything goes; names that climb out of their archive are r
 
 from __future__ import annotations
 
+import lzma
 import os
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,13 @@ ZIP_ENDINGS = ('.zip',)
 TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 FOREIGN_ARCHIVES = {'.rar': 'unrar x', '.7z': '7z x', '.001': '7z x'}
 _ANY_ARCHIVE = (*ZIP_ENDINGS, *TAR_ENDINGS, *FOREIGN_ARCHIVES)
+
+
+#: What the readers of archives raise for damage; `OSError` without a number is one of bzip2's and gzip's.
+_DAMAGE = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, ValueError, RuntimeError, OSError),
+)
 
 
 class SourceError(ValueError):
@@ -92,12 +101,18 @@ def _is_archive(path: Path) -> bool:
 
 def _list_folder(root: Path, tree: SourceTree) -> None:
     top = root.resolve()
+    seen = {str(top)}
     for folder, below, names in os.walk(top, followlinks=True):
-        below.sort()
+        for name in sorted(below):
+            real = os.path.realpath(os.path.join(folder, name))
+            if real in seen:
+                tree.refused.append((os.path.join(folder, name), 'a link to a folder that is listed already'))
+            seen.add(real)
+        below[:] = sorted(name for name in below if os.path.join(folder, name) not in dict(tree.refused))
         for name in sorted(names):
             file = Path(folder, name)
             if not file.is_file():
-                tree.refused.append((str(file), 'a dangling link'))
+                tree.refused.append((str(file), 'no file: a dangling link, a pipe or a device'))
             elif _is_archive(file):
                 _list_archive(file, file, tree)
             elif file.suffix.lower() in FOREIGN_ARCHIVES:
@@ -122,8 +137,20 @@ def _list_archive(archive: Path, full: Path, tree: SourceTree) -> None:
             else:
                 clean = PurePosixPath(member.replace('\\', '/')).as_posix()
                 tree.entries.append(Entry(f'{prefix}/{clean}', size, archive=archive, member=member))
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError) as error:
-        raise SourceError(f'{archive}: damaged or incomplete ({error}); download it again') from error
+    except _DAMAGE as error:
+        raise _damaged(archive, error) from error
+
+
+def _damaged(archive: Path, error: BaseException) -> SourceError:
+    if isinstance(error, SourceError):
+        return error
+    if isinstance(error, OSError) and error.errno:
+        return SourceError(f'{archive}: cannot be read ({error.strerror}); check the disk, or download it again')
+    if isinstance(error, NotImplementedError):
+        return SourceError(
+            f'{archive}: damaged, or packed by a method that is not read here ({error}); unpack it first'
+        )
+    return SourceError(f'{archive}: damaged or incomplete ({error}); download it again')
 
 
 def _is_unsafe(member: str) -> bool:
@@ -139,16 +166,50 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
             if stat.S_ISLNK(info.external_attr >> 16):
                 yield info.filename, 0, 'a link'
             elif not info.is_dir():
+                with content.open(info):  # the name of the file itself must be that of the directory at the end
+                    pass
                 yield info.filename, info.file_size, None
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
-    with tarfile.open(archive) as content:
+    with tarfile.open(archive, tarinfo=_Header) as content:
         for info in content:
             if info.isfile():
                 yield info.name, info.size, None
             elif not info.isdir():
                 yield info.name, 0, 'a link or device'
+        if not isinstance(_Header.last_error, tarfile.EOFHeaderError):
+            raise tarfile.ReadError(f'ends after {len(content.getmembers()):,} files without the mark of its end')
+        while content.fileobj.read(1 << 20):  # the checksum of a compressed archive stands at its end
+            pass
+
+
+class _Header(tarfile.TarInfo):
+    """Remembers why reading stopped: `tarfile` takes a damaged header for the end of the archive."""
+
+    last_error: tarfile.HeaderError | None = None
+
+    @classmethod
+    def frombuf(cls, *arguments) -> tarfile.TarInfo:
+        _Header.last_error = None
+        try:
+            return super().frombuf(*arguments)
+        except tarfile.HeaderError as error:
+            _Header.last_error = error
+            raise
+
+
+class _Member:
+    """A file of an archive, whose damage shows when it is read."""
+
+    def __init__(self, stream: BinaryIO, archive: Path) -> None:
+        self._stream, self._archive = stream, archive
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._stream.read(size)
+        except _DAMAGE as error:
+            raise _damaged(self._archive, error) from error
 
 
 @contextmanager
@@ -178,11 +239,11 @@ def _streams(entries: list[Entry]) -> Generator[tuple[Entry, IO[bytes]], None, N
                 with zipfile.ZipFile(archive) as content:
                     for member, entry in wanted.items():
                         with content.open(member) as stream:
-                            yield entry, stream
+                            yield entry, _Member(stream, archive)
             else:
                 yield from _tar_streams(archive, wanted)
-        except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-            raise SourceError(f'{archive}: damaged or incomplete ({error}); download it again') from error
+        except _DAMAGE as error:
+            raise _damaged(archive, error) from error
 
 
 def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, IO[bytes]]]:
@@ -192,4 +253,4 @@ def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entr
             stream = content.extractfile(info) if entry is not None and info.isfile() else None
             if stream is not None:
                 with stream:
-                    yield entry, stream
+                    yield entry, _Member(stream, archive)

@@ -21,7 +21,7 @@ from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
 from mirage_data.degradations.compose import Recipe, parse_recipe
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.files.image import list_names, read_rgb, to_float
-from mirage_data.files.write import write_image, written_aside
+from mirage_data.files.write import alone_in, clear_remains, write_file, write_image, written_aside
 
 
 @dataclass(frozen=True)
@@ -146,18 +146,36 @@ def synthesize(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {'layout': layout, 'recipe': recipe, 'seed': seed, 'copies': copies, 'max_side': max_side}
-    _claim(output, settings)
+    photographs = {names[pair.source]: files[names[pair.source]] for pair in pairs}
+    with alone_in(output):
+        _claim(output, settings)
+        for folder in {(output / name).parent for pair in pairs for name in (pair.clean, pair.degraded) if name}:
+            clear_remains(folder)
+        return _make_missing(output, settings, names, photographs, pairs, jobs, progress)
 
+
+def _make_missing(
+    output: Path,
+    settings: Mapping[str, Any],
+    names: Sequence[str],
+    files: Mapping[str, str],
+    pairs: Sequence[Pair],
+    jobs: int | None,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], list[str]]:
     done = _finished(output)
     missing: dict[str, list[Pair]] = {}
     for pair in pairs:
         if done.get(pair.key, {}).get('photograph') != names[pair.source]:
             missing.setdefault(names[pair.source], []).append(pair)
-    works = [Work(files[name], name, tuple(some), str(output), seed, max_side) for name, some in missing.items()]
+    works = [
+        Work(files[name], name, tuple(some), str(output), settings['seed'], settings['max_side'])
+        for name, some in missing.items()
+    ]
     before, failures = len(pairs) - sum(len(some) for some in missing.values()), []
     with (
         open(output / RECORDS_FILE, 'a', encoding='utf-8') as log,
-        tqdm(total=len(pairs), initial=before, desc=layout, unit='pair', disable=not progress) as bar,
+        tqdm(total=len(pairs), initial=before, desc=settings['layout'], unit='pair', disable=not progress) as bar,
     ):
         log.write('\n')  # behind what may be half a line of a killed run
         for work, outcome in _in_parallel(works, jobs, ray):
@@ -348,9 +366,15 @@ def _claim(output: Path, settings: Mapping[str, Any]) -> None:
     path = output / SETTINGS_FILE
     settings = json.loads(json.dumps(settings))  # as they will be read back
     if not path.exists():
-        path.write_text(json.dumps(settings, indent=1) + '\n', encoding='utf-8')
+        write_file(path, json.dumps(settings, indent=1) + '\n')
         return
-    before = json.loads(path.read_text(encoding='utf-8'))
+    try:
+        before = dict(json.loads(path.read_text(encoding='utf-8')))
+    except (ValueError, TypeError, RecursionError):
+        raise ValueError(
+            f'{path}: empty or damaged, so the settings of what is there are not known; remove the folder, or choose '
+            'another --output'
+        ) from None
     other = [f'{key}: {before.get(key)!r}, now {new!r}' for key, new in settings.items() if before.get(key) != new]
     if other:
         raise ValueError(f'{output} was begun with other settings ({"; ".join(other)}); choose another --output')
@@ -359,14 +383,15 @@ def _claim(output: Path, settings: Mapping[str, Any]) -> None:
 def _finished(output: Path) -> dict[Key, dict[str, Any]]:
     """Records of the pairs whose files are all there; where a pair was made twice, the later one."""
     log, done = output / RECORDS_FILE, {}
-    for line in log.read_text(encoding='utf-8').splitlines() if log.exists() else []:
+    for line in log.read_bytes().splitlines() if log.exists() else []:
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a killed run's last line
-        template = record.pop('template')
-        if all((output / record[side]).is_file() for side in ('clean', 'degraded') if record[side]):
-            done[record['clean'], template] = record
+            template = record.pop('template')
+            files = [record[side] for side in ('clean', 'degraded') if record[side]]
+            if all((output / name).is_file() for name in files) and {'photograph', 'clean'} <= record.keys():
+                done[record['clean'], template] = record
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError):
+            continue  # a killed run's last line, or a damaged one: its pairs are made again
     return done
 
 

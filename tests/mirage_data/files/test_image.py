@@ -178,3 +178,62 @@ def test_links_that_lead_round_in_circles_are_followed_once(tmp_path, image_fold
     image_folder('set', ['sub/a.png'])
     (tmp_path / 'set' / 'sub' / 'up').symlink_to(tmp_path / 'set')
     assert list_names(tmp_path / 'set', recursive=True) == ['sub/a.png']
+
+
+def chunk(kind: bytes, content: bytes, size: int | None = None) -> bytes:
+    length = struct.pack('>I', len(content) if size is None else size)
+    return length + kind + content + struct.pack('>I', zlib.crc32(kind + content))
+
+
+def test_png_checksums_and_lengths_are_looked_at():
+    whole = encoded(photograph(), 'PNG')
+    place = whole.index(b'IDAT') + 60
+    with pytest.raises(ImageError, match=r"x: the PNG is damaged \(checksum of b'IDAT'\)"):
+        decode_rgb(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], 'x')
+    long = whole[:33] + chunk(b'IDAT', b'', 0x7FFFFFFF) + whole[33:]  # once 2 GB of memory for 436 bytes
+    with pytest.raises(ImageError, match='truncated'):
+        decode_rgb(long, 'x')
+    text = whole[:33] + chunk(b'tEXt', b'a')[:-1] + b'?' + whole[33:]  # says nothing about pixels
+    assert np.array_equal(decode_rgb(text, 'x'), PIXELS)
+
+
+def big(kind: str, width: int, height: int) -> bytes:
+    """A small file whose header states a large picture."""
+    if kind == 'PNG':
+        head = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+        return b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(b'')) + chunk(b'IEND', b'')
+    if kind == 'PPM':
+        return f'P6\n# by hand\n{width} {height}\n255\n'.encode()
+    data = bytearray(encoded(photograph(), kind))
+    if kind == 'JPEG':
+        struct.pack_into('>HH', data, data.index(b'\xff\xc0') + 5, height, width)
+    elif kind == 'GIF':
+        struct.pack_into('<HH', data, 6, width, height)
+    elif kind == 'BMP':
+        struct.pack_into('<ii', data, 18, width, -height)
+    else:
+        tags = {tag: place for place in range(8, len(data) - 12) for tag in (256, 257)
+                if struct.unpack_from('<HH', data, place) in ((tag, 4), (tag, 3))}  # fmt: skip
+        for tag, value in ((256, width), (257, height)):
+            struct.pack_into('<HHII', data, tags[tag], tag, 4, 1, value)
+    return bytes(data)
+
+
+@pytest.mark.parametrize('kind', ['PNG', 'PPM', 'JPEG', 'GIF', 'BMP', 'TIFF'])
+def test_headers_that_ask_for_too_many_pixels_are_refused(kind):
+    with pytest.raises(ImageError, match=r'x: 30000x29000 pixels by its header; at most 268 megapixels'):
+        decode_rgb(big(kind, 30000, 29000), 'x')
+
+
+def test_pipes_and_devices_are_no_pictures(tmp_path):
+    import os
+
+    os.mkfifo(tmp_path / 'x.png')
+    (tmp_path / 'zero.png').symlink_to('/dev/zero')
+    (tmp_path / 'a.png').mkdir()
+    for name in ('x.png', 'zero.png', 'a.png'):
+        with pytest.raises(ImageError, match=f'{name}: (is not a file|cannot be read)'):
+            read_rgb(tmp_path / name)
+    for name in 'ab':
+        (tmp_path / name).symlink_to('.')
+    assert list_names(tmp_path, recursive=True) == ['x.png', 'zero.png']

@@ -298,3 +298,27 @@ def test_unknown_keys_are_named(tmp_path):
 def test_one_process_opens_a_database_once(tmp_path):
     fill(tmp_path / 'a.lmdb')
     assert open_lmdb(tmp_path / 'a.lmdb') is open_lmdb(str(tmp_path / '.' / 'a.lmdb'))
+
+
+@pytest.mark.parametrize('raw', [False, True])
+def test_a_database_knows_which_of_its_values_are_damaged(tmp_path, raw):
+    path = tmp_path / 'a.lmdb'
+    with LmdbWriter(path, raw=raw) as writer:
+        for number in range(3):
+            writer.add_image(f'{number}.png', np.full((40, 50, 3), 60 * number + 7, np.uint8))
+        writer.add_alias('3.png', '0.png')
+    reader = LmdbReader(path)
+    assert reader.damaged() == []
+    value = bytes(reader.value('1'))
+    reader.close()
+    content = bytearray((path / 'data.mdb').read_bytes())
+    content[content.index(value) + 100] ^= 4
+    (path / 'data.mdb').write_bytes(content)
+    reader = LmdbReader(path)
+    assert reader.damaged() == ['1']
+    reader.close()
+    (path / 'checksums.json').write_text('{"1": 2}')
+    with pytest.raises(LmdbError, match='checksums.json: unreadable'):
+        LmdbReader(path).damaged()
+    (path / 'checksums.json').unlink()
+    assert LmdbReader(path).damaged() is None  # BasicSR's have none
