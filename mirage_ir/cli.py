@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module, metadata
+from typing import Any, TextIO
+
+from mirage_restore.terminal import harmless
 
 from .commands import EXIT_CODES
 
@@ -41,7 +46,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = _parser().parse_args(words[:1]).command
     module = next(module for name, module, _ in COMMANDS if name == chosen)
-    return import_module(f'{__package__}.commands.{module}').main(words[1:])
+    with contextlib.redirect_stdout(_Readable(sys.stdout)), contextlib.redirect_stderr(_Readable(sys.stderr)):
+        return import_module(f'{__package__}.commands.{module}').main(words[1:])
+
+
+class _Readable:
+    """A stream on which names of files and data sets cannot do anything but be read."""
+
+    # a progress bar below another moves up a line; that alone passes
+    _CONTROL = re.compile(
+        r'(?!\x1b\[A)[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\udc80-\udcff]'
+    )
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(self._CONTROL.sub(lambda found: harmless(found[0]), text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -96,13 +96,18 @@ def as_text(report: Report, quick: bool = False, leaks_checked: bool = True) -> 
         lines.append((row.data_set, row.split, row.folder, *cells))
     parts = [_table(lines)] if report.rows else []
     for finding in report.findings:
-        shown = ''.join(f'\n    {example}' for example in finding.examples[:EXAMPLES])
+        shown = ''.join(f'\n    {_one_line(example)}' for example in finding.examples[:EXAMPLES])
         more = len(finding.examples) - EXAMPLES
         count = f'{finding.count:,} ' if finding.count and finding.kind != 'count' else ''
         text = f'{finding.level}: {finding.where}: {count}{finding.message}{shown}'
         parts.append(text + (f'\n    and {more:,} more' if more > 0 else ''))
     parts.append(_verdict(report))
     return '\n'.join(parts)
+
+
+def _one_line(name: str) -> str:
+    """A name with a line break in it must not look like a line of the report."""
+    return name.replace('\n', '\\x0a').replace('\r', '\\x0d')
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

@@ -151,7 +151,7 @@ def synthesize(
         _claim(output, settings)
         for folder in {(output / name).parent for pair in pairs for name in (pair.clean, pair.degraded) if name}:
             clear_remains(folder)
-        return _make_missing(output, settings, names, photographs, pairs, jobs, progress)
+        return _make_missing(output, settings, names, photographs, pairs, jobs, ray, progress)
 
 
 def _make_missing(
@@ -161,6 +161,7 @@ def _make_missing(
     files: Mapping[str, str],
     pairs: Sequence[Pair],
     jobs: int | None,
+    ray: str | None,
     progress: bool,
 ) -> tuple[list[dict[str, Any]], list[str]]:
     done = _finished(output)

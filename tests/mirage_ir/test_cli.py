@@ -57,3 +57,14 @@ def test_wrong_words_are_refused_with_the_usage(words, capsys):
         main(words)
     assert ended.value.code == 2
     assert 'usage: mirage-basicsr' in capsys.readouterr().err
+
+
+def test_names_cannot_do_anything_to_the_terminal(folder, capsys):
+    pictures = folder / 'a'
+    pictures.mkdir()
+    (pictures / 'x\x1b]0;owned\x07\x1b[2J\nerror: \u202egnp.png').write_bytes(b'no picture')
+    assert main(['check-data', '--train', str(pictures)]) == 1
+    assert main(['prepare', 'lol', '--source', str(pictures)]) == 1
+    said = ''.join(capsys.readouterr())
+    assert '\\x1b]0;owned\\x07' in said and '\\u202e' in said
+    assert not any(c in said for c in '\x1b\x07\u202e')
