@@ -60,8 +60,8 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
             width, height = struct.unpack_from('<ii', data, 18)
             return abs(width), abs(height)
         if data.startswith(b'\xff\xd8'):
-            frame = _jpeg_frame(data)
-            return frame and struct.unpack_from('>HH', data, frame + 5)[::-1]
+            height, width = struct.unpack_from('>HH', data, (_jpeg_frame(data) or len(data)) + 5)
+            return width, height
         if data[:4] in (b'II*\0', b'MM\0*'):
             tags = dict(_tiff_tags(data))
             return tags[256], tags[257]

@@ -178,31 +178,28 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
                 yield info.name, info.size, None
             elif not info.isdir():
                 yield info.name, 0, 'a link or device'
-        if not isinstance(_Header.last_error, tarfile.EOFHeaderError):
+        if not _Header.ended:
             raise tarfile.ReadError(f'ends after {len(content.getmembers()):,} files without the mark of its end')
+        assert content.fileobj is not None
         while content.fileobj.read(1 << 20):  # the checksum of a compressed archive stands at its end
             pass
 
 
 class _Header(tarfile.TarInfo):
-    """Remembers why reading stopped: `tarfile` takes a damaged header for the end of the archive."""
+    """Remembers whether reading stopped at the mark of the end: `tarfile` takes a damaged header for it, too."""
 
-    last_error: tarfile.HeaderError | None = None
+    ended = False
 
     @classmethod
-    def frombuf(cls, *arguments) -> tarfile.TarInfo:
-        _Header.last_error = None
-        try:
-            return super().frombuf(*arguments)
-        except tarfile.HeaderError as error:
-            _Header.last_error = error
-            raise
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
+        _Header.ended = len(buf) == tarfile.BLOCKSIZE and not any(buf)
+        return super().frombuf(buf, encoding, errors)
 
 
 class _Member:
     """A file of an archive, whose damage shows when it is read."""
 
-    def __init__(self, stream: BinaryIO, archive: Path) -> None:
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
         self._stream, self._archive = stream, archive
 
     def read(self, size: int = -1) -> bytes:
@@ -212,8 +209,11 @@ class _Member:
             raise _damaged(self._archive, error) from error
 
 
+Stream = IO[bytes] | _Member
+
+
 @contextmanager
-def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, IO[bytes]]]]:
+def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, Stream]]]:
     """Opens files of a source one after the other, those of each archive in the order in which it stores them.
 
     Yields:
@@ -226,7 +226,7 @@ def open_entries(entries: list[Entry]) -> Iterator[Iterator[tuple[Entry, IO[byte
         streams.close()
 
 
-def _streams(entries: list[Entry]) -> Generator[tuple[Entry, IO[bytes]], None, None]:
+def _streams(entries: list[Entry]) -> Generator[tuple[Entry, Stream], None, None]:
     for entry in entries:
         if entry.file is not None:
             with open(entry.file, 'rb') as stream:
@@ -246,7 +246,7 @@ def _streams(entries: list[Entry]) -> Generator[tuple[Entry, IO[bytes]], None, N
             raise _damaged(archive, error) from error
 
 
-def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, IO[bytes]]]:
+def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entry, Stream]]:
     with tarfile.open(archive) as content:
         for info in content:  # sequentially: a compressed tar can only be read from its beginning
             entry = wanted.get(info.name)
