@@ -37,6 +37,7 @@ PACKAGES = (
 _GIB = 2**30
 _BF16_SINCE = 8  # major compute capability: Ampere
 OLDEST = (3, 10)
+SAFE_TORCH = (2, 6)
 _HERE = Path(__file__).resolve().parent
 INSTALL = shlex.join([sys.executable, str(_HERE / 'install_basicsr.py')])
 """Installs BasicSR, and an OpenCV that needs no desktop where the usual one cannot be imported."""
@@ -89,6 +90,13 @@ def examine_versions() -> Iterator[Finding]:
             yield Finding('FAIL', f'{name} is missing', INSTALL if name == 'basicsr' else f'pip install {name}')
         else:
             yield Finding('ok', f'{name} {found}')
+    found = re.match(r'(\d+)\.(\d+)', _version('torch') or '')
+    if found and tuple(map(int, found.groups())) < SAFE_TORCH:
+        yield Finding(
+            'FAIL',
+            f'torch {found[0]}: its torch.load, with which BasicSR loads weights and states, runs code in these files',
+            f'pip install "torch>={SAFE_TORCH[0]}.{SAFE_TORCH[1]}" torchvision; until then load only your own files',
+        )
 
 
 def cure_of(error: ImportError) -> str:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mirage_ir.doctor import SAFE_TORCH
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -22,6 +24,10 @@ def test_the_pythons_are_those_that_the_set_up_script_takes():
     ).groups()
     assert f'{named[0]}' == f'({oldest})' and f'{named[-1]}' == f'({newest})'
     assert f'>={named[0][0]}.{named[0][1]}' in text
+
+
+def test_the_torch_that_is_required_is_the_one_that_doctor_asks_for():
+    assert f"'torch>={'.'.join(map(str, SAFE_TORCH))}'" in (ROOT / 'pyproject.toml').read_text()
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason='tomllib')

@@ -37,6 +37,12 @@ def test_a_missing_package_is_named(monkeypatch):
     assert [(f.text, f.cure) for f in failures(doctor.examine_versions())] == [('lmdb is missing', 'pip install lmdb')]
 
 
+@pytest.mark.parametrize('version, fails', [('2.5.1+cu121', True), ('2.6.0', False), ('2.14.1+cpu', False)])
+def test_a_torch_that_runs_code_of_the_files_it_loads(monkeypatch, version, fails):
+    monkeypatch.setattr(doctor, '_version', lambda name: version)
+    assert ['torch.load' in finding.text for finding in failures(doctor.examine_versions())] == [True] * fails
+
+
 def test_an_opencv_without_its_libraries(monkeypatch):
     assert [finding.level for finding in doctor.examine_opencv()] == ['ok']
     monkeypatch.setitem(sys.modules, 'cv2', None)
@@ -85,13 +91,17 @@ def test_the_checkout_one_stands_in(tmp_path, monkeypatch):
     found = list(doctor.examine_folder())
     assert [finding.level for finding in found] == ['ok'] * (len(files) + 1), found
     assert f'uses the BasicSR in {(tmp_path / "basicsr").resolve()}' in found[-1].text
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr('mirage_ir.link_files.PROJECT', tmp_path / 'moved')
+        link(tmp_path)
     changed = tmp_path / 'basicsr' / 'models' / 'mirage_model.py'
-    changed.write_text(changed.read_text().replace('_PROJECT = ', '_PROJECT = "/moved" + '))
     shutil.copy(changed, changed.with_name('older_model.py'))
     assert {finding.text.split(' is ')[1].split(':')[0] for finding in failures(doctor.examine_folder())} == {
         'stale',
         'left from an earlier version',
     }
+    changed.write_text(changed.read_text() + '# mine\n')
+    assert any('was edited' in finding.text and finding.level == 'note' for finding in doctor.examine_folder())
 
 
 def test_a_plugin_that_wants_another_basicsr(tmp_path, monkeypatch):
