@@ -103,6 +103,7 @@ class Team:
         self._crew = crew
         self._idle: list[int] = []
         self._alive: set[int] = set()
+        self._busy: dict[int, tuple[deque, Any, int]] = {}
         self._early_deaths = 0
 
     def __enter__(self) -> Team:
@@ -114,6 +115,8 @@ class Team:
     def do(self, tasks: Iterable[Any]) -> Iterator[tuple[Any, Outcome]]:
         """Each task with what became of it, exactly once, in the order in which they end.
 
+        More tasks may be done while these are: whoever hears of a task keeps its outcome for the one who gave it.
+
         Args:
             tasks: Taken one by one, as workers become free.
 
@@ -122,35 +125,44 @@ class Team:
         """
         coming = ((task, 1) for task in tasks)
         again: deque[tuple[Any, int]] = deque()
-        busy: dict[int, tuple[Any, int]] = {}
-        while True:
-            while self._idle and (given := again.popleft() if again else next(coming, None)) is not None:
+        ended: deque[tuple[Any, int, Outcome, bool]] = deque()
+        given, pending = next(coming, None), 0
+        while given or pending:
+            while given and self._idle:
                 worker = self._idle.pop(0)
-                busy[worker] = given
+                self._busy[worker] = (ended, *given)
                 self._crew.give(worker, given[0])
-            if not busy and self._idle:
-                return
-            told = self._crew.wait(3600.0 if busy else _PATIENCE)
-            if not told and not busy:
-                raise RuntimeError(f'no worker could be started within {_PATIENCE:.0f} s; the cluster may have no room')
-            for worker, outcome in told:
-                task, attempt = busy.pop(worker, (None, 0))
-                if outcome is None:
-                    self._died(worker)
-                    outcome = Outcome(failure=f'{_ATTEMPTS} workers died over it, or were killed')
-                    retried = True
-                else:
-                    self._alive.add(worker)
-                    self._idle.append(worker)
-                    retried = outcome.elsewhere
-                    if not attempt:
-                        self._early_deaths = 0
-                if not attempt:  # it had no task: it is new, or died idle
-                    continue
+                pending += 1
+                given = again.popleft() if again else next(coming, None)
+            if not ended:
+                self._listen()
+            while ended:
+                task, attempt, outcome, retried = ended.popleft()
+                pending -= 1
                 if retried and attempt < _ATTEMPTS:
                     again.append((task, attempt + 1))
                 else:
                     yield task, outcome
+            if given is None and again:
+                given = again.popleft()
+
+    def _listen(self) -> None:
+        told = self._crew.wait(3600.0 if self._busy else _PATIENCE)
+        if not told and not self._busy:
+            raise RuntimeError(f'no worker could be started within {_PATIENCE:.0f} s; the cluster may have no room')
+        for worker, outcome in told:
+            given = self._busy.pop(worker, None)  # None: the worker is new, or died idle
+            if outcome is None:
+                self._died(worker)
+            else:
+                self._alive.add(worker)
+                self._idle.append(worker)
+                if given is None:
+                    self._early_deaths = 0
+            if given is not None:
+                ended, task, attempt = given
+                lost = Outcome(failure=f'{_ATTEMPTS} workers died over it, or were killed')
+                ended.append((task, attempt, outcome or lost, outcome is None or outcome.elsewhere))
 
     def map(self, function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:
         """Results of a function in the order of the items, of a crew that was made by `calling`.
@@ -160,8 +172,6 @@ class Team:
         """
         results: dict[int, Any] = {}
         following = 0
-        if not items:
-            return
         for (number, _, _), outcome in self.do((number, function, item) for number, item in enumerate(items)):
             if outcome.failure is not None:
                 raise OSError(f'{items[number]}: {outcome.failure}')

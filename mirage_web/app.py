@@ -8,7 +8,7 @@ import os
 import queue
 from collections.abc import AsyncIterator
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -243,9 +243,9 @@ class _Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get('host', ''), headers.get('origin')
         refusal = None
-        if self._hosts is not None and (urlsplit(f'//{host}').hostname or '') not in self._hosts:
+        if self._hosts is not None and (_split(f'//{host}').hostname or '') not in self._hosts:
             refusal = f'asked by another name; ask as {", ".join(sorted(self._hosts))}'
-        elif origin is not None and urlsplit(origin).netloc != host:
+        elif origin is not None and _split(origin).netloc != host:
             refusal = 'other sites may not use this server'
 
         async def secured(message: Message) -> None:
@@ -257,6 +257,14 @@ class _Guard:
             await JSONResponse({'error': refusal}, 403)(scope, receive, secured)
         else:
             await self._app(scope, receive, secured)
+
+
+def _split(address: str) -> SplitResult:
+    """The parts of an address; one that is none has none."""
+    try:
+        return urlsplit(address)
+    except ValueError:  # such as http://[
+        return urlsplit('')
 
 
 def make_app(

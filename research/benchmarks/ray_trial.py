@@ -35,7 +35,18 @@ from mirage_restore.many.command import restore_many
 from mirage_restore.many.places import UrlRecord, plan_urls
 from mirage_restore.many.worker import Setup, Task
 
-PARTS = ('two workers', 'worker killed', 's3', 'synthesize', 'check-data', 'node killed', 'overhead', 'plan', 'picture')
+PARTS = (
+    'two workers',
+    'worker killed',
+    's3',
+    'synthesize',
+    'check-data',
+    'node killed',
+    'overhead',
+    'waiting',
+    'plan',
+    'picture',
+)
 
 
 def main() -> None:
@@ -291,6 +302,17 @@ class Trial:
                         times.append([1000 * (end - begin) / done for begin, end in zip(start, ends)])
                 entry[f'{title}, {many}'] = [round(min(column), 3) for column in zip(*times)]
         self.told[name] = entry
+
+    def _waiting(self, name: str) -> None:
+        """Tasks a second by workers, where each waits for 0.1 s without computing: what the scheduler lets through."""
+        entry = {}
+        for many in (1, 2, 4, 8):
+            with Team(Processes(partial(Calling, time.sleep), ['cpu'] * many)) as team:
+                list(team.do([0.1] * 2 * many))
+                start, count = time.perf_counter(), 20 * many
+                list(team.do([0.1] * count))
+                entry[many] = round(count / (time.perf_counter() - start), 1)
+        self.told[name] = {**entry, 'load': os.getloadavg()[0]}
 
     def _plan(self, name: str) -> None:
         """What looking through a folder by its URL costs this process, for each picture."""

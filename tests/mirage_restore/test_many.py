@@ -84,6 +84,15 @@ def test_every_task_is_told_of_once_whatever_happens_to_workers():
     assert pretended.given.count('c') == 3 and pretended.given.count('d') == 1
 
 
+def test_tasks_within_tasks_lose_nothing():
+    fates = {'b': [None], 'inner c': [None]}
+    with Team(Pretended(2, fates)) as team:
+        told = []
+        for task, _ in team.do(Task(name, name) for name in 'abcdef'):
+            told += [task.source, *(inner.source for inner, _ in team.do([Task(f'inner {task.source}', '')]))]
+    assert sorted(told) == sorted([*'abcdef', *(f'inner {name}' for name in 'abcdef')])
+
+
 def test_a_worker_that_cannot_start_is_left_out_and_the_others_go_on():
     class WithFullNode(Pretended):
         started = 0

@@ -6,7 +6,7 @@ import threading
 import time
 import zlib
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -167,10 +167,46 @@ def test_who_stops_sending_is_told_and_leaves_nothing(server, monkeypatch):
     assert not list(server.desk._folder.iterdir())
 
 
-@pytest.mark.parametrize('headers', [{'Host': 'evil.example'}, {'Origin': 'http://evil.example'}])
+@pytest.mark.parametrize(
+    'headers', [{'Host': 'evil.example'}, {'Host': '[::1'}, {'Origin': 'http://evil.example'}, {'Origin': 'http://['}]
+)
 def test_other_sites_cannot_use_it(server, headers):
     status, _, content = server.ask('/api/restore?name=a.png', picture(), headers=headers)
     assert status == 403 and 'error' in json.loads(content)
+
+
+def test_no_address_leads_to_other_files(server):
+    for path in (
+        '/static/../app.py',
+        '/static/%2e%2e/app.py',
+        '/static/..%2fapp.py',
+        '/static//etc/passwd',
+        '/static/',
+        '/examples/../../setup.py',
+        '/file=/etc/passwd',
+        '/api/jobs/..%2f..%2fetc%2fpasswd',
+        '/static/app.js%00.png',
+        '/openapi.json',
+    ):
+        where = urlsplit(server.address)
+        with socket.create_connection((where.hostname, where.port), timeout=20) as connection:  # as it stands
+            connection.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'.encode())
+            answer = b''.join(iter(lambda: connection.recv(65536), b''))
+        assert answer.startswith(b'HTTP/1.1 404 ') and len(answer) < 1000, path
+
+
+@pytest.mark.parametrize(
+    'name, expected',
+    [
+        ('<img src=x onerror=alert(1)>.png', "utf-8''%3Cimg%20src%3Dx%20onerror%3Dalert%281%29%3E_restored.png"),
+        ('"; x=\r\nSet-Cookie: a=b.png', "utf-8''%22%3B%20x%3D%5Cx0d%5Cx0aSet-Cookie%3A%20a%3Db_restored.png"),
+        ('\u202egpj.exe', "utf-8''%5Cu202egpj_restored.png"),
+        ('....//....//etc/passwd.png', '"passwd_restored.png"'),
+    ],
+)
+def test_a_name_is_a_name_only(server, name, expected):
+    status, headers, _ = server.ask(f'/api/restore?name={quote(name)}', picture(16, 16))
+    assert status == 200 and headers['content-disposition'].endswith(expected) and 'set-cookie' not in headers
 
 
 def test_pages_need_nothing_from_elsewhere(server):
