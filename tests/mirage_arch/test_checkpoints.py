@@ -173,7 +173,7 @@ def test_conversion_script(net, tmp_path):
     subprocess.run([*command, str(tmp_path / 'a.ckpt'), str(out), '--no-head'], check=True, env=env)
     assert load_weights(out).keys() == miniature(spd_head=False).state_dict().keys()
     failed = subprocess.run([*command, str(tmp_path / 'none.ckpt'), str(out)], env=env, capture_output=True, text=True)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert 'none.ckpt' in failed.stderr
 
 
