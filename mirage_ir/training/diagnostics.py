@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from mirage_arch.mirage_arch import channel_covariance
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
+from .watching import TaskTable, by_task, task_line
+
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     """L2 norm of all gradients together, a scalar tensor on their device (no synchronisation)."""
@@ -173,16 +175,28 @@ _OF_THE_LINE = ('epoch', 'iter', 'lrs', 'time', 'data_time', 'grad_norm')
 
 
 class ProgressLogger(MessageLogger):
-    """BasicSR's line (time left, data time, losses) at its length; all else a model logs goes to TensorBoard only.
+    """BasicSR's line (time left, data time, losses) at its length, and one by task where there are several.
 
-    TensorBoard also gets the times, which BasicSR only prints.
+    All else a model logs goes to TensorBoard only, which also gets the times that BasicSR only prints; figures by task
+    go to ``tasks.csv`` as well.
     """
+
+    def __init__(self, opt: dict, start_iter: int = 1, tb_logger=None) -> None:
+        super().__init__(opt, start_iter, tb_logger)
+        folder = opt.get('path', {}).get('experiments_root')
+        self._table = TaskTable(folder, start_iter) if folder and opt.get('rank', 0) == 0 else None
 
     def __call__(self, log_vars: dict) -> None:
         """Logs one iteration; ``log_vars`` is BasicSR's, with what the model put into its log."""
+        iteration = log_vars['iter']
         extra = {key: value for key, value in log_vars.items() if key not in _OF_THE_LINE and not key.startswith('l_')}
         if self.tb_logger is not None:
             times = {key: log_vars[key] for key in ('time', 'data_time') if key in log_vars}
             for key, value in {**extra, **times}.items():
-                self.tb_logger.add_scalar(key if '/' in key else f'progress/{key}', value, log_vars['iter'])
+                self.tb_logger.add_scalar(key if '/' in key else f'progress/{key}', value, iteration)
         super().__call__({key: value for key, value in log_vars.items() if key not in extra})
+        tasks = by_task(extra)
+        if tasks:
+            self.logger.info(task_line(tasks))
+            if self._table is not None:
+                self._table.add(iteration, tasks)

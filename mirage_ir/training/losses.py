@@ -48,6 +48,10 @@ class ListedLosses(nn.Module):
         arguments = [{key: value for key, value in entry.items() if key != 'name'} for entry in listed]
         self.losses = nn.ModuleList(build_loss(deepcopy(entry)) for entry in arguments)
 
+    def by_log_name(self) -> dict[str, nn.Module]:
+        """The losses by the names under which they are logged."""
+        return {f'l_{name}': loss for name, loss in zip(self.names, self.losses, strict=True)}
+
     def forward(self, output: Tensor, gt: Tensor) -> dict[str, Tensor]:
         """Weighted losses by log name; a loss of several values, as BasicSR's perceptual one, gives each a number."""
         found: dict[str, Tensor] = {}

@@ -31,6 +31,7 @@ from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_t
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
 from .validation import ValidationMixin, check_validation
+from .watching import TaskFigures
 
 OPTIMIZERS = {'AdamW': torch.optim.AdamW, 'Adam': torch.optim.Adam}
 
@@ -86,6 +87,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         self.reads_log_late = self.device.type == 'cuda'
         self._log: OrderedDict[str, float] = OrderedDict()
         self.throughput = diagnostics.Throughput()
+        self.task_figures = TaskFigures()
         self.covariances = diagnostics.CovarianceTap(self.get_bare_model(self.net_g))
         self.ema_decay = train_opt.get('ema_decay', 0)
         if self.ema_decay > 0:
@@ -132,6 +134,14 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
                 gradient_as_bucket_view=True,
             )
         return DataParallel(net) if self.opt['num_gpu'] > 1 else net
+
+    def print_network(self, net: nn.Module) -> None:
+        """One line for a network; all its modules with ``logger: print_network``."""
+        if (self.opt.get('logger') or {}).get('print_network'):
+            super().print_network(net)
+            return
+        count = sum(parameter.numel() for parameter in net.parameters())
+        get_root_logger().info(f'Network: {type(self.get_bare_model(net)).__name__}, {count:,} parameters')
 
     def get_optimizer(self, optim_type: str, params: list, lr: float, **kwargs) -> torch.optim.Optimizer:
         """`AdamW` or `Adam`, fused into one kernel where the device has it."""
@@ -272,12 +282,19 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if len(self.lq) % parts:
             raise ValueError(f'train: accumulate_grad is {parts}; it must divide the batch of {len(self.lq)}')
         summed: OrderedDict[str, Tensor] = OrderedDict()
+        tasks = list(self.batch.get('task', ()))
+        compared = {'l_pix': self.cri_pix, 'l_fourier': self.cri_fourier}
+        if self.cri_listed:
+            compared.update(self.cri_listed.by_log_name())
         for number, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True), 1):
             # Ranks exchange gradients once, in the last part.
             waiting = self.opt['dist'] and number < parts
             with self.net_g.no_sync() if waiting else nullcontext():
                 losses = self._losses(lq, gt)
                 self.precision.scaler.scale(sum(losses.values()) / parts).backward()
+            if tasks:
+                mine = tasks[(number - 1) * len(lq) : number * len(lq)]
+                self.task_figures.count(compared, self.output.detach().float(), gt, mine)
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach() / parts
         return summed
@@ -339,7 +356,11 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         rate = self.throughput.read()
         if rate is not None:
             extra['images_per_s'] = rate
+        extra.update(self.task_figures.read())
         if self.cri_spd:
+            weight = getattr(self.cri_spd, 'loss_weight', 1)
+            if weight and 'l_spd' in self._log:
+                extra['l_spd_unweighted'] = self._log['l_spd'] / weight
             compare = getattr(self.cri_spd, 'compare', pair_similarity)
             extra.update(diagnostics.spd_diagnostics(self.embeddings, self.covariances.matrices(), compare))
         return extra

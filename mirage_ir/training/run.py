@@ -17,15 +17,19 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import collate_samples
 from mirage_data.datasets.sampler import EpochSampler
+from mirage_restore.memory import available_bytes
 
 from .command_line import CommandLine, resolve_all
 from .diagnostics import ProgressLogger
 from .guards import RunLock, StopSignal
+from .network_setup import network_options
 from .precision import CUDAPrefetcher
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import changes, describe, load_resume_state, recorded, state_files
 from .state import TrainingStateMixin
 from .training_data import write_training_data
+from .validation import ValidationMixin
+from .watching import is_true, readable, tell_memory_need
 
 _COMPILING_STEPS = 3  # in which a compiled network still compiles: the first, and the first after its optimizer's
 
@@ -68,6 +72,7 @@ class TrainingRun:
             'parse_options',
             'load_resume_state',
             'copy_opt_file',
+            'dict2str',
             'init_tb_logger',
             'init_tb_loggers',
             'create_train_val_dataloader',
@@ -145,6 +150,8 @@ class TrainingRun:
         if self.opt['rank'] == 0:
             self._command.keep_options(folder, self.opt['manual_seed'] if self._seed_was_drawn else None)
 
+    _dict2str = staticmethod(readable)
+
     def _init_tb_logger(self, log_dir: str):
         """Open TensorBoard's log on rank 0; points behind the resumed iteration are written again, so it hides them."""
         if self.opt['rank'] != 0:
@@ -215,6 +222,12 @@ class TrainingRun:
 
     def _build_model(self, opt: dict):
         """Build the model and watch its iterations; BasicSR's own models get our way of saving, too."""
+        ours = issubclass(MODEL_REGISTRY.get(opt['model_type']), ValidationMixin)
+        if ours:
+            get_root_logger().addFilter(is_true)
+            device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
+            if opt['rank'] == 0:
+                tell_memory_need(opt, network_options(opt), available_bytes(device))
         model = self._basicsr['build_model'](opt)
         model.recorded_options = self._recorded
         if not isinstance(model, TrainingStateMixin):

@@ -36,6 +36,7 @@ from .guards import NonFiniteError, StopSignal
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
 from .selection import Selection, SelectionError
+from .watching import readable
 
 Check = Callable[..., str]  # as `mirage_ir.options.check.require_ok`
 
@@ -78,7 +79,7 @@ def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check
     original, make_exp_dirs = pipeline.parse_options, pipeline.make_exp_dirs
     with (
         _command_line(root_path, arguments, check, is_train=False) as command,
-        _replaced(pipeline, parse_options=parse_options, make_exp_dirs=make_folders),
+        _replaced(pipeline, parse_options=parse_options, make_exp_dirs=make_folders, dict2str=readable),
         _reported_errors(),
     ):
         pipeline.test_pipeline(str(root_path))

@@ -40,4 +40,5 @@ VAL = {
 
 LOGGER = {
     'keep_checkpoints': Option('count', 'only the last so many checkpoints are kept', low=1, none=True),
+    'print_network': Option('flag', 'every module of the network in the log', False),
 }
