@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from mirage_data.crew import Team
@@ -13,10 +14,10 @@ from mirage_data.files.pairing import PairingError, match_pairs
 from mirage_data.sets.alignment import misaligned
 from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.check_report import Finding, FolderRow, Report
-from mirage_data.sets.folder_scan import FolderScan, Progress, scan_folder
+from mirage_data.sets.folder_scan import CheckCache, FolderScan, Progress, scan_folder
 from mirage_data.sets.leaks import Leak, find_leaks
 from mirage_data.sets.pack import lmdb_path
-from mirage_data.sets.table import DataSet, Part
+from mirage_data.sets.table import DataSet, Part, all_data_sets
 
 
 class Checker:
@@ -28,6 +29,8 @@ class Checker:
         workers: threads; default is the number of cores.
         progress: wraps long loops: `progress(items, total, what)`.
         pool: reads and compares instead of threads.
+        cache: knows files and comparisons of earlier checks.
+        acknowledged: training sets or folders whose leaks are known to the user: notes, no errors.
     """
 
     def __init__(
@@ -38,9 +41,12 @@ class Checker:
         workers: int | None = None,
         progress: Progress = lambda items, total, what: items,
         pool: Team | None = None,
+        cache: CheckCache | None = None,
+        acknowledged: Iterable[str] = (),
     ) -> None:
         self.root, self.quick, self.workers, self.progress, self.pool = Path(root), quick, workers, progress, pool
         self.report = Report()
+        self.cache, self.acknowledged = cache or CheckCache(), frozenset(acknowledged)
         self._scans: dict[tuple[str, str], FolderScan] = {}
         self._rows: dict[tuple[str, str], FolderRow] = {}
 
@@ -73,6 +79,7 @@ class Checker:
                 workers=self.workers,
                 progress=self.progress,
                 pool=self.pool,
+                cache=self.cache,
             )
             self._scans[key] = scan
             if scan.names or scan.foreign:
@@ -123,7 +130,7 @@ class Checker:
             return
         differing = sorted(names.symmetric_difference(reader.names))
         try:
-            damaged = [] if self.quick else reader.damaged()
+            damaged = [] if self.quick else self.cache.compared('lmdb', [path / 'data.mdb'], reader.damaged)
         except LmdbError as error:
             damaged = []
             self._add('error', 'lmdb', path, 0, str(error))
@@ -158,7 +165,8 @@ class Checker:
             self._rows[row.name, part.lq].unequal = len(unequal)
         same_size = [(lq.folder / a, gt.folder / b) for a, b in known if lq.shapes[a] == gt.shapes[b]]
         if not row.published and same_size:  # sets as published are known to fit; one's own pairs are compared
-            shifted, other = misaligned(same_size)
+            sides = [side for pair in same_size for side in pair]
+            shifted, other = self.cache.compared('alignment', sides, lambda: misaligned(same_size))
             for names, text in ((shifted, 'shifted against the clean image'), (other, 'of another picture')):
                 if names:
                     self._add('error', 'alignment', part.lq, len(names), text, names)
@@ -201,14 +209,20 @@ class Checker:
         if not all(sides):
             return
         unread: list[ImageError] = []  # reported by the scan of their folder
-        leaks = find_leaks(
-            list(sides[0]),
-            list(sides[1]),
-            workers=self.workers,
-            on_unreadable=unread.append,
-            progress=self.progress,
-            pool=self.pool,
-        )
+
+        def compare() -> list[dict]:
+            found = find_leaks(
+                list(sides[0]),
+                list(sides[1]),
+                workers=self.workers,
+                on_unreadable=unread.append,
+                progress=self.progress,
+                pool=self.pool,
+            )
+            return [asdict(leak) for leak in found]
+
+        files = [*sides[0], '', *sides[1]]
+        leaks = [Leak(**leak) for leak in self.cache.compared('leaks', files, compare)]
         self.report.leaks += leaks
         grouped: dict[tuple[tuple[str, str], tuple[str, str]], list[Leak]] = defaultdict(list)
         for leak in leaks:
@@ -218,10 +232,23 @@ class Checker:
             kinds = ', '.join(sorted({leak.kind for leak in group}))
             tests = len({leak.test for leak in group})
             text = f'training images show {tests} test images of {target[1]} ({kinds})'
-            names = [f'{Path(leak.train).name} = {Path(leak.test).name}' for leak in group]
-            self._add('error', 'leak', source[1], len(photographs), text, names)
+            if known := self._known_overlap(source[0], target[0]):
+                text += f'; known: {known}'
+            accepted = bool(self.acknowledged & {source[0], source[1], str(self.root / source[1])})
+            if accepted:
+                text += '; acknowledged'
+            names = [
+                f'{Path(leak.train).name} = {Path(leak.test).name} ({leak.kind}, correlation {leak.correlation:.2f})'
+                for leak in group
+            ]
+            self._add('note' if accepted else 'error', 'leak', source[1], len(photographs), text, names)
         for row in train:
             self._note_leak_free(row, {leak.train for leak in leaks})
+
+    @staticmethod
+    def _known_overlap(train: str, test: str) -> str:
+        rows = all_data_sets()
+        return rows[train].overlaps.get(test, '') if train in rows else ''
 
     def _names(self, row: DataSet, part: Part, folder: str) -> list[str]:
         """Images of a folder; of a set that is not being checked, without reading them."""

@@ -76,13 +76,14 @@ _NOT_DONE = '-'
 EXAMPLES = 5  # names shown with a finding
 
 
-def as_text(report: Report, quick: bool = False, leaks_checked: bool = True) -> str:
+def as_text(report: Report, quick: bool = False, leaks_checked: bool = True, examples: int | None = EXAMPLES) -> str:
     """The table of folders, then the findings with a few examples each, then the verdict.
 
     Args:
         report: what was found.
         quick: no image was read, so the columns that need it show a dash.
         leaks_checked: whether leaks were looked for.
+        examples: how many names are shown with a finding; None for all.
     """
     unknown = {'unreadable', 'unequal', 'duplicates'} if quick else set()
     lines: list[tuple[str, ...]] = [('set', 'split', 'folder', *_COLUMNS)]
@@ -96,11 +97,11 @@ def as_text(report: Report, quick: bool = False, leaks_checked: bool = True) -> 
         lines.append((row.data_set, row.split, row.folder, *cells))
     parts = [_table(lines)] if report.rows else []
     for finding in report.findings:
-        shown = ''.join(f'\n    {_one_line(example)}' for example in finding.examples[:EXAMPLES])
-        more = len(finding.examples) - EXAMPLES
+        shown = ''.join(f'\n    {_one_line(example)}' for example in finding.examples[:examples])
+        more = len(finding.examples) - (len(finding.examples) if examples is None else examples)
         count = f'{finding.count:,} ' if finding.count and finding.kind != 'count' else ''
         text = f'{finding.level}: {finding.where}: {count}{finding.message}{shown}'
-        parts.append(text + (f'\n    and {more:,} more' if more > 0 else ''))
+        parts.append(text + (f'\n    and {more:,} more (--all-names)' if more > 0 else ''))
     parts.append(_verdict(report))
     return '\n'.join(parts)
 

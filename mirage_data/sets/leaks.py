@@ -129,6 +129,7 @@ def _leaks_of(query: Fingerprint, index: DescriptorIndex, pool: ThreadPoolExecut
 
 
 MIN_AGREEING, MIN_CORRELATION = 8, 0.8
+OTHER_LIGHT = 8  # of 255: the mean difference of brightness from which a copy is no mere re-encoding
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,8 @@ class Leak:
     Attributes:
         train: path of the training image.
         test: path of the test image.
-        kind: 'same pixels', 're-encoded', 'resized' or 'part' (a crop either way).
+        kind: 'same pixels', 're-encoded', 'the same view in other light', 'resized' or 'part' (a crop
+            either way); the last two with ', other light' where the brightness differs as between two exposures.
         agreeing: matched corners that agree on one movement; 0 for equal pixels.
         correlation: of the two images' details where they overlap, at most 1.
         scale: size of the test image's content over that of the training image's.
@@ -178,13 +180,13 @@ def verify(train: Fingerprint, test: Fingerprint) -> Leak | None:
     scale = float(np.hypot(movement[0, 0], movement[1, 0]))
     if not 0.1 < scale < 10:
         return None
-    correlation, coverage = _compare(grey(read_rgb(train.path)), grey(read_rgb(test.path)), movement, scale)
+    correlation, coverage, light = _compare(grey(read_rgb(train.path)), grey(read_rgb(test.path)), movement, scale)
     if correlation < MIN_CORRELATION:
         return None
     return Leak(
         train.path,
         test.path,
-        _kind(train, test, scale, coverage),
+        _kind(train, test, scale, coverage, light),
         agreeing,
         round(correlation, 4),
         round(scale, 3),
@@ -192,8 +194,9 @@ def verify(train: Fingerprint, test: Fingerprint) -> Leak | None:
     )
 
 
-def _compare(train: np.ndarray, test: np.ndarray, movement: np.ndarray, scale: float) -> tuple[float, float]:
-    """Correlation of details where the moved training image covers the test image, and the share covered."""
+def _compare(train: np.ndarray, test: np.ndarray, movement: np.ndarray, scale: float) -> tuple[float, float, float]:
+    """Correlation of details where the moved training image covers the test image, the share covered, and the mean
+    difference of brightness there, of 255."""
     shrink = min(1.0, 480 / max(test.shape))  # compared at a size where small misalignments do not matter
     size = (max(1, round(test.shape[1] * shrink)), max(1, round(test.shape[0] * shrink)))
     test = cv2.resize(test, size, interpolation=cv2.INTER_AREA)
@@ -203,10 +206,11 @@ def _compare(train: np.ndarray, test: np.ndarray, movement: np.ndarray, scale: f
     moved = cv2.warpAffine(train, movement, size)
     inside = cv2.warpAffine(np.full(train.shape, 255, np.uint8), movement, size) == 255
     if inside.sum() < 400:
-        return 0.0, 0.0
+        return 0.0, 0.0, 0.0
     a, b = (_details(image, inside) for image in (moved, test))
     norm = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return (float((a * b).sum()) / norm if norm > 0 else 0.0), float(inside.mean())
+    light = float(np.abs(cv2.GaussianBlur(cv2.absdiff(moved, test), (0, 0), 2)[inside]).mean())
+    return (float((a * b).sum()) / norm if norm > 0 else 0.0), float(inside.mean()), light
 
 
 def _details(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -217,8 +221,14 @@ def _details(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
     return band - band.mean()
 
 
-def _kind(train: Fingerprint, test: Fingerprint, scale: float, coverage: float) -> str:
+def _kind(train: Fingerprint, test: Fingerprint, scale: float, coverage: float, light: float) -> str:
     area = train.shape[0] * train.shape[1] * scale**2 / (test.shape[0] * test.shape[1])
     if coverage < 0.97 or area > 1.03:
-        return 'part'
-    return 're-encoded' if abs(scale - 1) < 0.01 else 'resized'
+        kind = 'part'
+    elif abs(scale - 1) >= 0.01:
+        kind = 'resized'
+    elif light >= OTHER_LIGHT:
+        return 'the same view in other light'
+    else:
+        return 're-encoded'
+    return f'{kind}, other light' if light >= OTHER_LIGHT else kind

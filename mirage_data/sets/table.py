@@ -8,7 +8,7 @@ questions one can ask of them. All folders are relative to the data root, which 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
 
@@ -72,6 +72,7 @@ class DataSet:
         licence: what the publishers say about use. Not legal advice.
         paper: who to cite.
         note: what one should know before using it; may be empty.
+        overlaps: for each set whose test photographs are among the training ones as published, in words.
     """
 
     name: str
@@ -82,6 +83,7 @@ class DataSet:
     licence: str
     paper: str
     note: str = ''
+    overlaps: dict[str, str] = field(default_factory=dict)
 
     @property
     def prepare_command(self) -> str:

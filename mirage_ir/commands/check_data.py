@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -26,7 +28,8 @@ from mirage_data.crew import RayActors, Team, calling
 from mirage_data.files.pairing import parse_rule, rule_named
 from mirage_data.files.write import write_file
 from mirage_data.sets.check import Checker
-from mirage_data.sets.check_report import as_json, as_text
+from mirage_data.sets.check_report import EXAMPLES, as_json, as_text
+from mirage_data.sets.folder_scan import CheckCache
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
 
 from . import command_parser, existing, failed
@@ -46,6 +49,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--quick', action='store_true', help='compare names only, read no image')
     parser.add_argument('--no-leaks', action='store_true', help='do not compare training with test images')
+    known = 'training sets or folders whose leaks are known to you: they are stated and are no errors'
+    parser.add_argument('--acknowledge', nargs='+', default=[], metavar='NAME', help=known)
+    parser.add_argument('--all-names', action='store_true', help='print every name, not the first of each finding')
+    parser.add_argument('--no-cache', action='store_true', help='read files again that have not changed since')
     parser.add_argument('--leak-free', metavar='DIR', help='write a list of unaffected samples per training set')
     parser.add_argument('--json', metavar='FILE', help='write everything that was found; - prints it instead of text')
     parser.add_argument('--strict', action='store_true', help='exit with 1 for warnings, too')
@@ -64,6 +71,12 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     return args
+
+
+def cache_file(root: str) -> Path:
+    """Where earlier results are kept: with the user, as data may lie where nobody writes."""
+    place = Path(os.environ.get('XDG_CACHE_HOME') or Path.home() / '.cache', 'mirage-ir')
+    return place / f'check-data-{hashlib.sha1(os.path.realpath(root).encode()).hexdigest()[:12]}.json'
 
 
 def folder_row(folder: str, split: str) -> DataSet:
@@ -91,16 +104,26 @@ def main(argv: list[str] | None = None) -> int:
     chosen = args.rows + own or table
     try:
         with Team(RayActors(calling, args.ray, args.workers)) if args.ray else contextlib.nullcontext() as pool:
-            checker = Checker(args.root, quick=args.quick, workers=args.workers, progress=bar, pool=pool)
+            checker = Checker(
+                args.root,
+                quick=args.quick,
+                workers=args.workers,
+                progress=bar,
+                pool=pool,
+                cache=CheckCache(None if args.no_cache else cache_file(args.root)),
+                acknowledged=[*args.acknowledge, *(str(Path(name).resolve()) for name in args.acknowledge)],
+            )
             for row in chosen:
                 checker.check(row, required=bool(args.rows + own))
             for file in args.list_file:
                 checker.check_list_file(file, chosen)
             if args.leaks:
                 find_leaks(checker, args, chosen, own, table)
-        print(
-            as_json(checker.report, args.root) if args.json == '-' else as_text(checker.report, args.quick, args.leaks)
-        )
+        checker.cache.save()
+        if args.json == '-':
+            print(as_json(checker.report, args.root))
+        else:
+            print(as_text(checker.report, args.quick, args.leaks, None if args.all_names else EXAMPLES))
         if args.json and args.json != '-':
             write_file(args.json, as_json(checker.report, args.root))
         if args.leak_free:

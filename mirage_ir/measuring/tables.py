@@ -167,8 +167,9 @@ def load_result(path: str | Path) -> Result:
         return Result(content['name'], scores, images, protocol, weights, content.get('params_m'))
     except FileNotFoundError:
         raise ValueError(f'{file}: not found; a test run leaves results/NAME/results.json') from None
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f'{file}: not the results of a test run ({type(error).__name__}: {error})') from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        said = 'no UTF-8 text' if isinstance(error, UnicodeDecodeError) else f'{type(error).__name__}: {error}'
+        raise ValueError(f'{file}: not the results of a test run ({said})') from None
 
 
 def table_for(result: Result) -> PaperTable:

@@ -1,6 +1,8 @@
 """Every fault is found, named with its files, counted in the table, and gives the right exit code."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import cv2
@@ -8,11 +10,14 @@ import numpy as np
 import pytest
 from made_up_images import random_image, write_png
 
+from mirage_data.files.image import read_rgb
+from mirage_data.sets import fingerprint as fingerprints
+from mirage_data.sets import folder_scan
 from mirage_data.sets.check import Checker
 from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.pack import write_lmdb
-from mirage_data.sets.table import data_set
-from mirage_ir.commands.check_data import main
+from mirage_data.sets.table import all_data_sets, data_set
+from mirage_ir.commands.check_data import cache_file, main
 
 
 def write_pairs(root: Path, lq: str, gt: str, names: list[tuple[str, str]], seed: int = 0) -> None:
@@ -245,3 +250,41 @@ def test_a_named_list_is_compared(leaking, tmp_path, capsys):
     options = ['bsd400', '--root', str(leaking), '--quick', '--list-file', str(tmp_path / 'denoise.txt')]
     assert main(options) == 1
     assert '999.png' in capsys.readouterr().out
+
+
+def test_a_second_check_reads_only_what_has_changed(leaking, monkeypatch, capsys):
+    command = ['--root', str(leaking), '--workers', '1', '--all-names']
+    assert main(command) == 1
+    first = capsys.readouterr().out
+    read = []
+    monkeypatch.setattr(folder_scan, 'read_rgb', lambda path: read.append(path.name) or read_rgb(path))
+    monkeypatch.setattr(fingerprints, 'read_rgb', lambda path: read.append(Path(path).name) or read_rgb(path))
+    assert main(command) == 1
+    assert capsys.readouterr().out == first and not read
+    write_png(leaking / 'Train/Denoise/200.png', scene(9))  # the leak is gone
+    assert main(command) == 0
+    assert read.count('200.png') == 2 and read.count('100.png') == 1  # compared anew, but scanned no more
+    (file,) = Path(os.environ['XDG_CACHE_HOME'], 'mirage-ir').glob(f'{cache_file(str(leaking)).name}')
+    file.write_text('{"version": 1, "seen": 3}')
+    assert main(command) == 0
+    read.clear()
+    assert main([*command, '--no-cache']) == 0 and read.count('100.png') == 2
+
+
+def test_known_leaks_are_stated_and_can_be_acknowledged(leaking, capsys):
+    for name in ('target', 'input'):
+        write_png(leaking / f'test/derain/Rain100L/{name}/norain-1.png', scene(3))
+    command = ['bsd400', '--root', str(leaking), '--workers', '1', '--no-cache']
+    assert main(command) == 1
+    out = capsys.readouterr().out
+    assert 'known: 67 of the 400 are clean sides of its test images' in out
+    assert re.search(r'200\.png = 5\.jpg \(part.*, correlation [01]\.\d\d\)', out)
+    assert main([*command, '--acknowledge', 'bsd400']) == 0
+    assert 'note: ' in capsys.readouterr().out
+    assert main([*command, '--acknowledge', 'wed']) == 1
+
+
+def test_every_known_overlap_is_between_sets_of_the_table():
+    rows = all_data_sets()
+    found = [(row.name, other) for row in rows.values() for other in row.overlaps]
+    assert ('lol', 'lol') in found and all(rows[other].parts_of('test') for _, other in found)
