@@ -80,6 +80,80 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
     return result
 
 
+def plan_own(
+    name: str,
+    tree: SourceTree,
+    split: str = 'train',
+    rule: str | dict = 'same_name',
+    folders: tuple[str, str] | None = None,
+    degraded_half: str = '',
+) -> Plan:
+    """Pairs of one's own: both sides get one name, in `Train/NAME/input` and `target` (`test/NAME/...`).
+
+    Args:
+        name: of the set, a plain folder name.
+        tree: the source.
+        split: 'train' or 'test'.
+        rule: of `mirage_data.files.pairing`, over the names below the source (below `folders` where given).
+        folders: (degraded, clean) folders inside the source.
+        degraded_half: 'left' or 'right' where each picture holds both sides; the rule and folders don't count then.
+
+    Raises:
+        SourceError: if the name is none, or the source has no pair.
+    """
+    if not re.fullmatch(r'[\w][\w .+-]{0,99}', name) or name != name.strip():
+        raise SourceError(f'{name!r}: cannot be the name of a folder; give it letters, digits, -, _ and .')
+    top = f'{"Train" if split == "train" else "test"}/{name}'
+    part = Part(split, gt=f'{top}/target', gt_count=0, lq=f'{top}/input', lq_count=0)
+    result = Plan(DataSet(name, name, '', (part,), [], '', ''))
+    base = len(tree.root.resolve().parent.as_posix().rstrip('/')) + 1
+    images = {
+        entry.path[base:].partition('/')[2]: entry
+        for entry in tree.entries
+        if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS and not _of_the_system(entry.path[base:])
+    }
+    if degraded_half:
+        clean_half = {'left': 'right', 'right': 'left'}[degraded_half]
+        pairs = [(replace(e, half=degraded_half), replace(e, half=clean_half), path) for path, e in images.items()]
+    else:
+        sides = [{p: p for p in images}] * 2 if folders is None else [_below(images, folder) for folder in folders]
+        lq, gt = (list(side) for side in sides)
+        roots = ('/', '/') if folders is None else ('/lq', '/gt')
+        found, alone, _ = match_pairs(lq, gt, rule, *roots)
+        pairs = [(images[sides[0][a]], images[sides[1][b]], a) for a, b in found]
+        used = {path for pair in found for path in pair} if folders is None else set()
+        result.skipped['no partner by the rule'] += sorted(path for path in alone if path not in used)
+        if folders is not None:
+            matched = {b for _, b in found}
+            result.skipped['no partner by the rule'] += sorted(path for path in gt if path not in matched)
+    for lq_entry, gt_entry, path in pairs:
+        stem = os.path.splitext(path)[0].replace('/', '_')
+        for entry, folder in ((lq_entry, part.lq), (gt_entry, part.gt)):
+            ending = '.png' if entry.half else os.path.splitext(entry.path)[1].lower()
+            target = f'{folder}/{stem}{ending}'
+            if result.files.setdefault(target, entry) is not entry:
+                raise SourceError(f'{tree.root}: two files would become {target}; rename one')
+    result.skipped = defaultdict(list, {why: names for why, names in result.skipped.items() if names})
+    if not pairs:
+        seen = ', '.join(list(images)[:5]) or 'no image'
+        raise SourceError(
+            f'{tree.root}: no pair by the rule {rule!r} among {len(images)} images ({seen}); both sides are needed: '
+            "say which names belong together (--pairing '(.+)_dark=\\1_bright'), name the folders (--lq, --gt), or "
+            'which half of each picture is degraded (--halves)'
+        )
+    result.origins[split] = f'{len(pairs):,} pairs of your own'
+    return result
+
+
+def _below(images: dict[str, Entry], folder: str) -> dict[str, str]:
+    """The names below a folder of the source: relative to it, and as they are in the source."""
+    start = folder.strip('/') + '/'
+    found = {path[len(start) :]: path for path in images if path.startswith(start)}
+    if not found:
+        raise SourceError(f'{folder}: no images in this folder of the source')
+    return found
+
+
 def _find_by_sides(found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int) -> None:
     """For parts of which a side is missing, among the files that no whole part took: folders named after sides."""
     whole = {part for part, (placed, _) in found.items() if _has_both(part, placed)}

@@ -4,9 +4,12 @@
     mirage-basicsr prepare rain100l --source ~/Downloads/rain100L.zip
     mirage-basicsr prepare gopro --source ~/data/GOPRO_Large --subimages 512 256 --lmdb
     mirage-basicsr prepare lol --source ~/data/LOL --lq our485/low --gt our485/high --split train
+    mirage-basicsr prepare --own shots --source ~/shots --pairing '(.+)_dark=\\1_bright'
+    mirage-basicsr prepare --own sheets --source ~/sheets --halves left --split test
 
 Folders are linked (--copy copies them), archives are unpacked. What is not used is listed with its reason. Running the
-command again does only what is missing. --list says where to get each set.
+command again does only what is missing. --list says where to get each set. Pairs of one's own (--own) go to
+Train/NAME/input and target, or test/NAME/..., under one name on both sides.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mirage_data.files.image import list_names
+from mirage_data.files.pairing import parse_rule
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.prepare import Outcome, carry_out
-from mirage_data.sets.prepare_plan import Plan, plan, unpaired
+from mirage_data.sets.prepare_plan import Plan, plan, plan_own, unpaired
 from mirage_data.sets.source_tree import read_source
 from mirage_data.sets.subimages import SUFFIX, cut_folder
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, all_data_sets, data_set
@@ -41,6 +45,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     how.add_argument('--link', action='store_true', help='link the files of a folder (the default)')
     how.add_argument('--copy', action='store_true', help='copy the files of a folder')
     parser.add_argument('--overwrite', action='store_true', help='replace files that are there with other content')
+    parser.add_argument('--own', metavar='NAME', help='instead of a data set: pairs of your own under this name')
+    rule = "with --own: which names belong together: REGEX=NAME, or a rule's name (default: same_name)"
+    parser.add_argument('--pairing', type=parse_rule, help=rule)
+    halves = 'with --own: each picture holds both sides, and this half of it is the degraded one'
+    parser.add_argument('--halves', choices=('left', 'right'), default='', help=halves)
     parser.add_argument('--lq', help='folder of degraded images inside the source, for a layout of your own')
     parser.add_argument('--gt', help='folder of clean images inside the source, for a layout of your own')
     parser.add_argument('--split', choices=('train', 'test'), default='train', help='what --lq and --gt are')
@@ -48,7 +57,13 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--lmdb', action='store_true', help='write an LMDB beside every folder (NAME.lmdb)')
     parser.add_argument('--raw', action='store_true', help='with --lmdb: store pixels, read without decoding')
     args = parser.parse_args(argv)
-    if not args.list and args.name is None:
+    if args.own and (args.name or args.list or args.lmdb or args.subimages or not args.source):
+        parser.error('--own NAME takes --source and goes without a data set, --list, --lmdb and --subimages')
+    if (args.pairing or args.halves) and not args.own or args.pairing and args.halves:
+        parser.error('--pairing and --halves are about --own NAME, one of the two')
+    if bool(args.lq) != bool(args.gt) and args.own:
+        parser.error('--own needs both sides: --lq and --gt, or neither')
+    if not args.list and args.name is None and not args.own:
         parser.error('name a data set, or ask for --list')
     if args.raw and not args.lmdb:
         parser.error('--raw is about --lmdb')
@@ -58,7 +73,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error('nothing to do: give --source, --lmdb or --subimages')
     if args.json and not args.list:
         parser.error('--json is about --list')
-    if not args.list and args.name not in all_data_sets():
+    if not args.list and not args.own and args.name not in all_data_sets():
         parser.error(f'unknown data set {args.name!r}; known: {", ".join(all_data_sets())}')
     return args
 
@@ -69,6 +84,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.list:
             print_json([asdict(row) for row in all_data_sets().values()]) if args.json else show_table()
             return 0
+        if args.own:
+            return prepare_own(args)
         row = data_set(args.name)
         ok = prepare(row, args) if args.source else True
         if args.subimages:
@@ -121,6 +138,19 @@ def prepare(row: DataSet, args: argparse.Namespace) -> bool:
     return not (outcome.conflicts or halves)
 
 
+def prepare_own(args: argparse.Namespace) -> int:
+    folders = (args.lq, args.gt) if args.gt else None
+    rule = args.pairing or 'same_name'
+    todo = plan_own(args.own, read_source(args.source), args.split, rule, folders, args.halves)
+    outcome = carry_out(todo, args.root, link=not args.copy, overwrite=args.overwrite, progress=bar(args.own))
+    report(todo, outcome, Path(args.root))
+    (part,) = todo.row.parts
+    sides = Path(args.root, str(part.lq)), Path(args.root, part.gt)
+    print(f'in an option file: type: PairedTaskDataset, dataroot_lq: {sides[0]}, dataroot_gt: {sides[1]}')
+    print(f'next: mirage-basicsr check-data --pairs "{sides[0]}" "{sides[1]}"')
+    return 1 if outcome.conflicts else 0
+
+
 def half_parts(todo: Plan, root: Path) -> list[str]:
     """A line for each pair of folders of which this source filled one and the other is empty on the disk, too."""
     problems = []
@@ -163,7 +193,9 @@ def report(todo: Plan, outcome: Outcome, root: Path) -> None:
             if folder == part.gt:
                 names = [entry for entry in names if part.owns_clean_file(entry.name)]
             expected = part.gt_count if folder == part.gt else part.lq_count
-            note = '' if len(names) == expected else f'   <- the published set has {expected:,}'
+            note = (
+                '' if len(names) == expected or not todo.row.published else f'   <- the published set has {expected:,}'
+            )
             print(f'  {place}: {len(names):,} files{note}')
 
 

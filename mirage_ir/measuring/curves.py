@@ -113,16 +113,19 @@ def _read_validation(path: Path) -> dict[tuple[str, str, str], dict[int, float]]
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     if not path.is_file():
         return found
-    with path.open(encoding='utf-8', newline='') as file:
-        reader = csv.reader(file)
-        if tuple(next(reader, ())) != CSV_HEADER:
-            raise ValueError(f'{path}: the first line must be {",".join(CSV_HEADER)}')
-        for number, line in enumerate(reader, 2):
-            try:
-                iteration, dataset, task, metric, value = line
-                found.setdefault((dataset, task, metric), {})[int(iteration)] = float(value)
-            except ValueError:
-                raise ValueError(f'{path}: line {number} is {line}, expected {",".join(CSV_HEADER)}') from None
+    try:
+        with path.open(encoding='utf-8', newline='') as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ValueError(f'{path}: cannot be read: {getattr(error, "reason", error)}') from None
+    if not lines or tuple(lines[0]) != CSV_HEADER:
+        raise ValueError(f'{path}: the first line must be {",".join(CSV_HEADER)}')
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            iteration, dataset, task, metric, value = line
+            found.setdefault((dataset, task, metric), {})[int(iteration)] = float(value)
+        except ValueError:
+            raise ValueError(f'{path}: line {number} is {line}, expected {",".join(CSV_HEADER)}') from None
     return found
 
 

@@ -38,7 +38,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-BATCH = 50
+BATCH = 250
 GOOD = ('same', 'refused', 'changed')
 
 
@@ -293,7 +293,6 @@ def read_result(path: Path) -> Any:
 def read_validation(path: Path) -> Any:
     from mirage_ir.measuring.curves import load_run
 
-    shutil.copyfile(path, path.parent / 'validation.csv')
     return load_run(path.parent).validation
 
 

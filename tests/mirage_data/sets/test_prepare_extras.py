@@ -12,6 +12,7 @@ from mirage_data.files.image import ImageError, read_rgb
 from mirage_data.files.lmdb import LmdbReader, LmdbWriter
 from mirage_data.sets.pack import lmdb_path, write_lmdb
 from mirage_data.sets.subimages import cut_folder, starts
+from mirage_ir.commands.check_data import main as check_data
 from mirage_ir.commands.prepare import main
 
 
@@ -228,3 +229,47 @@ def test_squares_of_a_replaced_picture_are_cut_again(tmp_path):
     squares = sorted((tmp_path / 'a_sub').glob('*.png'))
     assert [path.name for path in squares] == ['1_s001.png', '1_s002.png', '1_s003.png']
     assert np.array_equal(read_rgb(squares[2]), image[:, 17:])
+
+
+def own(tmp_path: Path, *names: str) -> Path:
+    for number, name in enumerate(names):
+        write_png(tmp_path / 'shots' / name, random_image(number, 20, 24))
+    return tmp_path / 'shots'
+
+
+def prepared_own(tmp_path: Path, *options: str) -> tuple[int, set[str]]:
+    root = tmp_path / 'data'
+    code = main(['--own', 'mine', '--root', str(root), *options])
+    return code, {p.relative_to(root).as_posix() for p in root.rglob('*') if p.is_file() and p.suffix == '.png'}
+
+
+def test_pairs_of_ones_own_by_a_rule(tmp_path, capsys):
+    source = own(tmp_path, 'a/1_dark.png', 'a/1_bright.png', '2_dark.png', '2_bright.png', '3_dark.png')
+    code, files = prepared_own(tmp_path, '--source', str(source), '--pairing', r'(.+)_dark=\1_bright')
+    assert code == 0
+    sides = [f'Train/mine/{side}' for side in ('input', 'target')]
+    assert files == {f'{side}/{name}.png' for side in sides for name in ('a_1_dark', '2_dark')}
+    out = capsys.readouterr().out
+    assert 'no partner by the rule (e.g. 3_dark.png)' in out and 'dataroot_lq' in out
+    data = tmp_path / 'data'
+    assert np.array_equal(read_rgb(data / sides[1] / '2_dark.png'), read_rgb(source / '2_bright.png'))
+    assert check_data(['--pairs', *(str(data / side) for side in sides), '--no-leaks', '--workers', '1']) in (0, 1)
+    code, _ = prepared_own(tmp_path, '--source', str(source), '--pairing', r'(.+)_noisy=\1_clean')
+    assert code and 'both sides are needed' in capsys.readouterr().err
+
+
+def test_pairs_of_ones_own_by_folders_and_halves(tmp_path, capsys):
+    source = own(tmp_path, 'in/1.png', 'out/1.png', 'in/2.png', 'out/3.png')
+    code, files = prepared_own(tmp_path, '--source', str(source), '--lq', 'in', '--gt', 'out', '--split', 'test')
+    assert code == 0 and files == {'test/mine/input/1.png', 'test/mine/target/1.png'}
+    sheet = tmp_path / 'sheets'
+    write_png(sheet / '7.png', np.hstack([random_image(1, 10, 12), random_image(2, 10, 12)]))
+    code, files = prepared_own(tmp_path, '--source', str(sheet), '--halves', 'right')
+    assert code == 0 and {'Train/mine/input/7.png', 'Train/mine/target/7.png'} <= files
+    lq, gt = (read_rgb(tmp_path / 'data/Train/mine' / side / '7.png') for side in ('input', 'target'))
+    assert np.array_equal(lq, random_image(2, 10, 12)) and np.array_equal(gt, random_image(1, 10, 12))
+    for wrong in (['--halves', 'left', '--pairing', 'a=b'], ['--lq', 'in'], ['--lmdb']):
+        with pytest.raises(SystemExit):
+            main(['--own', 'x', '--source', str(sheet), *wrong])
+    assert main(['--own', '../x', '--source', str(sheet), '--root', str(tmp_path / 'data')]) != 0
+    assert 'cannot be the name of a folder' in capsys.readouterr().err
