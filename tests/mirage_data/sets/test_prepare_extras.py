@@ -144,8 +144,8 @@ def test_the_command_prepares_cuts_and_packs(tmp_path, capsys):
 @pytest.mark.parametrize(
     ('options', 'code', 'message'),
     [
-        (['nonsense', '--source', '.'], 1, "unknown data set 'nonsense'"),
-        (['lol', '--source', 'nowhere'], 1, 'does not exist'),
+        (['nonsense', '--source', '.'], 2, "unknown data set 'nonsense'"),
+        (['lol', '--source', 'nowhere'], 2, 'does not exist'),
         (['lol'], 2, 'nothing to do'),
         (['lol', '--source', '.', '--raw'], 2, '--raw is about --lmdb'),
         ([], 2, 'name a data set'),
