@@ -106,6 +106,7 @@ def two_nodes() -> Iterator[Any]:
         'RAY_enable_worker_prestart': '0',
         'RAY_prestart_worker_first_driver': '0',
         'RAY_USAGE_STATS_ENABLED': '0',
+        'RAY_worker_niceness': '0',  # 15 by default: beside other programs its workers would hardly run
     }
     with mock.patch.dict(os.environ, patient), mock.patch.object(crew, '_PATIENCE', 3600.0), _patient_nodes():
         import ray
@@ -218,7 +219,7 @@ class Trial:
 
             system, path = fsspec.core.url_to_fs(place)
             names = [name for name in system.find(path) if '.mirage' not in name]
-            found = {name.rsplit('/', 1)[1]: system.cat_file(name) for name in names}
+            found = {name.rsplit('/', 1)[1]: hashlib.sha256(system.cat_file(name)).hexdigest() for name in names}
         else:
             found = _files(Path(place))
         expected = _files(self.folder / 'one')
