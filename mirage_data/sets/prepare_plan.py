@@ -174,7 +174,7 @@ def _has_both(part: Part, placed: list[tuple[str, Entry]]) -> bool:
 
 def _layouts_of(row: DataSet, part: Part) -> list[Layout]:
     wanted = (part.split, part.degradation)
-    return [layout for layout in LAYOUTS[row.name] if (layout.split, layout.degradation) == wanted]
+    return [layout for layout in LAYOUTS.get(row.name, ()) if (layout.split, layout.degradation) == wanted]
 
 
 def _given_folders(part: Part, folders: tuple[str | None, str]) -> Layout:

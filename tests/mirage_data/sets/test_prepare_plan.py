@@ -234,6 +234,12 @@ def test_the_user_may_point_at_any_level(tmp_path, level):
     ]
 
 
+def test_a_new_set_needs_no_layout_where_folders_are_named_after_their_sides(tmp_path, monkeypatch):
+    monkeypatch.delitem(LAYOUTS, 'uieb')
+    found = plan('uieb', read_source(lay_out(tmp_path, 'x/test/input/1.png', 'x/test/target/1.png')))
+    assert sorted(found.files) == ['test/underwater/uieb/input/1.png', 'test/underwater/uieb/target/1.png']
+
+
 def test_every_set_has_layouts_for_every_part_and_recognises_its_own(tmp_path):
     assert set(LAYOUTS) == set(all_data_sets())
     example = {'ots': '0025_0.8_0.1', 'wed': '00001', 'rain100l': 'rain-1', 'kodak24': 'kodim01'}
