@@ -179,6 +179,7 @@ def launch(
     command = [sys.executable]
     if processes:
         command += ['-m', 'torch.distributed.run', f'--nproc_per_node={processes}', '--standalone']
+        command += ['--local_addr', '127.0.0.1']  # the machine's name need not be one that can be looked up
         arguments = (*arguments, '--launcher', 'pytorch')
     command += [str(root / 'basicsr' / f'{script}.py'), *arguments]
     env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), **environment}
