@@ -10,7 +10,7 @@ import numpy as np
 
 from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.sample import make_sample
-from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8
+from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8, unclipped_noise
 from mirage_data.files.crops import centre_window
 from mirage_data.files.image import to_float
 from mirage_data.files.lists import places_of_list
@@ -81,7 +81,8 @@ class GaussianDenoiseDataset(TaskDataset):
             optional `task` ('denoise'; with a list of sigmas samples are called e.g. 'denoise_15'), `io_backend`,
             `recursive`, `meta_info_file` (a list of the files to use), `noise_order` ('per_file', or 'authors': one
             stream of numpy's seed 0 over sigmas and files), `noise_stream` (the sigmas of that stream, [15, 25, 50]),
-            and what `TaskDataset` reads.
+            `clip` (false: x + sigma * N(0, 1) as it is, neither clipped nor rounded, as many denoising papers measure;
+            inputs then leave [0, 1]), and what `TaskDataset` reads.
 
     Items: as in `PairedTaskDataset`; `lq_path` and `gt_path` are both the clean file's.
 
@@ -96,6 +97,7 @@ class GaussianDenoiseDataset(TaskDataset):
         'noise_order': Option(
             'text', "'authors': one stream of noise over levels and files", 'per_file', choices=('per_file', 'authors')
         ),
+        'clip': Option('flag', "the paper's noise, clipped to 8 bits; false: neither clipped nor rounded", True),
         'noise_stream': Option('numbers', 'levels of that stream', list(AUTHORS_STREAM), low=0, high=255, none=True),
     }
 
@@ -112,6 +114,11 @@ class GaussianDenoiseDataset(TaskDataset):
         order = opt.get('noise_order', 'per_file')
         if order not in ('per_file', 'authors'):
             raise ValueError(f'noise_order: {order!r}; allowed: per_file, authors')
+        self.clip = opt.get('clip', True) is not False
+        if not self.clip and order == 'authors':
+            raise ValueError('clip: false cannot be had with noise_order: authors, whose noise is clipped')
+        if not self.clip and self.variation.surround:
+            raise ValueError('clip: false cannot be had with surround, whose flat areas are 8-bit')
         self._authors = None
         if order == 'authors' and not self.train:
             stream = tuple(opt.get('noise_stream') or AUTHORS_STREAM)
@@ -142,7 +149,8 @@ class GaussianDenoiseDataset(TaskDataset):
             lq = self._authors.add(gt, sigma, number)
         else:
             noise_rng = rng if self.train else evaluation_rng(sigma, self.gt.names[file])
-            lq = gaussian_noise_uint8(gt, sigma=sigma, rng=noise_rng)
+            add = gaussian_noise_uint8 if self.clip else unclipped_noise
+            lq = add(gt, sigma=sigma, rng=noise_rng)
         lq, gt = self.variation.surrounded([lq, gt], rng)
         return make_sample(lq, gt, path, path, self.tasks[level], self.keep_bytes)
 

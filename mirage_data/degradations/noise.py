@@ -30,6 +30,18 @@ def gaussian_noise_uint8(image_u8: np.ndarray, *, sigma: float, rng: np.random.G
     return noisy.astype(np.uint8)
 
 
+def unclipped_noise(image_u8: np.ndarray, *, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """The same noise, neither clipped nor rounded, as many denoising papers add it: float32 around [0, 1].
+
+    The same generator gives the same noise as `gaussian_noise_uint8`.
+    """
+    noisy = rng.standard_normal(image_u8.shape, dtype=np.float32)
+    noisy *= sigma
+    noisy += image_u8
+    noisy *= np.float32(1 / 255)
+    return noisy
+
+
 def to_uint8(image: np.ndarray) -> np.ndarray:
     """Round values in [0, 1] to 8 bits. Values outside are clipped."""
     scaled = image * np.float32(255)

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 import torch
 
-CHANNELS = ('rgb', 'y')
+#: RGB, the luma in floating point, and the luma of 8-bit pictures rounded to 8 bits.
+CHANNELS = ('rgb', 'y', 'y8')
 #: Windows of SSIM with their sides.
 WINDOWS = {'uniform': 7, 'gaussian': 11}
 LPIPS_NETS = ('alex', 'vgg', 'squeeze')
@@ -47,13 +48,21 @@ def luma(image: np.ndarray) -> np.ndarray:
     return (np.asarray(image, np.float64) @ _LUMA + _LUMA_OFFSET)[..., None]
 
 
+def luma_of_eight_bits(image: np.ndarray) -> np.ndarray:
+    """Y as MATLAB's ``rgb2ycbcr`` gives it for a uint8 picture: whole numbers from 16 to 235, here over 255.
+
+    The MATLAB scripts of the deraining papers measure this one.
+    """
+    return np.floor(luma(rounded_to_eight_bits(image)) * 255 + 0.5) / 255
+
+
 def psnr(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb') -> float:
     """Peak signal-to-noise ratio in dB for data range 1, without rounding to 8 bits.
 
     Args:
         restored: Float RGB image (h, w, 3) in [0, 1].
         gt: Ground truth of the same shape.
-        channel: 'rgb', or 'y' for the luma of BT.601.
+        channel: 'rgb', 'y' for the luma of BT.601, or 'y8' for that of `luma_of_eight_bits`.
 
     Returns:
         Decibels; infinity for equal images.
@@ -77,7 +86,7 @@ def ssim(restored: np.ndarray, gt: np.ndarray, channel: str = 'rgb', window: str
     Args:
         restored: Float RGB image (h, w, 3) in [0, 1], at least as high and wide as the window.
         gt: Ground truth of the same shape.
-        channel: 'rgb', or 'y' for the luma of BT.601.
+        channel: 'rgb', 'y' for the luma of BT.601, or 'y8' for that of `luma_of_eight_bits`.
         window: 'uniform' or 'gaussian'.
 
     Returns:
@@ -193,7 +202,7 @@ def psnr_float(
     Args:
         img: Result (h, w, 3): float in [0, 1], or 8-bit.
         img2: Ground truth of the same kind.
-        channel: 'rgb' or 'y'.
+        channel: 'rgb', 'y' or 'y8'.
         crop_border: Pixels left out along every edge.
         input_format: Order of the channels; 'auto' takes float images for RGB and 8-bit ones, as BasicSR makes
             them, for BGR.
@@ -251,8 +260,9 @@ def _pair(restored: np.ndarray, gt: np.ndarray, channel: str) -> tuple[np.ndarra
             raise ValueError(f'the {name} image must be float in [0, 1], got {image.dtype}')
     if restored.shape != gt.shape:
         raise ValueError(f'restored image {restored.shape} and ground truth {gt.shape} differ in size')
-    if channel == 'y':
-        return luma(restored), luma(gt)
+    if channel != 'rgb':
+        transform = luma if channel == 'y' else luma_of_eight_bits
+        return transform(restored), transform(gt)
     return np.asarray(restored, np.float64), np.asarray(gt, np.float64)
 
 

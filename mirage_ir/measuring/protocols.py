@@ -39,6 +39,11 @@ PROTOCOLS = {
         {'channel': 'y', 'eight_bit': True},
         {'channel': 'y', 'eight_bit': True, **_GAUSSIAN},
     ),
+    'deraining-matlab': Protocol(
+        "the same by the papers' MATLAB scripts, whose luma is rounded to 8 bits",
+        {'channel': 'y8', 'eight_bit': True},
+        {'channel': 'y8', 'eight_bit': True, **_GAUSSIAN},
+    ),
     'rgb-8bit': Protocol(
         "deblurring, dehazing, BasicSR's default: RGB of 8-bit pictures, Gaussian window",
         {'eight_bit': True},

@@ -16,11 +16,12 @@ from mirage_data.files.crops import centre_window
 from .metrics import FLOAT_METRICS, require_available
 
 
-def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping]) -> dict[str, float]:
+def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping], clip: bool = True) -> dict[str, float]:
     """Metrics of one image.
 
     Args:
         image: Restored image (1, 3, h, w), RGB; clipped to [0, 1] here.
+        clip: False leaves float images as they are: an input with noise that is not clipped is measured so.
         gt: Ground truth of the same shape. Without it only metrics that need none are computed.
         metrics: Options of each metric by its key in the table: its registered ``type`` and arguments.
 
@@ -32,7 +33,8 @@ def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping]) ->
     for key, options in metrics.items():
         convert = _float_image if options['type'] in FLOAT_METRICS else _eight_bit_image
         if convert not in made:
-            made[convert] = {'img': convert(image), **({} if gt is None else {'img2': convert(gt)})}
+            bounded = image.clamp(0, 1) if clip else image
+            made[convert] = {'img': convert(bounded), **({} if gt is None else {'img2': convert(gt)})}
         if gt is not None or not _needs_reference(options['type']):
             values[key] = float(calculate_metric(made[convert], dict(options)))
     return values
@@ -67,8 +69,8 @@ def _needs_reference(metric: str) -> bool:
 
 
 def _float_image(tensor: Tensor) -> np.ndarray:
-    """(1, 3, h, w) -> float RGB (h, w, 3) in [0, 1]."""
-    return tensor[0].detach().clamp(0, 1).permute(1, 2, 0).float().cpu().numpy()
+    """(1, 3, h, w) -> float RGB (h, w, 3)."""
+    return tensor[0].detach().permute(1, 2, 0).float().cpu().numpy()
 
 
 def _eight_bit_image(tensor: Tensor) -> np.ndarray:

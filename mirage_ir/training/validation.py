@@ -145,7 +145,7 @@ class ValidationMixin:
         metrics, gt = self._val('metrics') or {}, getattr(self, 'gt', None)
         values = measure(self.output, gt, metrics)
         if self._val('input_metrics') and gt is not None:
-            values.update({f'input_{key}': value for key, value in measure(self.lq, gt, metrics).items()})
+            values.update({f'input_{key}': value for key, value in measure(self.lq, gt, metrics, clip=False).items()})
         return values
 
     # ---- showing --------------------------------------------------------------------------------------------------
@@ -212,6 +212,7 @@ class ValidationMixin:
             get_root_logger().info(f'Validation at {current_iter}\n{report.table(rows, best)}\n{how}')
 
     def _protocol(self) -> dict:
+        loose = [data['name'] for data in self.opt['datasets'].values() if data.get('clip') is False]
         return {
             **({'protocol': self._val('protocol')} if self._val('protocol') else {}),
             'metrics': {key: dict(options) for key, options in (self._val('metrics') or {}).items()},
@@ -220,6 +221,7 @@ class ValidationMixin:
             'precision': 'float32 (IEEE, no TF32)',
             **({'entry of the weights': self.tested_entry} if getattr(self, 'tested_entry', '') else {}),
             **data_notes(self.opt),
+            **({'noise not clipped': ', '.join(loose)} if loose else {}),
         }
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:

@@ -120,3 +120,23 @@ def test_sixteen_bit_photographs_are_rounded_to_eight(tmp_path, grey):
 def test_wrong_options_are_refused(grey, change, message):
     with pytest.raises(ValueError, match=message):
         GaussianDenoiseDataset({**grey, **change})
+
+
+def test_noise_without_clipping_is_what_the_literature_adds(tmp_path):
+    """Its PSNR is 20 log10(255 / sigma) whatever the picture; clipped noise has more, the more so in dark and light."""
+    dark = np.zeros((256, 256, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / 'dark.png'), dark)
+    options = {'phase': 'val', 'sigma': 50, 'dataroot_gt': str(tmp_path)}
+    errors = {}
+    for clip in (True, False):
+        sample = GaussianDenoiseDataset({**options, 'clip': clip})[0]
+        errors[clip] = -10 * np.log10(np.mean((sample['lq'] - sample['gt']).numpy().astype(float) ** 2))
+    assert errors[False] == pytest.approx(20 * np.log10(255 / 50), abs=0.03) and errors[True] > 16.5
+    sample = GaussianDenoiseDataset({**options, 'clip': False})[0]
+    assert sample['lq'].min() < -0.5
+    again = GaussianDenoiseDataset({**options, 'clip': True})[0]['lq']  # the same noise
+    assert np.abs(sample['lq'].clamp(0, 1) - again).max() < 1.01 / 255
+    for more, message in (({'noise_order': 'authors'}, 'noise_order'), ({'phase': 'train'}, 'surround')):
+        with pytest.raises(ValueError, match=f'clip: false cannot be had with {message}'):
+            surround = {'gt_size': 16, 'surround': {'probability': 1}} if 'phase' in more else {}
+            GaussianDenoiseDataset({**options, 'clip': False, **more, **surround})

@@ -136,3 +136,24 @@ def test_lpips_gets_what_its_package_expects(monkeypatch):
 def test_bad_input(restored, gt, options, message):
     with pytest.raises(ValueError, match=message):
         metrics.ssim(restored, gt, **options)
+
+
+def test_matlabs_luma_by_whole_numbers():
+    """rgb2ycbcr of uint8: 65.481, 128.553, 24.966 over 255, plus 16, rounded half up; here in whole numbers."""
+    rgb = np.random.default_rng(0).integers(0, 256, (400, 500, 3))
+    rgb[:2, :4] = [
+        [[0, 0, 0], [255, 255, 255], [255, 0, 0], [0, 255, 0]],
+        [[0, 0, 255], [1, 1, 1], [128] * 3, [254] * 3],
+    ]
+    thousandths = 65481 * rgb[..., 0] + 128553 * rgb[..., 1] + 24966 * rgb[..., 2]
+    expected = (2 * thousandths + 255000) // 510000 + 16
+    found = np.round(metrics.luma_of_eight_bits(rgb / 255.0) * 255)[..., 0]
+    ties = (2 * thousandths + 255000) % 510000 == 0
+    assert (found == expected)[~ties].all() and ties.mean() < 1e-3
+    assert found[:2, :4].tolist() == [[16, 235, 81, 145], [41, 17, 126, 234]]
+    restored = np.clip(rgb / 255 + 0.02, 0, 1)
+    by_hand = -10 * np.log10(
+        np.mean((metrics.luma_of_eight_bits(restored) - metrics.luma_of_eight_bits(rgb / 255)) ** 2)
+    )
+    assert metrics.psnr_float(restored, rgb / 255, channel='y8') == pytest.approx(by_hand)
+    assert metrics.psnr_float(restored, rgb / 255, channel='y8') != metrics.psnr_float(restored, rgb / 255, channel='y')
