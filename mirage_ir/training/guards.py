@@ -84,10 +84,19 @@ class StopSignal:
             raise KeyboardInterrupt
         if not self._received:
             self._received, self._since = number, time.monotonic()
+            # The loader's workers get the signal, too. Whether or when they end no longer matters: all that is left to
+            # do is to save, and PyTorch's complaint about a worker would come in between.
+            if hasattr(signal, 'SIGCHLD'):
+                signal.signal(signal.SIGCHLD, lambda *_: None)
             # os.write, because a print that was interrupted must not be entered again
             if self._compiling:
                 threading.Thread(target=self._leave_if_stuck, args=(number,), daemon=True).start()
             os.write(2, b'\nStopping after this iteration or validation; Ctrl-C again stops at once, without saving.\n')
+
+    @property
+    def pending(self) -> bool:
+        """Whether this process has received a signal; unlike `received` without asking the other ranks."""
+        return bool(self._received)
 
     def received(self) -> int:
         """Return the number of the signal that any rank has received, or 0; every rank must ask."""

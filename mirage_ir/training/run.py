@@ -28,7 +28,7 @@ from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import changes, describe, load_resume_state, recorded, state_files
 from .state import TrainingStateMixin
 from .training_data import write_training_data
-from .validation import ValidationMixin
+from .validation import ValidationMixin, ValidationStoppedError
 from .watching import is_true, readable, tell_memory_need
 
 _COMPILING_STEPS = 3  # in which a compiled network still compiles: the first, and the first after its optimizer's
@@ -260,6 +260,17 @@ class TrainingRun:
             save(epoch, current_iter)
 
         model.save = save_with_state
+        validate = model.validation
+
+        def validation(*arguments, **options) -> None:
+            try:
+                validate(*arguments, **options)
+            except ValidationStoppedError as error:
+                print(f'{error}; it is made up for when the run goes on.', file=sys.stderr, flush=True)
+
+        if ours:
+            model.validation = validation
+            model.stop_asked = lambda: self._stop.pending and not opt['dist']  # ranks would wait for one another
         resume = model.resume_training
 
         def resume_training(state: dict) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.sheet import side_by_side
+from mirage_ir.compat import worker_init_fn
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
 from mirage_ir.measuring.protocols import described
@@ -31,6 +32,10 @@ from .training_data import data_notes
 
 _SHEET_HEIGHT = 256  # of TensorBoard pictures, which it keeps uncompressed in memory
 _SHEETS = 8  # TensorBoard pictures of a data set
+
+
+class ValidationStoppedError(RuntimeError):
+    """A stop signal came during a validation, which leaves no figures then."""
 
 
 class ValidationMixin:
@@ -94,6 +99,8 @@ class ValidationMixin:
         self._evaluator = _equivalent(net, self.opt['network_g'], self.device)
         try:
             for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):
+                if self.stop_asked():
+                    raise ValidationStoppedError(f'The validation on {name} stops after {len(scores)} images')
                 path = sample['lq_path'][0]
                 task = sample['task'][0] if 'task' in sample else dataset.opt.get('task', name)
                 self.feed_data(sample)
@@ -115,11 +122,17 @@ class ValidationMixin:
             scores = sorted((score for part in parts for score in part), key=lambda score: score.index)
         return scores
 
+    def stop_asked(self) -> bool:
+        """Whether the run wants to end; a training run puts its own question here."""
+        return False
+
     def _samples(self, dataset, indices: range, name: str) -> Iterator[dict]:
+        workers = dataset.opt.get('num_worker_per_gpu') or 0
         loader = DataLoader(
             Subset(dataset, indices),
             batch_size=1,
-            num_workers=dataset.opt.get('num_worker_per_gpu') or 0,
+            num_workers=workers,
+            worker_init_fn=partial(worker_init_fn, num_workers=workers, rank=self.opt.get('rank', 0), seed=0),
             pin_memory=self.device.type == 'cuda',
             generator=torch.Generator().manual_seed(0),
         )

@@ -1,8 +1,11 @@
 """Faults that come while a run is training: files that vanish or change on disk, and a NaN in one of two ranks."""
 
+import multiprocessing
 import os
 import re
 import shutil
+import signal
+import time
 
 import pytest
 import torch
@@ -57,6 +60,30 @@ def nan_in_rank_1(root):
         feed(self, data)
 
     MIRAGEModel.feed_data = spoil
+
+
+def stop_all_twice(root):
+    """What a cluster or `kill -- -GROUP` does: the workers are signalled as the trainer is, and end at the second."""
+
+    def signals():
+        os.kill(os.getpid(), signal.SIGTERM)
+        for _ in range(2):
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, signal.SIGTERM)
+            time.sleep(0.3)
+        assert not multiprocessing.active_children()
+
+    after_step(4, signals)
+
+
+def stop_in_a_validation(root):
+    restore = MIRAGEModel.test
+
+    def test(self):
+        restore(self)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    MIRAGEModel.test = test
 
 
 def newest_state(root):
@@ -138,3 +165,22 @@ def test_a_nan_in_one_of_two_ranks_stops_both_before_the_step(tmp_path):
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml', '--auto_resume')
     texts = [run.finish(60) for run in runs]
     assert [run.returncode for run in runs] == [0, 0] and 'iter: 3' in texts[0], texts[0][-3000:]
+
+
+def test_a_stop_signal_to_workers_or_in_a_validation_loses_nothing(undisturbed, tmp_path):
+    prepare(tmp_path, datasets={'train': {'num_worker_per_gpu': 2}})
+    for fault, iteration, told in (
+        (stop_all_twice, 4, 'Stopped by SIGTERM after iteration 4 of 12'),
+        (
+            stop_in_a_validation,
+            6,
+            'The validation on val stops after 1 images; it is made up for when the run goes on.',
+        ),
+    ):
+        run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume', fault=fault)
+        text = run.finish()
+        assert run.returncode == 143 and told in text, text[-2000:]
+        assert newest_state(tmp_path).stem == str(iteration)
+    run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume')
+    run.finish()
+    assert run.returncode == 0 and collect(undisturbed).differences(collect(tmp_path)) == []
