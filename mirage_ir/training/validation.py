@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from basicsr.data import worker_init_fn  # as mirage_ir.compat has it
 from basicsr.utils import get_root_logger, imwrite, tensor2img
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
@@ -19,7 +20,6 @@ from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.sheet import side_by_side
-from mirage_ir.compat import worker_init_fn
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
 from mirage_ir.measuring.protocols import described
