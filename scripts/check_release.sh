@@ -49,9 +49,15 @@ PYTHON
 for name in $(cat names); do
     "$bin/$name" --help > /dev/null
 done
-for command in $("$bin/python" -c 'from mirage_ir.cli import COMMANDS; print(*(name for name, *_ in COMMANDS))'); do
-    "$bin/mirage-basicsr" "$command" --help > /dev/null
-done
+"$bin/python" - > /dev/null <<'PYTHON'
+from mirage_ir.cli import COMMANDS, main
+
+for name, *_ in COMMANDS:
+    try:
+        main([name, '--help'])
+    except SystemExit as end:
+        assert not end.code, name
+PYTHON
 "$bin/mirage-basicsr" doctor
 weights=$("$bin/python" -c 'from mirage_restore.bundled import bundled_weights; print(bundled_weights())')
 "$bin/mirage-basicsr" export "$weights" network.onnx
