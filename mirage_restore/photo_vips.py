@@ -14,7 +14,7 @@ from mirage_data.files.errors import ImageError
 
 from . import containers, exif
 from .photo import Photo, check_memory, finish, split_exif
-from .photo_tifffile import read_rare_tiff
+from .photo_pillow import read_rare_tiff
 
 logging.getLogger('pyvips').setLevel(logging.ERROR)  # what matters in a warning becomes a note or an error here
 

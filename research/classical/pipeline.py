@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mirage_data.files import plain_yaml
-from research.classical import deblur, dehaze, denoise, light, smooth
+from research.classical import deblur, denoise, light, smooth
 
 TUNED = Path(__file__).with_name('tuned.yml')
 
@@ -31,7 +31,7 @@ STEPS: dict[str, Callable[..., np.ndarray]] = {
     'gain': light.gain,
     'gamma': light.gamma,
     'clahe': light.clahe,
-    'dark_channel_prior': dehaze.dark_channel_prior,
+    'dark_channel_prior': light.dark_channel_prior,
     'wiener': deblur.wiener,
     'richardson_lucy': deblur.richardson_lucy,
 }

@@ -35,7 +35,7 @@ from research.classical import PackageMissingError
 from research.restoration import benchmark_list, benchmark_sets
 from research.restoration import report as restoration_report
 from research.restoration import scores as restoration_scores
-from research.restoration.score_cache import ScoreCache, file_digest
+from research.restoration.scores import ScoreCache, file_digest
 
 ROOT = Path(__file__).resolve().parents[2]
 

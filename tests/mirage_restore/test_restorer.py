@@ -9,7 +9,7 @@ from mirage_arch import evaluation
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_restore import memory, restorer, tiling
+from mirage_restore import memory, restorer
 from mirage_restore.restorer import Restorer
 
 
@@ -133,7 +133,7 @@ def test_half_precision_stays_close(restore, weights):
     ('length', 'tile', 'overlap'), [(100, 32, 8), (33, 32, 8), (32, 32, 8), (5, 32, 8), (97, 16, 0)]
 )
 def test_tiles_cover_everything_and_overlap(length, tile, overlap):
-    starts = tiling.tile_starts(length, tile, overlap)
+    starts = restorer.tile_starts(length, tile, overlap)
     covered = np.zeros(length, bool)
     for start in starts:
         covered[start : start + tile] = True
@@ -144,13 +144,13 @@ def test_tiles_cover_everything_and_overlap(length, tile, overlap):
 
 def test_blending_tiles_of_an_identity_changes_nothing():
     x = torch.rand(1, 3, 50, 70)
-    assert torch.allclose(tiling.restore_in_tiles(lambda t: t, x, 24, 6), x, atol=1e-6)
+    assert torch.allclose(restorer.restore_in_tiles(lambda t: t, x, 24, 6), x, atol=1e-6)
 
 
 def test_seams_are_smooth():
     """Tiles that disagree by a constant must blend without a jump larger than a step of the ramp."""
     count = iter(range(1000))
-    out = tiling.restore_in_tiles(lambda t: torch.full_like(t, next(count) % 2), torch.zeros(1, 1, 16, 64), 16, 8)
+    out = restorer.restore_in_tiles(lambda t: torch.full_like(t, next(count) % 2), torch.zeros(1, 1, 16, 64), 16, 8)
     assert (out[0, 0, 0, 1:] - out[0, 0, 0, :-1]).abs().max() <= 1 / 8 + 1e-5
 
 

@@ -10,8 +10,8 @@ import pytest
 from mirage_data.degradations.blur import convolve, disc_kernel
 from mirage_ir.measuring.metrics import psnr
 from research.classical import STEPS, PackageMissingError, apply_steps, described
-from research.classical.dehaze import airlight, dark_channel, transmission
 from research.classical.denoise import estimate_sigma
+from research.classical.light import airlight, dark_channel, transmission
 
 KERNEL = disc_kernel(2)
 

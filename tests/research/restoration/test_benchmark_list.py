@@ -11,8 +11,7 @@ import yaml
 from research.restoration import report as restoration_report
 from research.restoration.benchmark_list import KEYS, every_nth, listed_sets
 from research.restoration.benchmark_sets import between_bars
-from research.restoration.score_cache import ScoreCache
-from research.restoration.scores import INPUT, LINE, OURS, SetScores, line_fitted_psnr, measure_sets
+from research.restoration.scores import INPUT, LINE, OURS, ScoreCache, SetScores, line_fitted_psnr, measure_sets
 
 SHIPPED = Path(__file__).resolve().parents[3] / 'research' / 'restoration' / 'sets.yml'
 

@@ -12,8 +12,17 @@ from research.classical import Tuned
 from research.restoration import report as restoration_report
 from research.restoration import scores as restoration_scores
 from research.restoration.benchmark_sets import BenchmarkSet, Picture
-from research.restoration.score_cache import ScoreCache, digest, file_digest
-from research.restoration.scores import BM3D, CLASSICAL, INPUT, OURS, SetScores, measure_sets
+from research.restoration.scores import (
+    BM3D,
+    CLASSICAL,
+    INPUT,
+    OURS,
+    ScoreCache,
+    SetScores,
+    digest,
+    file_digest,
+    measure_sets,
+)
 
 
 class Made(BenchmarkSet):
