@@ -145,7 +145,7 @@ def test_the_command_prepares_cuts_and_packs(tmp_path, capsys):
     ('options', 'code', 'message'),
     [
         (['nonsense', '--source', '.'], 2, "unknown data set 'nonsense'"),
-        (['lol', '--source', 'nowhere'], 2, 'does not exist'),
+        (['lol', '--source', 'nowhere'], 2, 'nowhere: no such file or folder'),
         (['lol'], 2, 'nothing to do'),
         (['lol', '--source', '.', '--raw'], 2, '--raw is about --lmdb'),
         ([], 2, 'name a data set'),
