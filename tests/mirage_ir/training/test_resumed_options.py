@@ -7,9 +7,10 @@ import pytest
 import torch
 from kill_trial import prepare
 from model_setup import build, train, training_options
-from small_run import write_options
+from small_run import make_options, write_options
 
 from mirage_ir.commands.train import main
+from mirage_ir.training.command_line import force
 from mirage_ir.training.resume import changes, describe, read_state, recorded
 
 MULTISTEP = {'type': 'MultiStepLR', 'milestones': [3, 6, 50], 'gamma': 0.5}
@@ -124,3 +125,28 @@ def test_a_run_names_what_changed_and_leaves_a_last_state(tmp_path, monkeypatch,
     text = capfd.readouterr().err
     assert 'train:total_iter: 4 -> 5' in text and 'train:grad_clip: not given -> 0.5' in text
     assert (experiment / 'training_states' / '5.state').is_file()
+
+
+CHANGED = """
+manual_seed=9 deterministic=true network_g:dim=12 network_g:drop_path_rate=0.2 train:ema_decay=0
+train:total_iter=20 train:warmup_iter=5 train:optim_g:lr=1e-4 train:optim_g:type=Adam
+train:optim_g:betas=[0.9,0.99] train:optim_g:fused=false train:optim_g:weight_decay=0
+train:scheduler:type=MultiStepLR train:scheduler:eta_min=1e-6 train:pixel_opt:type=MSELoss
+train:pixel_opt:loss_weight=2 train:fourier_opt=~ train:spd_opt:temperature=0.5 train:amp=bf16 train:compile=true
+train:grad_clip=1 train:accumulate_grad=2 train:channels_last=true train:freeze_bn=true train:tf32=false
+train:checkpoint_blocks=true datasets:train:gt_size=8 datasets:train:batch_size_per_gpu=4
+datasets:train:use_hflip=false datasets:train:sources:0:sigma=50 datasets:train:sources:0:dataroot_gt=x
+datasets:train:num_worker_per_gpu=2 datasets:train:resize=[0.5,1] datasets:val:sigma=50 datasets:val:clip=false
+val:val_freq=6 val:protocol=lol logger:keep_checkpoints=2 logger:print_freq=4 path:pretrain_network_g=w.pth
+path:strict_load_g=false model_type=SRModel
+"""
+
+
+def test_every_changed_key_is_named_with_both_values(tmp_path):
+    before = make_options(tmp_path)
+    for entry in CHANGED.split():
+        now = deepcopy(before)
+        force(now, entry)
+        found = changes(recorded(before), recorded(now))
+        name = entry.partition('=')[0]
+        assert found and all(change.key.startswith(name) and change.before != change.now for change in found), entry
