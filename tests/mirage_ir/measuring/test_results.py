@@ -123,7 +123,7 @@ def _texts(tmp_path):
 def test_texts(tmp_path):
     texts = _texts(tmp_path)
     lines = texts['markdown'].splitlines()
-    assert '| **my_run** |  | 5.812 | **50.00** / 0.900 | **51.00** / 0.900 |' in texts['markdown']
+    assert '| **my_run** | | 5.812 | **50.00** / 0.900 | **51.00** / 0.900 |' in texts['markdown']
     assert any('MIRAGE-S' in line and '38.92 / **0.985**' in line for line in lines)
     assert any('my_run - MIRAGE-T' in line and '+18.65 / -0.079' in line for line in lines)
     assert 'InstructIR-5D (assisted) | ECCV 2024 | 16 | 36.84 / 0.973' in texts['markdown']

@@ -103,7 +103,7 @@ def test_bad_input_is_one_line(experiment, tmp_path, capsys):
         ([str(tmp_path / 'gone')], 'no such weights file'),
         ([str(tmp_path / 'empty')], 'holds no weights'),
         ([str(tmp_path / 'ordinary.pth')], 'no learned ratios'),
-        ([str(tmp_path / 'broken.pth')], 'not finite'),
+        ([str(tmp_path / 'broken.pth')], 'NaN or infinity'),
         ([str(folder), str(folder)], 'name them'),
     ):
         assert report().main([*arguments, '--out', str(tmp_path / 'out')]) == 2
