@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# The weights in the package from nothing: photographs, training in nine stages, the file, its figures.
+# The weights in the package from nothing: photographs, training in ten stages, the file, its figures.
 #
 #   bash research/restoration/train_bundled.sh BSDS500 LEAK_FREE_LIST UNPACKED_PACKAGES
 #
-# What the three are: research/restoration/photographs.py --help. The last two stages read datasets/BundledPairs, which
+# What the three are: research/restoration/photographs.py --help. The last three stages read datasets/BundledPairs, which
 # research/restoration/real_pairs.py lays out before. Interrupted, the same command goes on where it stopped.
 set -euo pipefail
 [ $# -eq 3 ] || { sed -n '2,7p' "${BASH_SOURCE[0]}" >&2; exit 2; }
@@ -32,11 +32,14 @@ for stage in "${later[@]}"; do
     "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
 done
 
-# Real pairs, then more of what these made it forget; the file is a mixture of before and after.
+# Real pairs, then more of what these made it forget; a mixture of before and after is what the last stage begins with.
+mixed=experiments/${first}_mixed.safetensors
 for stage in real kept; do
     "$python" basicsr/train.py -opt "options/${first}_$stage.yml" --auto_resume
 done
-
-"$python" -m research.restoration.mix_weights "$(newest "${first}_320")" "$(newest "${first}_kept")" --share 0.6 --out $weights
+mix() { "$python" -m research.restoration.mix_weights "$1" "$2" --share "$3" --out "$4"; }
+[ -f $mixed ] || mix "$(newest "${first}_320")" "$(newest "${first}_kept")" 0.6 $mixed
+"$python" basicsr/train.py -opt "options/${first}_long.yml" --auto_resume
+mix $mixed "$(newest "${first}_long")" 1 $weights
 (cd mirage_restore/weights && sha256sum mirage_nano.safetensors > mirage_nano.sha256)
 "$python" research/restoration/measure.py --weights $weights --out results/bundled
