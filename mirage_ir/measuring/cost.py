@@ -157,7 +157,7 @@ def _child() -> None:
     on_gpu = device.type == 'cuda'
     net = build(task['spec'], task['head']).to(device)
     image = torch.rand(1, 3, *task['size'], device=device)
-    peak = _gpu_peak if on_gpu else _process_peak
+    peak = _gpu_peak if on_gpu else process_peak
 
     def restore() -> float:
         start = time.perf_counter()
@@ -193,24 +193,29 @@ def _gpu_peak(run: Callable) -> float:
     return (peak - before) / 2**20
 
 
-def _process_peak(run: Callable) -> float:
-    """Growth of the resident memory's high-water mark."""
+def process_peak(run: Callable) -> float:
+    """Growth of this process's resident memory's high-water mark while ``run`` runs, in MiB."""
     with suppress(OSError):
         Path('/proc/self/clear_refs').write_text('5')  # Linux: start the mark again from what is in use now
-    before = _resident('VmRSS')
+    before = resident('VmRSS')
     result = run()
-    peak = _resident('VmHWM')
+    peak = resident('VmHWM')
     del result
     return max(peak - before, 0.0)
 
 
-def _resident(field: str) -> float:
-    """A field of /proc/self/status in MiB; elsewhere the maximum that the system recorded."""
+def resident(field: str) -> float:
+    """A field of /proc/self/status in MiB; elsewhere the maximum that the system recorded, or NaN without one.
+
+    That maximum is inherited from the process that started this one on Linux, hence the file there.
+    """
     status = Path('/proc/self/status')
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith(f'{field}:'))
         return int(line.split()[1]) / 1024
-    import resource
-
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return float('nan')
     unit = 1 if sys.platform == 'darwin' else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from basicsr.utils.logger import MessageLogger
 from torch import Tensor, nn
 
 from mirage_arch.mirage_arch import channel_covariance
+from mirage_ir.measuring.cost import resident
 from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from .watching import TaskTable, by_task, task_line
@@ -27,12 +27,7 @@ def peak_memory_gib(device: torch.device) -> float:
     """Peak memory in GiB: allocated on a GPU since the start, or resident of this process on a CPU."""
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device) / 2**30
-    try:
-        import resource
-    except ImportError:  # not a Unix
-        return float('nan')
-    unit = 1 if sys.platform == 'darwin' else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return resident('VmHWM') / 2**10
 
 
 class Throughput:

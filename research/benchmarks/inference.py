@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import copy
-import resource
 import statistics
 import subprocess
 import sys
@@ -38,6 +37,7 @@ from mirage_arch.checkpoints import load_network
 from mirage_arch.evaluation import evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_nano, mirage_small, mirage_tiny
+from mirage_ir.measuring.cost import process_peak
 from research.benchmarks.report import Report, machine
 
 VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small, 'nano': mirage_nano}
@@ -203,10 +203,7 @@ def one(args: argparse.Namespace, method: str, precision: str, size: tuple[int, 
     run = build(method, network(args), precision, args.onnx)
     x = images(args, size, args.batch[0])
     run(x[..., :64, :64])  # libraries load their kernels on the first call
-    with open('/proc/self/statm') as file:
-        before = int(file.read().split()[1]) * resource.getpagesize()
-    run(x)
-    print(max(0, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
+    print(int(process_peak(lambda: run(x)) * 2**20))
 
 
 def peak_on_gpu(run: Callable[[Tensor], Tensor], x: Tensor) -> int:

@@ -24,7 +24,6 @@ import argparse
 import contextlib
 import json
 import logging
-import resource
 import statistics
 import subprocess
 import sys
@@ -39,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mirage_ir  # noqa: F401  its repairs come before anything of BasicSR
 from mirage_arch import dynamic_depthwise
+from mirage_ir.measuring.cost import process_peak
 from mirage_ir.training.model import MIRAGEModel
 from research.benchmarks.inference import published
 from research.benchmarks.report import Report, machine
@@ -249,10 +249,7 @@ def own_memory(args: argparse.Namespace) -> None:
     """Body of a fresh process: three steps, then the peak of memory over the start, in bytes."""
     variant, size, method = args.memory_of
     steps = Steps(method, network_of(args, variant), random_batch(int(size), args.size, 'cpu'), 'cpu')
-    with open('/proc/self/statm', encoding='ascii') as file:
-        before = int(file.read().split()[1]) * resource.getpagesize()
-    steps.seconds(3)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before)
+    print(int(process_peak(lambda: steps.seconds(3)) * 2**20))
 
 
 def memory_of(args: argparse.Namespace, variant: str, size: int, method: str) -> float | None:
