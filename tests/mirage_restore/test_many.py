@@ -7,6 +7,7 @@ from collections import deque
 
 import numpy as np
 import pytest
+from here import Here
 from PIL import Image
 
 from mirage_data import crew
@@ -148,21 +149,6 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
     pytest.importorskip('fsspec')
     source = made(tmp_path / 'in', 3)
     setup = Setup(options=Options(progress=False, recursive=True, skip_existing=True))
-
-    class Here:
-        """A worker in this process."""
-
-        def __init__(self, make, devices):
-            self._worker, self._told = make('cpu'), deque([(0, Outcome())])
-
-        def give(self, number, task):
-            self._told.append((number, self._worker.work(task)))
-
-        def wait(self, seconds):
-            return [self._told.popleft()] if self._told else []
-
-        def close(self):
-            self._worker.close()
 
     monkeypatch.setattr(command, 'Processes', Here)
     target = (tmp_path / 'out').as_uri()

@@ -1,34 +1,17 @@
 """Inputs and outputs in a bucket, of a server that speaks S3."""
 
 import os
-from collections import deque
 
 import numpy as np
 import pytest
+from here import Here
 from PIL import Image
 
-from mirage_data.crew import Outcome
 from mirage_restore.jobs import Options
 from mirage_restore.many import command, worker
 
 moto_server = pytest.importorskip('moto.server', reason='needs moto[server]')
 s3fs = pytest.importorskip('s3fs', reason='needs s3fs')
-
-
-class Here:
-    """A worker in this process."""
-
-    def __init__(self, make, devices):
-        self._worker, self._told = make('cpu'), deque([(0, Outcome())])
-
-    def give(self, number, task):
-        self._told.append((number, self._worker.work(task)))
-
-    def wait(self, seconds):
-        return [self._told.popleft()] if self._told else []
-
-    def close(self):
-        self._worker.close()
 
 
 def test_a_bucket_in_a_bucket_out(tmp_path, monkeypatch):
