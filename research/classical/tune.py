@@ -31,7 +31,7 @@ from research.restoration.measure import ROOT, read_recipe
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--photographs', default=str(ROOT / 'datasets' / 'Bundled' / 'train'))
-    parser.add_argument('--recipe', default=str(ROOT / 'options' / 'train_mirage_bundled.yml'))
+    parser.add_argument('--recipe', default=str(ROOT / 'research' / 'restoration' / 'stages.yml'))
     parser.add_argument('--tasks', nargs='+', default=[], help='tune these alone')
     parser.add_argument('--missing', action='store_true', help='tune only what the file lacks')
     parser.add_argument('--count', type=int, default=8, help='photographs')

@@ -82,8 +82,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         '--recipe',
         metavar='YML',
-        default=str(ROOT / 'options' / 'train_mirage_bundled.yml'),
-        help='option file whose training recipe names the degradations of --heldout',
+        default=str(Path(__file__).with_name('stages.yml')),
+        help='file with a `recipe`, or option file with a training recipe, which names the degradations of --heldout',
     )
     parser.add_argument(
         '--sets',
@@ -209,15 +209,16 @@ def listed(arguments: argparse.Namespace) -> list[benchmark_sets.BenchmarkSet]:
 
 
 def read_recipe(path: str) -> object:
-    """The training recipe of an option file.
+    """The `recipe` of a file, or the training recipe of an option file.
 
     Raises:
         ValueError: the file has none.
     """
+    content = plain_yaml.load_file(path)
     try:
-        return plain_yaml.load_file(path)['datasets']['train']['recipe']
+        return content['recipe'] if 'recipe' in content else content['datasets']['train']['recipe']
     except (KeyError, TypeError):
-        raise ValueError(f'{path}: has no datasets: train: recipe') from None
+        raise ValueError(f'{path}: has no recipe and no datasets: train: recipe') from None
 
 
 if __name__ == '__main__':

@@ -1,0 +1,165 @@
+"""The weights in the package from nothing: every stage of research/restoration/stages.yml, one after the other.
+
+    python -m research.restoration.train_bundled --list
+    python -m research.restoration.train_bundled
+    python -m research.restoration.train_bundled --stages bundled_09 bundled_10 --set datasets:train:gt_size=128
+
+Before, research/restoration/photographs.py collects what stages 1 to 7 read, and real_pairs.py what later ones read.
+Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished stage
+is passed over, an interrupted one goes on. At the end ``--out`` has the last stage's averaged weights as the package
+ships them, without the contrastive heads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from mirage_data.files import plain_yaml  # noqa: E402
+from mirage_ir.measuring.tables import markdown_table  # noqa: E402
+from research.restoration import mix_weights  # noqa: E402
+from research.small_scale.variants import changed  # noqa: E402
+
+STAGES = Path(__file__).with_name('stages.yml')
+BASE = ROOT / 'options' / 'train_mirage_bundled.yml'
+WEIGHTS = 'mirage_nano.safetensors'
+
+
+def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict]:
+    """The options of every stage, by its name.
+
+    Args:
+        stages: As read from stages.yml.
+        base: The option file that the stages change.
+        folder: Where mixtures of weights are kept.
+
+    Raises:
+        ValueError: A stage whose numbers of weights or shares are not those of the recipes and sources, or which begins
+            with a stage that does not come before it.
+    """
+    files: dict[str, dict] = {}
+    for stage in stages['stages']:
+        name = stage['name']
+        changes = {**stages['always'], **(stages['made'] if 'weights' in stage else {}), **stage['set']}
+        options = changed(base, {tuple(key.split(':')): value for key, value in changes.items()})
+        train = options['datasets']['train']
+        if 'weights' in stage:
+            _put(name, 'weights', train['recipe'], 'weight', stage['weights'])
+            train['recipe'] += deepcopy(stage.get('extra', []))
+        else:
+            _put(name, 'shares', train['sources'], 'share', stage['shares'])
+            for key, source in zip(('detail', 'scenes'), train['sources'][-2:], strict=True):
+                _put(name, key, source['recipe'], 'weight', stage[key])
+        options['name'] = name
+        before = stage['from']
+        for each in before[:2] if isinstance(before, list) else [before] if before else []:
+            if each not in files:
+                raise ValueError(f'stage {name}: from: {each!r} is no stage before it; there are {", ".join(files)}')
+        if isinstance(before, list):
+            options['path'].update(pretrain_network_g=str(folder / f'before_{name}.safetensors'))
+        elif before:
+            options['path'].update(pretrain_network_g=str(trained(files[before])), param_key_g='params_ema')
+        files[name] = options
+    return files
+
+
+def _put(stage: str, key: str, entries: Sequence[dict], field: str, values: Sequence[float]) -> None:
+    if len(values) != len(entries):
+        raise ValueError(f'stage {stage}: {key} has {len(values)} values, one for each of {len(entries)} is allowed')
+    for entry, value in zip(entries, values, strict=True):
+        entry[field] = value
+
+
+def trained(options: Mapping) -> Path:
+    """The weights that a finished stage leaves, relative to the checkout."""
+    return Path('experiments') / options['name'] / 'models' / f'net_g_{options["train"]["total_iter"]}.pth'
+
+
+def train(name: str, options: Mapping, before: Any, files: Mapping[str, Mapping], arguments: argparse.Namespace) -> int:
+    """Train one stage unless it is finished; the exit code of the run."""
+    if (ROOT / trained(options)).is_file():
+        print(f'{name}: finished, {trained(options)}')
+        return 0
+    if isinstance(before, list):
+        earlier, later = (ROOT / trained(files[each]) for each in before[:2])
+        mix_weights.main(
+            [str(earlier), str(later), '--share', str(before[2]), '--out', options['path']['pretrain_network_g']]
+        )
+    path = arguments.out / f'{name}.yml'
+    path.write_text(yaml.safe_dump(dict(options), sort_keys=False), encoding='utf-8')
+    command = [sys.executable, str(ROOT / 'basicsr' / 'train.py'), '-opt', str(path), '--auto_resume']
+    if arguments.set:
+        command += ['--force_yml', *arguments.set]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode  # relative paths are the checkout's
+
+
+def table(stages: Mapping, files: Mapping[str, Mapping]) -> str:
+    """Markdown: what each stage begins with, its iterations, crops, batch, learning rate and average."""
+    rows = []
+    for stage in stages['stages']:
+        options = files[stage['name']]
+        data, training, before = options['datasets']['train'], options['train'], stage['from']
+        if isinstance(before, list):
+            before = f'{1 - before[2]:g} {before[0]} + {before[2]:g} {before[1]}'
+        side = data['gt_size']
+        rows.append(
+            [
+                stage['name'],
+                before or 'nothing',
+                f'{training["total_iter"]:,}',
+                f'{side}x{side}',
+                str(data['batch_size_per_gpu']),
+                f'{training["optim_g"]["lr"]:g}',
+                f'{training["ema_decay"]:g}',
+            ]
+        )
+    return markdown_table(['stage', 'begins with', 'iterations', 'crops', 'batch', 'learning rate', 'EMA'], rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--list', action='store_true', help='show the stages and train nothing')
+    parser.add_argument('--stages', nargs='+', metavar='NAME', help='only these (default: all)')
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=ROOT / 'results' / 'bundled_training',
+        help='folder of the option files, mixtures and the final weights',
+    )
+    parser.add_argument('--set', nargs='+', metavar='KEY=VALUE', help='as --force_yml, in every stage')
+    arguments = parser.parse_args(argv)
+    stages = plain_yaml.load_file(STAGES)
+    arguments.out = arguments.out.resolve()
+    files = option_files(stages, plain_yaml.load_file(BASE), arguments.out)
+    wanted = arguments.stages or list(files)
+    unknown = [name for name in wanted if name not in files]
+    if unknown:
+        print(f'error: --stages {unknown[0]}: there are {", ".join(files)}', file=sys.stderr)
+        return 2
+    if arguments.list:
+        print(table(stages, files))
+        return 0
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for stage in stages['stages']:
+        name = stage['name']
+        if name in wanted and train(name, files[name], stage['from'], files, arguments):
+            print(f'error: {name} did not come to its end; the same command goes on with it', file=sys.stderr)
+            return 1
+    last = str(ROOT / trained(files[list(files)[-1]]))
+    if wanted[-1] == list(files)[-1]:
+        return mix_weights.main([last, last, '--share', '1', '--out', str(arguments.out / WEIGHTS)])
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
