@@ -132,7 +132,7 @@ def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
         (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights'),
         (['--every', '0'], '--every 0: must be 1 or more'),
         (['--quick', '0'], '--quick 0: must be 1 or more'),
-        (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no datasets: train: recipe'),
+        (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no recipe and no datasets: train: recipe'),
         (['--cbsd68', 'absent'], 'absent'),
     ],
 )
