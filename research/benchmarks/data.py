@@ -12,7 +12,6 @@ read raw LMDBs: there ours is compared with BasicSR on the PNG LMDB. The last li
 
 from __future__ import annotations
 
-import argparse
 import json
 import multiprocessing
 import os
@@ -28,8 +27,8 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mirage_data.files.image import list_images, read_rgb
 from mirage_data.files.lmdb import LmdbWriter
+from research.common import parser_of, photographs
 
 HEIGHT, WIDTH = 321, 481
 OTS_PAIRS, OTS_CLEAR = 72_135, 2_061
@@ -45,17 +44,11 @@ COMPOSITE = 'on-the-fly composite (ours alone)'
 COMPOSITE_TARGET = 60.0  # samples per second and core
 
 
-def photographs(folder: str | None, count: int) -> list[np.ndarray]:
-    """Crops of BSD's size, uint8 RGB, from a folder or from scikit-image's pictures, repeated at other places."""
-    if folder:
-        images = [read_rgb(path) for path in list_images(folder, recursive=True)]
-    else:
-        from skimage import data
-
-        images = [data.astronaut(), data.chelsea(), data.coffee(), data.rocket(), data.cat()]
-    images = [image for image in images if image.dtype == np.uint8 and min(image.shape[:2]) >= 64]
+def crops(folder: str | None, count: int) -> list[np.ndarray]:
+    """Crops of BSD's size, uint8 RGB, from the photographs of a folder or scikit-image's, repeated at other places."""
+    images = [image for image in photographs(folder) if min(image.shape[:2]) >= 64]
     if not images:
-        raise SystemExit(f'{folder}: no photographs of 8 bits')
+        raise SystemExit(f'{folder}: no photographs of 64 pixels and more')
     rng = np.random.default_rng(0)
     chosen = []
     for number in range(count):
@@ -230,16 +223,16 @@ def measure_index(root: Path, clean: list[np.ndarray], samples: int) -> dict:
     return result
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_of(__doc__)
     parser.add_argument('--images', help='folder of photographs; default: those that come with scikit-image')
     parser.add_argument('--pairs', type=int, default=40, help='number of pairs (default 40)')
     parser.add_argument('--rounds', type=int, default=7, help='rounds after the first, which warms up (default 7)')
     parser.add_argument('--samples', type=int, default=40, help='samples per round and case (default 40)')
     parser.add_argument('--json', help='also write the figures to this file')
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        root, clean = Path(folder), photographs(arguments.images, arguments.pairs)
+        root, clean = Path(folder), crops(arguments.images, arguments.pairs)
         write_task(root, clean)
         rows = compare(root, arguments.rounds, arguments.samples)
         index = measure_index(root, clean, arguments.samples) if Path('/proc/self/smaps_rollup').exists() else None

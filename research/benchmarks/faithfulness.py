@@ -21,21 +21,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mirage_ir  # noqa: F401  its repairs come before anything of BasicSR
-from mirage_data import list_images, read_rgb, to_float
 from mirage_data.degradations.noise import gaussian_noise_uint8
-from research.benchmarks.report import Report, machine
-from research.benchmarks.training import VARIANTS, build, kernels_of, network_of, parts_of
-
-PHOTOGRAPHS = ('astronaut', 'coffee', 'chelsea', 'rocket', 'retina')
-
-
-def photographs(folder: str | None) -> list[np.ndarray]:
-    """8-bit RGB images (h, w, 3)."""
-    if folder:
-        return [np.uint8(np.round(255 * to_float(read_rgb(path)))) for path in list_images(folder)]
-    from skimage import data
-
-    return [np.ascontiguousarray(getattr(data, name)()[..., :3]) for name in PHOTOGRAPHS if hasattr(data, name)]
+from research.benchmarks.report import Report, add_options, machine
+from research.benchmarks.training import VARIANTS, add_network, build, kernels_of, network_of, parts_of
+from research.common import parser_of, photographs
 
 
 def noisy_crops(images: list[np.ndarray], iteration: int, batch: int, size: int) -> dict:
@@ -72,7 +61,7 @@ def compare(args: argparse.Namespace, report: Report) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add('iterations', type=int)
     add(
@@ -82,16 +71,12 @@ def main(argv: list[str] | None = None) -> None:
         help='the others are compared with the first',
     )
     add('--variant', choices=VARIANTS, default='tiny')
-    add('--dim', type=int, default=0, help="another width of the first level; 0: the network's")
-    add('--blocks', type=int, default=0, help="as many blocks on every level; 0: the network's")
     add('--size', type=int, default=48, help='height and width of the crops (default 48)')
     add('--batch', type=int, default=4)
     add('--lr', type=float, default=2e-4)
     add('--images', help='folder of photographs')
-    add('--seconds', type=float, default=float('inf'), help='begin no method after so many seconds')
-    add('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    add('--threads', type=int, default=torch.get_num_threads())
-    add('--out', metavar='FOLDER', help='for faithfulness.json and faithfulness.md')
+    add_network(parser)
+    add_options(parser, 'faithfulness')
     args = parser.parse_args(argv)
     for method in args.methods:
         parts_of(method)

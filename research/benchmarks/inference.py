@@ -20,7 +20,6 @@ import argparse
 import contextlib
 import copy
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +37,8 @@ from mirage_arch.evaluation import evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_nano, mirage_small, mirage_tiny
 from mirage_ir.measuring.cost import process_peak
-from research.benchmarks.report import Report, machine
+from research.benchmarks.report import Report, add_options, failure, machine, profile, told_by_fresh_process
+from research.common import parser_of
 
 VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small, 'nano': mirage_nano}
 DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -172,29 +172,11 @@ def images(args: argparse.Namespace, size: tuple[int, int], batch: int) -> Tenso
 
 def peak_memory(args: argparse.Namespace, method: str, precision: str, size: tuple[int, int], batch: int) -> int | None:
     """Bytes on a CPU over those in use before the images are restored, in a fresh process; None where it fails."""
-    command = [
-        sys.executable,
-        __file__,
-        '--one',
-        method,
-        precision,
-        f'{size[0]}x{size[1]}',
-        '--variant',
-        args.variant,
-        '--device',
-        args.device,
-        '--batch',
-        str(batch),
-        '--threads',
-        str(args.threads),
-    ]
+    words = ['--one', method, precision, f'{size[0]}x{size[1]}', '--variant', args.variant, '--device', args.device]
+    words += ['--batch', batch, '--threads', args.threads]
     for name in ('onnx', 'weights'):
-        command += [f'--{name}', getattr(args, name)] if getattr(args, name) else []
-    result = subprocess.run(command, capture_output=True, text=True)
-    if result.returncode:
-        print(f'  {method} {precision}: no memory figure, the process ended with {result.returncode}', file=sys.stderr)
-        return None
-    return int(result.stdout.split()[-1])
+        words += [f'--{name}', getattr(args, name)] if getattr(args, name) else []
+    return told_by_fresh_process(__file__, words, f'{method} {precision}')
 
 
 @torch.no_grad()
@@ -228,8 +210,8 @@ def measure(args: argparse.Namespace, report: Report, rates: dict[str, float]) -
                     return
                 try:
                     row, run, output = row_of(args, net, method, precision, x, base)
-                except RuntimeError as error:  # out of memory, or what a compiler says
-                    report.add(**name, failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}')
+                except RuntimeError as error:
+                    report.add(**name, failed=failure(error))
                     continue
                 finally:
                     if x.is_cuda:
@@ -276,25 +258,9 @@ def row_of(
     if x.is_cuda:
         row['peak_gb'] = _gb(peak_on_gpu(run, x))
     if args.profile:
-        row |= profile(run, x, Path(args.profile), f'{x.shape[3]}x{x.shape[2]}_{len(x)}_{method}_{precision}')
+        file = Path(args.profile) / f'profile_{x.shape[3]}x{x.shape[2]}_{len(x)}_{method}_{precision}.txt'
+        row |= profile(lambda: timed(lambda: run(x), x.device), file, x.is_cuda)
     return row, run, output
-
-
-def profile(run: Callable[[Tensor], Tensor], x: Tensor, folder: Path, name: str) -> dict[str, float]:
-    """Writes what one evaluation consists of; returns the number of kernels (on a CPU operations), and their time."""
-    folder.mkdir(parents=True, exist_ok=True)
-    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if x.is_cuda else [])]
-    with torch.profiler.profile(activities=activities) as profiler:
-        timed(lambda: run(x), x.device)
-    averages = profiler.key_averages()
-    table = averages.table(
-        sort_by='self_cuda_time_total' if x.is_cuda else 'self_cpu_time_total', row_limit=60, max_name_column_width=90
-    )
-    (folder / f'profile_{name}.txt').write_text(table, encoding='utf-8')
-    if not x.is_cuda:
-        return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
-    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-    return {'kernels': len(kernels), 'kernel_ms': sum(event.device_time_total for event in kernels) / 1e3}
 
 
 def _gb(count: int | None) -> float | None:
@@ -307,7 +273,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add('--sizes', nargs='+', type=size_of, metavar='WxH', help='default: see above; on a CPU 224x224 512x512')
     add('--variant', choices=VARIANTS, default='tiny')
@@ -320,16 +286,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
         help='the first, in the first precision, is what the others are '
         'compared with; default: published plain strips, on a GPU compile too',
     )
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--batch', type=int, nargs='+', help='images at once, one or several numbers; default 1, on a GPU 1 8')
     add('--rounds', type=int, default=3)
-    add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
     add('--quick', action='store_true', help='a small picture, once: does the command work here?')
-    add('--threads', type=int, default=torch.get_num_threads())
     add('--memory', action='store_true', help='peak memory on a CPU too, each from a fresh process')
     add('--profile', metavar='FOLDER', help='what each row consists of, one file each; counts its kernels')
     add('--onnx', metavar='FILE', help='exported network for ort and openvino')
-    add('--out', metavar='FOLDER', help='for inference.json and inference.md')
+    add_options(parser, 'inference')
     add('--one', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     on_gpu = args.device.startswith('cuda')

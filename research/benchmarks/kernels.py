@@ -12,7 +12,6 @@ reported, the rest still runs, and the exit status is 1. Measuring (not building
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import statistics
@@ -29,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mirage_arch import dynamic_depthwise as depthwise
 from mirage_arch.mirage_arch import GatedConvolution
+from research.common import parser_of
 
 TYPES = {'float32': torch.float32, 'bfloat16': torch.bfloat16, 'float16': torch.float16}
 LIMITS = {'float32': 1e-6, 'bfloat16': 4e-3, 'float16': 5e-4}  # relative, against float64: rounding of the result;
@@ -199,7 +199,7 @@ def measure(shape, name: str, device: str) -> dict:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('--out', type=Path, required=True, help='folder of kernels.json')
     parser.add_argument('--device', default='cuda')
     parser.add_argument('--seconds', type=float, default=30, help='no new measurement starts after so long')

@@ -5,7 +5,6 @@
 Prints one line per kill and the hashes of both runs; ends with exit code 1 if anything differs.
 """
 
-import argparse
 import json
 import sys
 import tempfile
@@ -14,14 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tests' / 'mirage_ir')]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests' / 'mirage_ir'))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from kill_trial import MOMENTS, collect, prepare, run_and_kill, run_to_end  # noqa: E402
+from kill_trial import MOMENTS, collect, prepare, run_and_kill, run_to_end
+
+from research.common import parser_of
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    parser = parser_of(__doc__)
     parser.add_argument('--kills', type=int, default=30, help='number of kills')
     parser.add_argument('--workers', type=int, default=0, help='DataLoader workers')
     parser.add_argument('--backend', choices=('disk', 'lmdb'), default='disk', help='where the images are kept')
@@ -31,7 +32,7 @@ def main() -> int:
     parser.add_argument('--startup', type=float, default=6, help='longest time to a kill while starting, seconds')
     parser.add_argument('--seed', type=int, default=0, help='seed of the instants')
     parser.add_argument('--json', type=Path, help='also write the log to this file')
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
 
     changes = {
         'datasets': {'train': {'num_worker_per_gpu': args.workers, 'io_backend': {'type': args.backend}}},

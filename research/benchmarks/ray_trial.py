@@ -6,13 +6,13 @@ moto[server]. What it kills it started itself.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import hashlib
 import io
 import json
 import os
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -26,6 +26,8 @@ from unittest import mock
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from mirage_data import crew
 from mirage_data.crew import Calling, Processes, RayActors, Team
 from mirage_data.sets.synthesis import synthesize
@@ -34,6 +36,7 @@ from mirage_restore.jobs import Options
 from mirage_restore.many.command import restore_many
 from mirage_restore.many.places import UrlRecord, plan_urls
 from mirage_restore.many.worker import Setup, Task
+from research.common import parser_of
 
 PARTS = (
     'two workers',
@@ -47,20 +50,6 @@ PARTS = (
     'plan',
     'picture',
 )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--count', type=int, default=24, help='pictures')
-    parser.add_argument('--size', type=int, default=96, help='side in pixels')
-    parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='what to try (everything)')
-    parser.add_argument('--output', type=Path, help='JSON file of what was measured')
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix='ray-trial-') as folder, two_nodes() as cluster:
-        told = Trial(Path(folder), args.count, args.size, cluster).run(args.parts)
-    print(json.dumps(told, indent=1))
-    if args.output:
-        args.output.write_text(json.dumps(told, indent=1) + '\n')
 
 
 _PORTS = ('metrics_agent_port', 'metrics_export_port', 'dashboard_agent_listen_port', 'runtime_env_agent_port')
@@ -356,6 +345,20 @@ def _files(folder: Path) -> dict[str, str]:
         for path in folder.rglob('*')
         if path.is_file() and '.mirage' not in path.name
     }
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = parser_of(__doc__)
+    parser.add_argument('--count', type=int, default=24, help='pictures')
+    parser.add_argument('--size', type=int, default=96, help='side in pixels')
+    parser.add_argument('--parts', nargs='+', choices=PARTS, default=PARTS, help='what to try (everything)')
+    parser.add_argument('--output', type=Path, help='JSON file of what was measured')
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix='ray-trial-') as folder, two_nodes() as cluster:
+        told = Trial(Path(folder), args.count, args.size, cluster).run(args.parts)
+    print(json.dumps(told, indent=1))
+    if args.output:
+        args.output.write_text(json.dumps(told, indent=1) + '\n')
 
 
 if __name__ == '__main__':

@@ -1,10 +1,14 @@
-"""Rows of a benchmark: printed as they come, and kept as a table and as JSON after each, so that a stop loses none."""
+"""Rows of a benchmark, printed and kept as they come, so that a stop loses none; and how a row is measured."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,45 @@ def _cpu() -> str:
         return next(line.split(':')[1].strip() for line in lines if line.startswith('model name'))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def add_options(parser: argparse.ArgumentParser, name: str) -> None:
+    """Where a benchmark runs, how long, and where its report goes."""
+    add = parser.add_argument
+    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--threads', type=int, default=torch.get_num_threads())
+    add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
+    add('--out', metavar='FOLDER', help=f'for {name}.json and {name}.md')
+
+
+def profile(run: Callable[[], object], file: Path, on_gpu: bool) -> dict[str, float]:
+    """Writes what a call consists of; returns the number of its kernels (on a CPU operations), and their time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if on_gpu else [])]
+    with torch.profiler.profile(activities=kinds) as profiler:
+        run()
+    averages = profiler.key_averages()
+    sort = 'self_cuda_time_total' if on_gpu else 'self_cpu_time_total'
+    file.write_text(averages.table(sort_by=sort, row_limit=60, max_name_column_width=90), encoding='utf-8')
+    if not on_gpu:
+        return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
+    kernels = [event for event in profiler.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    return {'kernels': len(kernels), 'kernel_ms': sum(event.device_time_total for event in kernels) / 1e3}
+
+
+def told_by_fresh_process(file: str, words: list[object], what: str) -> int | None:
+    """The number that a command prints last, run in a process of its own; None, and a word on it, where it fails."""
+    done = subprocess.run([sys.executable, file, *map(str, words)], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:]
+        print(f'  {what}: no memory figure, the process ended with {done.returncode}: {last}', file=sys.stderr)
+        return None
+    return int(done.stdout.split()[-1])
+
+
+def failure(error: RuntimeError) -> str:
+    """Out of memory, or what a compiler says, in a line."""
+    return f'{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}'
 
 
 class Report:

@@ -25,7 +25,6 @@ import contextlib
 import json
 import logging
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -41,7 +40,8 @@ from mirage_arch import dynamic_depthwise
 from mirage_ir.measuring.cost import process_peak
 from mirage_ir.training.model import MIRAGEModel
 from research.benchmarks.inference import published
-from research.benchmarks.report import Report, machine
+from research.benchmarks.report import Report, add_options, failure, machine, profile, told_by_fresh_process
+from research.common import parser_of
 
 VARIANTS = {
     'tiny': {},
@@ -185,19 +185,6 @@ class Steps:
         self.seconds()
         return (torch.cuda.max_memory_allocated() - self._held) / 2**30
 
-    def profile(self, file: Path) -> dict[str, float]:
-        """Writes what one step consists of; returns the number of kernels (on a CPU operations), and their time."""
-        kinds = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if self._on_gpu else [])]
-        with torch.profiler.profile(activities=kinds) as profiler:
-            self.seconds()
-        averages = profiler.key_averages()
-        sort = 'self_cuda_time_total' if self._on_gpu else 'self_cpu_time_total'
-        file.write_text(averages.table(sort_by=sort, row_limit=60, max_name_column_width=90), encoding='utf-8')
-        if not self._on_gpu:
-            return {'operations': sum(a.count for a in averages if a.key.startswith('aten::'))}
-        kernels = [e for e in profiler.events() if e.device_type == torch.autograd.DeviceType.CUDA]
-        return {'kernels': len(kernels), 'kernel_ms': sum(e.device_time_total for e in kernels) / 1e3}
-
     def _wait(self) -> None:
         if self._on_gpu:
             torch.cuda.synchronize()
@@ -233,13 +220,13 @@ def measure(args: argparse.Namespace, report: Report) -> None:
                     if args.memory and args.device == 'cpu':
                         row['peak_gib'] = memory_of(args, variant, size, method)
                     if args.profile:
-                        Path(args.profile).mkdir(parents=True, exist_ok=True)
-                        row |= steps.profile(Path(args.profile) / f'profile_{variant}_{size}_{method}.txt')
+                        file = Path(args.profile) / f'profile_{variant}_{size}_{method}.txt'
+                        row |= profile(steps.seconds, file, args.device == 'cuda')
                     report.add(**row, all_seconds=times)
                     if method == 'published':
                         base = steps
-                except RuntimeError as error:  # out of memory, or what a compiler says
-                    report.add(**row, failed=f'{type(error).__name__}: {str(error).strip().splitlines()[0][:100]}')
+                except RuntimeError as error:
+                    report.add(**row, failed=failure(error))
                 steps = None
                 if args.device == 'cuda':
                     torch.cuda.empty_cache()
@@ -254,33 +241,19 @@ def own_memory(args: argparse.Namespace) -> None:
 
 def memory_of(args: argparse.Namespace, variant: str, size: int, method: str) -> float | None:
     """Peak memory of a method on a CPU in GiB, in a process of its own; None where it failed."""
-    command = [
-        sys.executable,
-        __file__,
-        '--memory-of',
-        variant,
-        str(size),
-        method,
-        '--device',
-        'cpu',
-        '--size',
-        str(args.size),
-        '--threads',
-        str(args.threads),
-        '--dim',
-        str(args.dim),
-        '--blocks',
-        str(args.blocks),
-    ]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        print(f'{method}: no memory figure: {result.stderr.strip().splitlines()[-1:]}', file=sys.stderr)
-        return None
-    return int(result.stdout.split()[-1]) / 2**30
+    words = ['--memory-of', variant, size, method, '--device', 'cpu', '--size', args.size, '--threads', args.threads]
+    found = told_by_fresh_process(__file__, [*words, '--dim', args.dim, '--blocks', args.blocks], method)
+    return None if found is None else found / 2**30
+
+
+def add_network(parser: argparse.ArgumentParser) -> None:
+    """Options of `network_of`."""
+    parser.add_argument('--dim', type=int, default=0, help="another width of the first level; 0: the network's")
+    parser.add_argument('--blocks', type=int, default=0, help="as many blocks on every level; 0: the network's")
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     add = parser.add_argument
     add('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
     add('--methods', nargs='+', metavar='METHOD', help='beside published, which is always measured')
@@ -289,15 +262,11 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--rounds', type=int, default=5, help='turns of each method and of published (default 5)')
     add('--steps', type=int, help='steps in a turn (default 4 on a GPU, 1 on a CPU)')
     add('--warm', type=int, default=2, help='steps before the turns, after the first (default 2)')
-    add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
     add('--quick', action='store_true', help='a small network, crops and batches: does the command work here?')
-    add('--dim', type=int, default=0, help="another width of the first level; 0: the network's")
-    add('--blocks', type=int, default=0, help="as many blocks on every level; 0: the network's")
-    add('--device', choices=('cpu', 'cuda'), default='cuda' if torch.cuda.is_available() else 'cpu')
-    add('--threads', type=int, default=torch.get_num_threads())
+    add_network(parser)
+    add_options(parser, 'training')
     add('--memory', action='store_true', help='peak memory on a CPU too, each method in a fresh process')
     add('--profile', metavar='FOLDER', help='what a step of each row consists of, one file each; counts its kernels')
-    add('--out', metavar='FOLDER', help='for training.json and training.md')
     add('--memory-of', nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     if args.quick:

@@ -5,19 +5,22 @@ Folders, pairing rules and sampling ratios come from `mirage_data.sets.table`.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
-
-from option_text import Note  # noqa: E402
-
-from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES  # noqa: E402
-from mirage_data.sets.table import SETTINGS, data_set  # noqa: E402
+from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
+from mirage_data.sets.table import SETTINGS, data_set
 
 DATA = 'datasets'
 BATCH = 32
+
+
+@dataclass(frozen=True)
+class Note:
+    """A value with the comment that stands behind it in the file."""
+
+    value: Any
+    comment: str
 
 
 @dataclass(frozen=True)

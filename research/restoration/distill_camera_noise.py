@@ -9,14 +9,17 @@ kept.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
 import numpy as np
 
-TABLE = Path(__file__).resolve().parents[2] / 'mirage_data' / 'degradations' / 'camera_noise.json'
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from research.common import ROOT, parser_of
+
+TABLE = ROOT / 'mirage_data' / 'degradations' / 'camera_noise.json'
 STOPS = range(10)  # ISO 100 to 51,200
 SHOT_LEVELS = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 READ_LEVELS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -71,12 +74,11 @@ def _short(value: float) -> float:
     return float(f'{value:.3g}')
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Writes the table and returns 0."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main(argv: list[str] | None = None) -> int:
+    parser = parser_of(__doc__)
     parser.add_argument('profiles', help="darktable's noiseprofiles.json")
     parser.add_argument('--output', default=str(TABLE), help='the table (default: %(default)s)')
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(argv)
     table = distilled(profiles(options.profiles))
     Path(options.output).write_text(json.dumps(table, indent=1) + '\n', encoding='utf-8')
     print(f'{options.output}: {table["profiles"]} profiles distilled')

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import torch
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
 from mirage_arch.checkpoints import CheckpointError, load_weights, save_weights
+from research.common import ended, parser_of
 
 HEADS = ('reduce_shallow.', 'reduce_latent.', 'spd_')
 
@@ -53,20 +56,20 @@ def mixed(
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('earlier', type=Path)
     parser.add_argument('later', type=Path)
     parser.add_argument('--share', type=float, default=0.5, help='of the later file')
     parser.add_argument('--out', type=Path, required=True, help='file to write, .safetensors')
     args = parser.parse_args(argv)
-    try:
-        result = mixed(averaged(args.earlier), averaged(args.later), args.share)
-    except (ValueError, OSError) as error:  # CheckpointError is a ValueError
-        print(f'error: {error}', file=sys.stderr)
-        return 2
+    return ended(lambda: mix(args))
+
+
+def mix(args: argparse.Namespace) -> None:
+    """Writes the mixture."""
+    result = mixed(averaged(args.earlier), averaged(args.later), args.share)
     save_weights(result, args.out)
     print(f'{args.out}: {len(result)} tensors')
-    return 0
 
 
 if __name__ == '__main__':

@@ -16,8 +16,8 @@ from tqdm import tqdm
 
 from mirage_data.files.sheet import side_by_side
 from mirage_ir.measuring import metrics
-from research.classical import apply_steps, described, tuned
-from research.restoration.benchmark_sets import BenchmarkSet, Picture
+from research.classical.methods import apply_steps, described, tuned
+from research.restoration.sets import BenchmarkSet, Picture
 
 INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS = 'input', 'classical', 'opencv_nlm', 'bm3d', 'oracle', 'ours'
 METHODS = (INPUT, CLASSICAL, OPENCV, BM3D, ORACLE, OURS)

@@ -4,10 +4,10 @@
     python -m research.restoration.train_bundled
     python -m research.restoration.train_bundled --stages bundled_09 bundled_10 --set datasets:train:gt_size=128
 
-Before, research/restoration/photographs.py collects what stages 1 to 7 read, and real_pairs.py what later ones read.
-Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished stage
-is passed over, an interrupted one goes on. At the end ``--out`` has the last stage's averaged weights as the package
-ships them, without the contrastive heads.
+Before, `research/restoration/collect.py photographs` collects what stages 1 to 7 read, and its `pairs` what later ones
+do. Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished
+stage is passed over, an interrupted one goes on. At the end ``--out`` has the last stage's averaged weights as the
+package ships them, without the contrastive heads.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mirage_data.files import plain_yaml  # noqa: E402
-from mirage_ir.measuring.tables import markdown_table  # noqa: E402
-from research.restoration import mix_weights  # noqa: E402
-from research.small_scale.variants import changed  # noqa: E402
+from mirage_data.files import plain_yaml
+from mirage_ir.measuring.tables import markdown_table
+from research.common import ROOT, parser_of
+from research.restoration import mix_weights
+from research.small_scale.variants import changed
 
 STAGES = Path(__file__).with_name('stages.yml')
 BASE = ROOT / 'options' / 'train_mirage_bundled.yml'
@@ -127,7 +127,7 @@ def table(stages: Mapping, files: Mapping[str, Mapping]) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument('--list', action='store_true', help='show the stages and train nothing')
     parser.add_argument('--stages', nargs='+', metavar='NAME', help='only these (default: all)')
     parser.add_argument(

@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / 'research').rglob('*.py')
-    if "__name__ == '__main__'" in path.read_text(encoding='utf-8') and 'ArgumentParser' in path.read_text()
+    if "__name__ == '__main__'" in path.read_text(encoding='utf-8')
 )
 
 

@@ -9,9 +9,16 @@ import pytest
 
 from mirage_data.degradations.blur import convolve, disc_kernel
 from mirage_ir.measuring.metrics import psnr
-from research.classical import STEPS, PackageMissingError, apply_steps, described
-from research.classical.denoise import estimate_sigma
-from research.classical.light import airlight, dark_channel, transmission
+from research.classical.methods import (
+    STEPS,
+    PackageMissingError,
+    airlight,
+    apply_steps,
+    dark_channel,
+    described,
+    estimate_sigma,
+    transmission,
+)
 
 KERNEL = disc_kernel(2)
 

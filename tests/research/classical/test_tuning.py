@@ -5,9 +5,9 @@ import pytest
 
 from mirage_data.degradations import TABLE
 from mirage_ir.measuring.metrics import psnr
-from research.classical import apply_steps, described, tuned
-from research.classical.tuning import SLOTS, save_tuned, slots_of, tune
-from research.restoration.benchmark_sets import Picture
+from research.classical.methods import apply_steps, described, tuned
+from research.classical.tune import SLOTS, save_tuned, slots_of, tune
+from research.restoration.sets import Picture
 
 
 def pictures(darken: float = 0.3) -> list[Picture]:

@@ -4,7 +4,7 @@ import pytest
 
 from mirage_data.files.crops import Window
 from mirage_ir.measuring import metrics, plotting
-from research.figures import pictures as figures
+from research.figures import compare as figures
 
 
 @pytest.fixture

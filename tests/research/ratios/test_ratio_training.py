@@ -1,7 +1,6 @@
 """A search for channel ratios under `MIRAGEModel`, and the report of what came out."""
 
 import csv
-import importlib.util
 import json
 from pathlib import Path
 
@@ -12,17 +11,10 @@ from model_setup import build, test_options, train, training_options
 from mirage_arch.checkpoints import load_network
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_arch.ratio_search import discrete_ratios, load_search
-from research.ratios import runs as ratio_report
+from research.ratios import report as ratio_report
 
 ROOT = Path(__file__).resolve().parents[3]
 SEARCH = {'type': 'RatioSearchArch', 'harden_at': 0.5, 'ratio_gain': 30.0}
-
-
-def report():
-    spec = importlib.util.spec_from_file_location('report_ratios', ROOT / 'research' / 'ratios' / 'report.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope='module')
@@ -58,7 +50,10 @@ def test_weights_of_a_search_can_be_tested(experiment, tmp_path):
 def test_report_of_two_runs(experiment, tmp_path, capsys):
     folder, model, *_ = experiment
     out = tmp_path / 'with space' / 'ratios'
-    assert report().main([str(folder), f'rain={folder / "models" / "net_g_4.pth"}', '--out', str(out), '--export']) == 0
+    assert (
+        ratio_report.main([str(folder), f'rain={folder / "models" / "net_g_4.pth"}', '--out', str(out), '--export'])
+        == 0
+    )
     printed = capsys.readouterr().out
     widths = discrete_ratios(model.net_g)
     assert f'branch_ratio: {[list(level) for level in widths]}' in printed
@@ -106,6 +101,6 @@ def test_bad_input_is_one_line(experiment, tmp_path, capsys):
         ([str(tmp_path / 'broken.pth')], 'NaN or infinity'),
         ([str(folder), str(folder)], 'name them'),
     ):
-        assert report().main([*arguments, '--out', str(tmp_path / 'out')]) == 2
+        assert ratio_report.main([*arguments, '--out', str(tmp_path / 'out')]) == 2
         error = capsys.readouterr().err
         assert message in error and error.count('\n') == 1

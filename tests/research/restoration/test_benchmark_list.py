@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import yaml
 
-from research.restoration import report as restoration_report
-from research.restoration.benchmark_list import KEYS, every_nth, listed_sets
-from research.restoration.benchmark_sets import between_bars
+from research.restoration import measure as restoration_report
 from research.restoration.scores import INPUT, LINE, OURS, ScoreCache, SetScores, line_fitted_psnr, measure_sets
+from research.restoration.sets import KEYS, between_bars, listed_sets
 
 SHIPPED = Path(__file__).resolve().parents[3] / 'research' / 'restoration' / 'sets.yml'
 
@@ -128,11 +127,11 @@ def test_sizes_show_the_same_scene(root):
 
 def test_quick_takes_every_nth_under_the_same_labels(root):
     (clean,), _ = listed(root, {'clean': {'gt': 'clean'}})
-    quick = every_nth(clean, 2)
+    quick = clean.every(2)
     assert [quick.picture(i).name for i in range(len(quick))] == ['0', '2']
     (scores,) = measure_sets([quick], ScoreCache(root / 's3'), [], progress=False)
     assert list(scores.values[INPUT]) == ['000_0', '002_2']
-    assert len(every_nth(quick, 5)) == 1
+    assert len(quick.every(5)) == 1
 
 
 def test_a_line_for_each_colour_takes_away_brightness_and_colour_only():

@@ -6,7 +6,7 @@ import pytest
 
 from mirage_data.datasets.denoise import evaluation_rng
 from mirage_data.degradations.blur import convolve
-from research.restoration.benchmark_sets import noise_sets, rain_set, recipe_sets
+from research.restoration.sets import noise_sets, rain_set, recipe_sets
 
 RECIPE = [
     {'degradation': 'rain'},

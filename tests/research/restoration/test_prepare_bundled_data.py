@@ -1,14 +1,12 @@
 """Collecting the photographs of the bundled weights, on made-up ones."""
 
-import sys
-from importlib import import_module
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-script = import_module('research.restoration.photographs')
+from research.restoration import collect as script
 
 
 def picture(path: Path, height: int, width: int) -> None:
@@ -16,7 +14,7 @@ def picture(path: Path, height: int, width: int) -> None:
     cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def run(monkeypatch, folder: Path) -> int:
+def run(folder: Path) -> int:
     arguments = [
         '--bsds',
         folder / 'bsds',
@@ -27,8 +25,7 @@ def run(monkeypatch, folder: Path) -> int:
         '--out',
         folder / 'out',
     ]
-    monkeypatch.setattr(sys, 'argv', ['prepare_bundled_data.py', *map(str, arguments)])
-    return script.main()
+    return script.main(['photographs', *map(str, arguments)])
 
 
 @pytest.fixture
@@ -45,8 +42,8 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_photographs_are_parted_and_larger_ones_scaled_down(folder, monkeypatch):
-    assert run(monkeypatch, folder) == 0
+def test_photographs_are_parted_and_larger_ones_scaled_down(folder):
+    assert run(folder) == 0
     shapes = {str(p.relative_to(folder / 'out')): cv2.imread(str(p)).shape[:2] for p in (folder / 'out').rglob('*.png')}
     assert shapes == {
         'heldout/bsds500/a.png': (321, 481),
@@ -62,15 +59,15 @@ def test_photographs_are_parted_and_larger_ones_scaled_down(folder, monkeypatch)
     }
 
 
-def test_what_is_absent_is_named_before_anything_is_written(folder, monkeypatch, capsys):
+def test_what_is_absent_is_named_before_anything_is_written(folder, capsys):
     (folder / 'list.txt').write_text('a.jpg\nnowhere.jpg\n')
-    assert run(monkeypatch, folder) == 2 and 'nowhere' in capsys.readouterr().err
+    assert run(folder) == 2 and 'nowhere' in capsys.readouterr().err
     (folder / 'list.txt').write_text('a.jpg\n')
     (folder / 'packages' / 'x' / 'large.jpg').unlink()
-    assert run(monkeypatch, folder) == 2 and 'large' in capsys.readouterr().err
+    assert run(folder) == 2 and 'large' in capsys.readouterr().err
     assert not (folder / 'out').exists()
 
 
-def test_a_broken_picture_is_named(folder, monkeypatch, capsys):
+def test_a_broken_picture_is_named(folder, capsys):
     (folder / 'bsds' / 'train' / 'a.jpg').write_bytes(b'no picture')
-    assert run(monkeypatch, folder) == 2 and 'a.jpg' in capsys.readouterr().err
+    assert run(folder) == 2 and 'a.jpg' in capsys.readouterr().err

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from mirage_ir.measuring import metrics
-from research.classical import Tuned
-from research.restoration import report as restoration_report
+from research.classical.methods import Tuned
+from research.restoration import measure as restoration_report
 from research.restoration import scores as restoration_scores
-from research.restoration.benchmark_sets import BenchmarkSet, Picture
 from research.restoration.scores import (
     BM3D,
     CLASSICAL,
@@ -23,6 +22,7 @@ from research.restoration.scores import (
     file_digest,
     measure_sets,
 )
+from research.restoration.sets import BenchmarkSet, Picture
 
 
 class Made(BenchmarkSet):

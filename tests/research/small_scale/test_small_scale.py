@@ -13,7 +13,7 @@ from small_run import make_options
 import mirage_ir  # noqa: F401
 from research.small_scale import run as run_small_ablation
 from research.small_scale import variants as small_scale
-from research.small_scale.table import AVERAGE, draw, markdown, summarise, write
+from research.small_scale.run import AVERAGE, draw, markdown, summarise, write
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,1 +1,0 @@
-"""The option files of the paper's experiments, from one description."""

@@ -1,1 +1,0 @@
-"""What channel ratios searches came to."""

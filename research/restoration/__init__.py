@@ -1,1 +1,0 @@
-"""Measuring restoration against classical methods, and the weights in the package."""

@@ -1,1 +1,0 @@
-"""Ablations at a size that a CPU trains in minutes."""
