@@ -13,11 +13,11 @@ from mirage_data.files.lmdb import LmdbError, LmdbReader
 from mirage_data.files.pairing import PairingError, match_pairs
 from mirage_data.sets.alignment import misaligned
 from mirage_data.sets.check_lists import check_list
-from mirage_data.sets.check_report import Finding, FolderRow, Report
+from mirage_data.sets.check_report import Finding, FolderRow, Report, below
 from mirage_data.sets.folder_scan import CheckCache, FolderScan, Progress, scan_folder
 from mirage_data.sets.leaks import Leak, find_leaks
 from mirage_data.sets.pack import lmdb_path
-from mirage_data.sets.table import DataSet, Part, all_data_sets
+from mirage_data.sets.table import DataSet, Overlap, Part, all_data_sets
 
 
 class Checker:
@@ -30,7 +30,8 @@ class Checker:
         progress: wraps long loops: `progress(items, total, what)`.
         pool: reads and compares instead of threads.
         cache: knows files and comparisons of earlier checks.
-        acknowledged: training sets or folders whose leaks are known to the user: notes, no errors.
+        acknowledged: what the user knows and accepts: names of training sets, whose known overlaps (`DataSet.overlaps`)
+            are notes then, or pairs (training image, test image), below the root or whole, which are notes.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class Checker:
         progress: Progress = lambda items, total, what: items,
         pool: Team | None = None,
         cache: CheckCache | None = None,
-        acknowledged: Iterable[str] = (),
+        acknowledged: Iterable[str | tuple[str, str]] = (),
     ) -> None:
         self.root, self.quick, self.workers, self.progress, self.pool = Path(root), quick, workers, progress, pool
         self.report = Report()
@@ -228,27 +229,40 @@ class Checker:
         for leak in leaks:
             grouped[sides[0][leak.train], sides[1][leak.test]].append(leak)
         for (source, target), group in grouped.items():
-            photographs = {leak.train for leak in group}
-            kinds = ', '.join(sorted({leak.kind for leak in group}))
-            tests = len({leak.test for leak in group})
-            text = f'training images show {tests} test images of {target[1]} ({kinds})'
-            if known := self._known_overlap(source[0], target[0]):
-                text += f'; known: {known}'
-            accepted = bool(self.acknowledged & {source[0], source[1], str(self.root / source[1])})
-            if accepted:
-                text += '; acknowledged'
-            names = [
-                f'{Path(leak.train).name} = {Path(leak.test).name} ({leak.kind}, correlation {leak.correlation:.2f})'
-                for leak in group
-            ]
-            self._add('note' if accepted else 'error', 'leak', source[1], len(photographs), text, names)
+            known = self._known_overlap(source[0], target[0])
+            for accepted in (False, True):
+                part = [leak for leak in group if self._is_acknowledged(leak, source[0], known) is accepted]
+                if part:
+                    self._report_leaks(part, source[1], target[1], known, accepted)
         for row in train:
             self._note_leak_free(row, {leak.train for leak in leaks})
 
+    def _report_leaks(
+        self, leaks: Sequence[Leak], source: str, target: str, known: Overlap | None, accepted: bool
+    ) -> None:
+        photographs = {leak.train for leak in leaks}
+        kinds = ', '.join(sorted({leak.kind for leak in leaks}))
+        tests = len({leak.test for leak in leaks})
+        text = f'training images show {tests} test images of {target} ({kinds})'
+        if known:
+            count = sum(known.has(photograph) for photograph in photographs)
+            text += f'; known: {known.note}' + (f' ({count} of these)' if count < len(photographs) else '')
+        text += '; acknowledged' if accepted else ''
+        names = [
+            f'{Path(leak.train).name} = {Path(leak.test).name} ({leak.kind}, correlation {leak.correlation:.2f})'
+            for leak in leaks
+        ]
+        self._add('note' if accepted else 'error', 'leak', source, len(photographs), text, names)
+
+    def _is_acknowledged(self, leak: Leak, train: str, known: Overlap | None) -> bool:
+        if known and train in self.acknowledged and known.has(leak.train):
+            return True
+        return (below(leak.train, self.root), below(leak.test, self.root)) in self.acknowledged
+
     @staticmethod
-    def _known_overlap(train: str, test: str) -> str:
+    def _known_overlap(train: str, test: str) -> Overlap | None:
         rows = all_data_sets()
-        return rows[train].overlaps.get(test, '') if train in rows else ''
+        return rows[train].overlaps.get(test) if train in rows else None
 
     def _names(self, row: DataSet, part: Part, folder: str) -> list[str]:
         """Images of a folder; of a set that is not being checked, without reading them."""

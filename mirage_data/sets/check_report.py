@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from pathlib import Path
 
 from mirage_data.sets.leaks import Leak
@@ -144,3 +146,23 @@ def as_json(report: Report, root: str | Path) -> str:
         'leaks': [asdict(leak) for leak in report.leaks],
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + '\n'
+
+
+def below(path: str | Path, root: str | Path) -> str:
+    """A path as it is below the root, or whole if it is elsewhere."""
+    path, root = Path(os.path.abspath(path)), Path(os.path.abspath(root))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+
+
+def leaks_in(report: str | Path) -> list[tuple[str, str]]:
+    """The leaking pairs of a JSON report: (training image, test image), each below its root or whole.
+
+    Raises:
+        ValueError: for a file that is no such report.
+        OSError: if it cannot be read.
+    """
+    try:
+        content = json.loads(Path(report).read_text(encoding='utf-8'))
+        return [tuple(below(leak[side], content['root']) for side in ('train', 'test')) for leak in content['leaks']]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f'{report}: no JSON report of check-data ({type(error).__name__}: {error})') from None

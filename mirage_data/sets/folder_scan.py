@@ -119,6 +119,7 @@ class CheckCache:
         content = {'version': self.VERSION, 'seen': self._seen, 'compared': self._compared}
         with contextlib.suppress(OSError):
             write_file(self.file, json.dumps(content))
+            self._changed = False
 
 
 def scan_folder(

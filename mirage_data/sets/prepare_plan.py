@@ -12,7 +12,7 @@ from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FILES, SYSTEM_FOLDE
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.layouts import LAYOUTS, LEFT_OUT, Layout, by_sides
 from mirage_data.sets.source_tree import Entry, SourceError, SourceTree
-from mirage_data.sets.table import DataSet, Part, data_set
+from mirage_data.sets.table import DataSet, Part, all_data_sets, data_set
 
 LISTS = {'allweather': 'Train/AllWeather'}  # sets that come with list files, and where those go
 
@@ -64,7 +64,7 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
         if not found[part][0] and not folders and part.lq is None:
             found[part] = _only_folder(part, images, base)
     if not folders:
-        _find_by_sides(found, images, base)
+        _find_by_sides(row, found, images, base)
     for part, (placed, origin) in found.items():
         for target, entry in placed:
             used.add(entry.path)
@@ -154,7 +154,9 @@ def _below(images: dict[str, Entry], folder: str) -> dict[str, str]:
     return found
 
 
-def _find_by_sides(found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int) -> None:
+def _find_by_sides(
+    row: DataSet, found: dict[Part, tuple[list[tuple[str, Entry]], str]], images: list[Entry], base: int
+) -> None:
     """For parts of which a side is missing, among the files that no whole part took: folders named after sides."""
     whole = {part for part, (placed, _) in found.items() if _has_both(part, placed)}
     taken = {entry.path for part in whole for _, entry in found[part][0]}
@@ -165,7 +167,24 @@ def _find_by_sides(found: dict[Part, tuple[list[tuple[str, Entry]], str]], image
         general = by_sides(part.split, len({other.split for other in found}) == 1)
         placed, origin = _best(part, [general], rest, base)
         if _has_both(part, placed):
+            _refuse_other_sets(row, part, [entry for _, entry in placed], base)
             found[part] = placed, origin
+
+
+def _refuse_other_sets(row: DataSet, part: Part, images: list[Entry], base: int) -> None:
+    """`input` and `target` may be anybody's: what is laid out like another set by its own names is that set."""
+    for other in all_data_sets().values():
+        for theirs in other.parts if other.name != row.name else ():
+            layouts = _layouts_of(other, theirs)
+            if theirs.lq is None or theirs.split != part.split or not layouts:
+                continue
+            placed, _ = _best(theirs, layouts, images, base)
+            if len(placed) == len(images) and _has_both(theirs, placed):
+                raise SourceError(
+                    f'{images[0].path[base:]} and the other {len(images) - 1:,} images are laid out as {other.title}, '
+                    f'not as {row.title}: mirage-basicsr prepare {other.name}; if they are {row.title} all the same, '
+                    'name the folders: --lq, --gt'
+                )
 
 
 def _has_both(part: Part, placed: list[tuple[str, Entry]]) -> bool:

@@ -59,6 +59,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """Photographs that a training set shares with a test set as both are published.
+
+    Attributes:
+        note: in words.
+        train: stems of the training images.
+    """
+
+    note: str
+    train: tuple[str, ...]
+
+    def has(self, image: str | Path) -> bool:
+        """Whether a training image is one of them, by its name."""
+        return PurePosixPath(image).stem in self.train
+
+
+@dataclass(frozen=True)
 class DataSet:
     """A published data set.
 
@@ -72,7 +89,7 @@ class DataSet:
         licence: what the publishers say about use. Not legal advice.
         paper: who to cite.
         note: what one should know before using it; may be empty.
-        overlaps: for each set whose test photographs are among the training ones as published, in words.
+        overlaps: for each set whose test photographs are among the training ones as published, which they are.
     """
 
     name: str
@@ -83,7 +100,7 @@ class DataSet:
     licence: str
     paper: str
     note: str = ''
-    overlaps: dict[str, str] = field(default_factory=dict)
+    overlaps: dict[str, Overlap] = field(default_factory=dict)
 
     @property
     def prepare_command(self) -> str:
@@ -137,7 +154,14 @@ def all_data_sets() -> dict[str, DataSet]:
     """Every data set by name, in the order of the documentation."""
     with open(Path(__file__).with_name('sets.yml'), encoding='utf-8') as file:
         rows = yaml.load(file, getattr(yaml, 'CSafeLoader', yaml.SafeLoader))
-    return {name: DataSet(name, **row | {'parts': _parts(row['parts'])}) for name, row in rows.items()}
+    return {name: _data_set(name, row) for name, row in rows.items()}
+
+
+def _data_set(name: str, row: dict) -> DataSet:
+    overlaps = {
+        other: Overlap(entry['note'], tuple(entry['train'].split())) for other, entry in row.get('overlaps', {}).items()
+    }
+    return DataSet(name, **row | {'parts': _parts(row['parts']), 'overlaps': overlaps})
 
 
 def _parts(entries: list[dict]) -> tuple[Part, ...]:

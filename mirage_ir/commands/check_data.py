@@ -28,7 +28,7 @@ from mirage_data.crew import RayActors, Team, calling
 from mirage_data.files.pairing import parse_rule, rule_named
 from mirage_data.files.write import write_file
 from mirage_data.sets.check import Checker
-from mirage_data.sets.check_report import EXAMPLES, as_json, as_text
+from mirage_data.sets.check_report import EXAMPLES, as_json, as_text, leaks_in
 from mirage_data.sets.folder_scan import CheckCache
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, Part, all_data_sets, data_set
 
@@ -49,7 +49,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument('--quick', action='store_true', help='compare names only, read no image')
     parser.add_argument('--no-leaks', action='store_true', help='do not compare training with test images')
-    known = 'training sets or folders whose leaks are known to you: they are stated and are no errors'
+    known = "leaks that are no errors: a set's known overlaps by its NAME, or the pairs of an earlier --json report"
     parser.add_argument('--acknowledge', nargs='+', default=[], metavar='NAME', help=known)
     parser.add_argument('--all-names', action='store_true', help='print every name, not the first of each finding')
     parser.add_argument('--no-cache', action='store_true', help='read files again that have not changed since')
@@ -68,9 +68,29 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     try:
         rule_named(args.pairing)
         args.rows = [data_set(name) for name in args.names]
-    except ValueError as error:
+        args.acknowledged = [known for name in args.acknowledge for known in acknowledged(name)]
+    except (ValueError, OSError) as error:
         parser.error(str(error))
     return args
+
+
+def acknowledged(name: str) -> list[str | tuple[str, str]]:
+    """What one value of --acknowledge stands for.
+
+    Raises:
+        ValueError: if it is neither a set with known overlaps nor a report.
+        OSError: if the report cannot be read.
+    """
+    table = all_data_sets()
+    if name in table and table[name].overlaps:
+        return [name]
+    if Path(name).is_file():
+        return leaks_in(name)
+    known = ', '.join(other for other, row in table.items() if row.overlaps)
+    raise ValueError(
+        f'--acknowledge {name}: neither a set with known overlaps ({known}) nor a report; leaks of other sets and '
+        'folders are acknowledged by the report that found them: check-data ... --json FILE, then --acknowledge FILE'
+    )
 
 
 def cache_file(root: str) -> Path:
@@ -111,15 +131,18 @@ def main(argv: list[str] | None = None) -> int:
                 progress=bar,
                 pool=pool,
                 cache=CheckCache(None if args.no_cache else cache_file(args.root)),
-                acknowledged=[*args.acknowledge, *(str(Path(name).resolve()) for name in args.acknowledge)],
+                acknowledged=args.acknowledged,
             )
-            for row in chosen:
-                checker.check(row, required=bool(args.rows + own))
-            for file in args.list_file:
-                checker.check_list_file(file, chosen)
-            if args.leaks:
-                find_leaks(checker, args, chosen, own, table)
-        checker.cache.save()
+            try:
+                for row in chosen:
+                    checker.check(row, required=bool(args.rows + own))
+                    checker.cache.save()
+                for file in args.list_file:
+                    checker.check_list_file(file, chosen)
+                if args.leaks:
+                    find_leaks(checker, args, chosen, own, table)
+            finally:  # a check that is stopped need not read again what it knows
+                checker.cache.save()
         if args.json == '-':
             print(as_json(checker.report, args.root))
         else:

@@ -279,9 +279,58 @@ def test_known_leaks_are_stated_and_can_be_acknowledged(leaking, capsys):
     out = capsys.readouterr().out
     assert 'known: 67 of the 400 are clean sides of its test images' in out
     assert re.search(r'200\.png = 5\.jpg \(part.*, correlation [01]\.\d\d\)', out)
-    assert main([*command, '--acknowledge', 'bsd400']) == 0
-    assert 'note: ' in capsys.readouterr().out
-    assert main([*command, '--acknowledge', 'wed']) == 1
+    assert '(0 of these)' in out  # made-up names are none of the 67
+
+
+def test_acknowledging_is_about_pairs_so_that_a_new_leak_is_found(leaking, tmp_path, capsys):
+    known, new = leaking / 'Train/Denoise/100075.png', leaking / 'Train/Denoise/900.png'
+    command = ['bsd400', '--root', str(leaking), '--workers', '1', '--no-cache']
+    for name in ('target', 'input'):
+        write_png(leaking / f'test/derain/Rain100L/{name}/norain-1.png', scene(31))
+    write_png(known, scene(31))
+    (leaking / 'Train/Denoise/200.png').unlink()
+    assert '100075' in all_data_sets()['bsd400'].overlaps['rain100l'].train
+    assert main(command) == 1 and main([*command, '--acknowledge', 'bsd400']) == 0
+    assert 'acknowledged' in capsys.readouterr().out
+
+    write_png(new, scene(31))
+    report = tmp_path / 'report.json'
+    assert main([*command, '--acknowledge', 'bsd400', '--json', str(report)]) == 1
+    out = capsys.readouterr().out
+    error = next(line for line in out.splitlines() if line.startswith('error: '))
+    assert '1 training images show 1 test images' in error and 'error' in out.split('900.png = norain-1.png')[0]
+    assert main([*command, '--acknowledge', str(report)]) == 0  # both pairs, as the report has them
+    write_png(leaking / 'test/denoise/bsd68/77.png', scene(31))  # a new leak of an image that leaks already
+    capsys.readouterr()
+    assert main([*command, '--acknowledge', str(report)]) == 1
+    assert '900.png = 77.png' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['wed', 'my/photos', 'broken.json'])
+def test_what_cannot_be_acknowledged_is_named_with_the_cure(name, leaking, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path('broken.json').write_text('{"leaks": [3]}')
+    with pytest.raises(SystemExit) as stop:
+        main(['bsd400', '--root', str(leaking), '--acknowledge', name])
+    assert stop.value.code == 2
+    err = capsys.readouterr().err
+    assert name in err and ('no JSON report' in err if name == 'broken.json' else '--json FILE' in err)
+
+
+def test_a_check_that_is_stopped_keeps_what_it_read(leaking, monkeypatch):
+    command = ['--root', str(leaking), '--workers', '1']
+
+    def stop(*args, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checker, 'check_leaks', stop)
+        with pytest.raises(KeyboardInterrupt):
+            main(command)
+    read = []
+    monkeypatch.setattr(folder_scan, 'read_rgb', lambda path: read.append(path.name) or read_rgb(path))
+    main(command)
+    assert not read
 
 
 def test_every_known_overlap_is_between_sets_of_the_table():

@@ -299,6 +299,22 @@ def test_training_halves_are_not_taken_for_tests(tmp_path):
     assert entry.path.endswith('test_b/data/0_rain.png')
 
 
+@pytest.mark.parametrize(
+    ('name', 'files', 'other'),
+    [
+        ('sots', ['SOTS-indoor/hazy/1400_1.png', 'SOTS-indoor/clear/1400.png'], 'sots_indoor'),
+        ('sots_indoor', ['SOTS-outdoor/hazy/0001_0.8_0.2.jpg', 'SOTS-outdoor/clear/0001.png'], 'sots'),
+        ('rain100h', ['Rain100L/test/input/1.png', 'Rain100L/test/target/1.png'], 'rain100l'),
+        ('uieb', ['eval15/low/1.png', 'eval15/high/1.png'], 'lol'),
+    ],
+)
+def test_folders_of_another_set_are_refused_though_their_sides_are_named_alike(tmp_path, name, files, other):
+    with pytest.raises(SourceError, match=f'mirage-basicsr prepare {other};'):
+        plan(name, read_source(lay_out(tmp_path / 'down', *files)))
+    lq, gt = (file.rpartition('/')[0] for file in files)
+    assert len(plan(name, read_source(tmp_path / 'down'), (f'down/{lq}', f'down/{gt}'), 'test').files) == 2
+
+
 def test_files_without_a_partner_are_named(tmp_path):
     source = lay_out(tmp_path, 'our485/low/1.png', 'our485/low/2.png', 'our485/high/1.png')
     assert unpaired(plan('lol', read_source(source))) == {'Train/Enhance/low': ['2.png']}
