@@ -7,7 +7,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from pathlib import Path
 
 from mirage_data.sets.leaks import Leak
 
