@@ -209,7 +209,11 @@ def examine_folder() -> Iterator[Finding]:
     except Exception:  # reported by examine_basicsr
         return
     here = Path.cwd()
-    plan = plan_for(here)
+    try:
+        plan = plan_for(here)
+    except OSError as error:
+        yield Finding('note', f'{error.filename} cannot be read ({error.strerror}); it tells what project this is')
+        return
     if plan is None:
         yield Finding('ok', f'{here} is no project that `mirage-basicsr link` knows')
         return
@@ -219,7 +223,7 @@ def examine_folder() -> Iterator[Finding]:
             yield Finding('FAIL', f'{path} is left from an earlier version', 'mirage-basicsr unlink . and link again')
         elif is_edited(path):
             yield Finding('note', f'{path} was edited since it was linked, and is left as it is')
-        elif path.read_text(encoding='utf-8') != plan.files[path]:
+        elif path.read_text(encoding='utf-8', errors='replace') != plan.files[path]:
             yield Finding(
                 'FAIL',
                 f'{path} is stale: it was linked from another place or version',

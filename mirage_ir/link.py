@@ -30,7 +30,7 @@ def plan_of(checkout: str | Path) -> Plan:
         checkout: The project's folder, or the ``basicsr`` folder in it.
 
     Raises:
-        LinkError: It is of no known kind, or an installed package, which is never edited.
+        LinkError: It is of no known kind, or an installed package, which is never edited, or cannot be read.
     """
     root = _root(checkout)
     if {'site-packages', 'dist-packages'} & set(root.resolve().parts):
@@ -38,7 +38,10 @@ def plan_of(checkout: str | Path) -> Plan:
             f'{checkout} is an installed package, which is never edited. It needs no link: run '
             '`mirage-basicsr train` and `mirage-basicsr test`'
         )
-    plan = plan_for(root)
+    try:
+        plan = plan_for(root)
+    except OSError as error:
+        raise LinkError(f'{error.filename} cannot be read ({error.strerror}); it tells what {checkout} is') from error
     if plan is None:
         found = 'is of no kind that is known' if root.is_dir() else 'is no folder'
         raise LinkError(
@@ -98,12 +101,12 @@ def unlink(checkout: str | Path) -> list[Path]:
 
 
 def _root(checkout: str | Path) -> Path:
-    root = Path(os.path.abspath(Path(checkout).expanduser()))  # its name, also that of `.`; links are not followed
+    root = Path(os.path.abspath(os.path.expanduser(checkout)))  # its name, also that of `.`; links are not followed
     return root.parent if root.name == 'basicsr' and (root / 'models').is_dir() else root
 
 
 def _refuse_others(files: Iterable[Path]) -> None:
-    present = sorted(path for path in files if path.exists())
+    present = sorted(path for path in files if os.path.lexists(path))
     if foreign := [str(path) for path in present if not is_shim(path)]:
         raise LinkError(f'{", ".join(foreign)}: not written by `mirage-basicsr link`, so left as it is; move it away')
     if edited := [str(path) for path in present if is_edited(path)]:

@@ -287,14 +287,16 @@ def _missing_version(root: Path, package: Path) -> dict[Path, str]:
         return {}
     try:
         version = (root / 'VERSION').read_text(encoding='utf-8').strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         version = 'unknown'
     return {path: _VERSION.format(marker=MARKER, version=version)}
 
 
 def is_shim(path: Path) -> bool:
-    """Whether a file begins with the marker line of `link`."""
+    """Whether a file begins with the marker line of `link`; a link to such a file is somebody's own."""
     try:
+        if path.is_symlink():
+            return False
         with open(path, encoding='utf-8') as file:
             return file.readline().rstrip('\n') == MARKER
     except (OSError, UnicodeDecodeError):
@@ -303,7 +305,7 @@ def is_shim(path: Path) -> bool:
 
 def is_edited(path: Path) -> bool:
     """Whether a file of `link` was changed since it was written; those of versions that noted no sum were not."""
-    noted, _, rest = path.read_text(encoding='utf-8').partition('\n')[2].partition('\n')
+    noted, _, rest = path.read_text(encoding='utf-8', errors='replace').partition('\n')[2].partition('\n')
     return noted.startswith(_DIGEST) and noted != _DIGEST + _sum(rest)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -36,8 +37,12 @@ def command_parser(name: str, text: str | None, as_json: str = '') -> argparse.A
 
 def existing(text: str) -> Path:
     """A file or folder of the command line, for argparse's ``type``; one that is not there is wrong use."""
-    path = Path(text).expanduser()
-    if not path.exists():
+    path = Path(os.path.expanduser(text))  # which leaves the name of an unknown user as it is
+    try:
+        present = bool(text) and path.exists()  # an empty one would be the current folder
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f'{text}: {error.strerror}') from None
+    if not present:
         raise argparse.ArgumentTypeError(f'{text}: no such file or folder')
     return path
 

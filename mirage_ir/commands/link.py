@@ -9,6 +9,7 @@ traiNNer-redux, neosr, KAIR, SwinIR, PromptIR and AdaIR. Where files do not suff
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 from . import command_parser, existing, failed, print_json
@@ -33,5 +34,5 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f'known there now: {plan.known}')
     if plan.lines:
         print('still to be written by you:', *plan.lines, sep='\n  ')
-    print(f'To take it back: mirage-basicsr unlink "{arguments.path}"')
+    print(f'To take it back: mirage-basicsr unlink {shlex.quote(str(arguments.path))}')
     return 0

@@ -229,6 +229,30 @@ def test_a_file_that_was_edited_since_is_kept(tmp_path, act):
     assert network.exists() == (act is link)
 
 
+@pytest.mark.parametrize('act', [link, unlink])
+@pytest.mark.parametrize('whose', ['link to nothing', 'link to one of ours', 'in another encoding'])
+def test_what_somebody_put_in_the_place_of_a_file_is_kept(tmp_path, act, whose):
+    fork = old_fork(tmp_path / 'a fork')
+    network = fork / 'basicsr' / 'models' / 'archs' / 'mirage_arch.py'
+    link(fork)
+    written = network.rename(tmp_path / 'elsewhere.py')
+    if whose == 'in another encoding':
+        network.write_bytes(written.read_bytes() + '# für mich\n'.encode('latin-1'))
+    else:
+        network.symlink_to(written if 'ours' in whose else tmp_path / 'nothing')
+    before = files_of(fork)
+    with pytest.raises(LinkError, match='mirage_arch.py: (not written by|changed since)'):
+        act(fork)
+    assert files_of(fork) == before and network.is_symlink() == whose.startswith('link')
+
+
+def test_a_project_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / 'theirs' / 'train.py').mkdir(parents=True)
+    for act in (link, unlink):
+        with pytest.raises(LinkError, match='train.py cannot be read .Is a directory'):
+            act(tmp_path)
+
+
 def test_a_project_that_cannot_be_written_to_is_named_and_can_be_cleaned(tmp_path, monkeypatch):
     fork = old_fork(tmp_path)
     before = files_of(fork)
@@ -268,7 +292,7 @@ def test_what_cannot_be_linked(tmp_path):
 def test_the_console_command_links_and_says_how_to_undo_it(checkout, capsys):
     assert main(['link', str(checkout)]) == 0
     printed = capsys.readouterr().out
-    assert 'mirage_model.py' in printed and f'unlink "{checkout}"' in printed
+    assert 'mirage_model.py' in printed and f"unlink '{checkout}'" in printed
     assert main(['unlink', str(checkout)]) == 0
     assert main(['unlink', str(checkout)]) == 0
     assert 'was not linked' in capsys.readouterr().out
