@@ -297,6 +297,10 @@ def test_the_console_command_links_and_says_how_to_undo_it(checkout, capsys):
     assert main(['unlink', str(checkout)]) == 0
     assert 'was not linked' in capsys.readouterr().out
     assert main(['link', str(checkout / 'basicsr' / 'archs')]) == 1
+    for wrong in ('', '~nobody here', 'x' * 300):
+        with pytest.raises(SystemExit) as end:
+            main(['link', wrong])
+        assert end.value.code == 2
 
 
 def test_the_command_uses_the_linked_checkout_it_stands_in(checkout):
