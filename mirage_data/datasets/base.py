@@ -64,6 +64,7 @@ class TaskDataset(Dataset):
         'resize': Option('any', 'shares of the size that photographs are reduced to, [low, high]'),
         'tone': Option('section', 'probability, gamma, contrast and saturation of another development'),
         'grey': Option('number', 'share of samples made black-and-white', 0, low=0, high=1),
+        'sepia': Option('number', 'share of samples made brown like an old print', 0, low=0, high=1),
         'surround': Option('section', 'probability and cover of flat areas laid over both sides'),
         'on_error': Option('text', 'what a broken training sample does', 'raise', choices=('raise', 'skip')),
         'manual_seed': Option('count', 'seed of the samples; by default that of the run', low=0, none=True),

@@ -6,6 +6,7 @@ Training options that change both sides of a sample, all off unless asked for:
   made smaller by averaging, so that one photograph is seen as one of fewer pixels.
 - ``tone: {probability: 0.3, gamma: [0.7, 1.4], contrast: [0.8, 1.2], saturation: [0.5, 1.4]}``
 - ``grey: 0.05``: the share of samples made black-and-white.
+- ``sepia: 0.02``: the share made brown like an old print: grey times one warm colour, blacks a little lifted.
 - ``surround: {probability: 0.1, cover: [0.05, 0.5], under: 0.3}``: bars, frames, cut-outs and flat areas laid over both
   sides; the share ``under`` (0 unless given) of them lies in the scene already when it is degraded, like the margin of
   a noisy scan. Pairs are degraded as they come: they know only the other kind.
@@ -22,7 +23,7 @@ import numpy as np
 
 from mirage_data.files.image import to_float
 
-OPTIONS = ('resize', 'tone', 'grey', 'surround')
+OPTIONS = ('resize', 'tone', 'grey', 'sepia', 'surround')
 
 TONE_RANGES = {'gamma': (0.7, 1.4), 'contrast': (0.8, 1.2), 'saturation': (0.5, 1.4)}
 TONE_LIMITS = {'gamma': (0.2, 5), 'contrast': (0, 3), 'saturation': (0, 3)}
@@ -37,6 +38,7 @@ class Variation:
         resize: lowest and highest share of the size that is left, None for none.
         tone: probability and the three ranges.
         grey: probability.
+        sepia: probability.
         surround: probability, lowest and highest share of the crop that is covered, and the share of those that are
             degraded with it.
     """
@@ -44,6 +46,7 @@ class Variation:
     resize: tuple[float, float] | None = None
     tone: Mapping[str, Any] | None = None
     grey: float = 0.0
+    sepia: float = 0.0
     surround: Mapping[str, Any] | None = None
 
     @classmethod
@@ -60,6 +63,7 @@ class Variation:
             resize=resize,
             tone=_mapping('tone', opt.get('tone'), TONE_RANGES, TONE_LIMITS),
             grey=_probability('grey', opt.get('grey') or 0),
+            sepia=_probability('sepia', opt.get('sepia') or 0),
             surround=_mapping('surround', opt.get('surround'), {'cover': (0.05, 0.5)}, {'cover': (0, 1)}, ('under',)),
         )
 
@@ -84,6 +88,10 @@ class Variation:
             images = [_as(retoned(to_float(image), **drawn), image.dtype) for image in images]
         if self.grey and rng.random() < self.grey:
             images = [_as(retoned(to_float(image), saturation=0), image.dtype) for image in images]
+        if self.sepia and rng.random() < self.sepia:
+            colour = rng.uniform((0.9, 0.78, 0.55), (1.0, 0.9, 0.78)).astype(np.float32)
+            lift = np.float32(rng.uniform(0, 0.06))
+            images = [_as(browned(to_float(image), colour, lift), image.dtype) for image in images]
         return images
 
     def surrounded(self, images: Sequence[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
@@ -131,6 +139,20 @@ def retoned(image: np.ndarray, *, gamma: float = 1, contrast: float = 1, saturat
         grey = cv2.cvtColor(np.ascontiguousarray(out), cv2.COLOR_RGB2GRAY).reshape(*out.shape[:2], 1)
         out = grey + (out - grey) * np.float32(saturation)
     return np.clip(out, 0, 1)
+
+
+def browned(image: np.ndarray, colour: np.ndarray, lift: float = 0) -> np.ndarray:
+    """A picture like an old print.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        colour: RGB of white, in [0, 1].
+        lift: what black becomes, before the colour.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    return (lift + retoned(image, saturation=0) * (1 - lift)) * colour
 
 
 def draw_surround(

@@ -58,6 +58,7 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
             train['recipe'] += deepcopy(stage.get('extra', []))
         else:
             _put(name, 'shares', train['sources'], 'share', stage['shares'])
+            _put(name, 'sepia', train['sources'][-2:], 'sepia', stage.get('sepia', [0, 0]))
             for key, source in zip(('detail', 'scenes'), train['sources'][-2:], strict=True):
                 _put(name, key, source['recipe'], 'weight', stage[key])
         options['name'] = name

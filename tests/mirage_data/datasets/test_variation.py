@@ -10,12 +10,13 @@ from mirage_data.datasets.denoise import GaussianDenoiseDataset
 from mirage_data.datasets.mixed import MixedDegradationDataset
 from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
-from mirage_data.datasets.variation import SHAPES, Variation, draw_surround, resized, retoned
+from mirage_data.datasets.variation import SHAPES, Variation, browned, draw_surround, resized, retoned
 
 ALL = {
     'resize': [0.5, 1],
     'tone': {'probability': 0.5},
     'grey': 0.3,
+    'sepia': 0.3,
     'surround': {'probability': 0.5, 'cover': [0.1, 0.5]},
 }
 NOISE = [{'degradation': 'gaussian_noise', 'sigma': 30}]
@@ -159,3 +160,14 @@ def test_a_mixture_hands_the_variations_to_its_sources(folders):
 def test_wrong_options_are_named(folders, option, value, words):
     with pytest.raises(ValueError, match=words):
         made(folders, GaussianDenoiseDataset, **{option: value})
+
+
+def test_an_old_print_is_grey_times_one_warm_colour():
+    image = seeded(0).random((24, 24, 3), dtype=np.float32)
+    colour = np.float32([1, 0.8, 0.6])
+    out = browned(image, colour, 0.05)
+    assert out == pytest.approx((0.05 + 0.95 * retoned(image, saturation=0)) * colour, abs=1e-6)
+    drawn = Variation(sepia=1.0).toned([image, image], seeded(1))
+    assert np.array_equal(*drawn) and (drawn[0][..., 0] > drawn[0][..., 1]).all()
+    ratio = drawn[0] / drawn[0][..., :1]  # one colour for all pixels
+    assert ratio.std((0, 1)).max() < 1e-5
