@@ -17,9 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import mirage_arch as arch
-from .fast_block import FastBlock
+from .fast_block import FastBlock, tile_shape
 from .fast_kernels import as_image, as_rows, choose_kernels, has_half_arithmetic
-from .fast_strips import tile_shape
 from .spd_heads import GeometryHeads
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']

@@ -19,8 +19,16 @@ from torch import Tensor, nn
 
 from .checkpoints import CheckpointError, infer_arguments, load_into, load_weights
 from .mirage_arch import ARCH_REGISTRY, MIRAGEArch
-from .ratio_branches import MaskedBranches, SearchedBlock, SearchedBlocks, cut_branches
-from .ratio_masks import BranchMasks, hard_masks, soft_masks, whole_widths
+from .ratio_branches import (
+    BranchMasks,
+    MaskedBranches,
+    SearchedBlock,
+    SearchedBlocks,
+    cut_branches,
+    hard_masks,
+    soft_masks,
+    whole_widths,
+)
 
 __all__ = ['RatioSearchArch', 'discrete_ratios', 'export', 'load_search']
 

@@ -1,6 +1,6 @@
 """MIRAGE as a plugin of BasicSR: importing this package registers everything that option files may name."""
 
-from mirage_restore.threads import bound_spinning
+from mirage_restore.machine import bound_spinning
 
 bound_spinning()  # before compat, which imports torch
 try:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any, TextIO
 
-from mirage_restore.terminal import harmless
+from mirage_restore.machine import harmless
 
 from .commands import EXIT_CODES
 

@@ -1,14 +1,17 @@
-"""The weights in the package, by name."""
+"""The weights that a user names: those in the package, a file, or a model of the Hugging Face hub."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-__all__ = ['DEFAULT_MODEL', 'bundled_models', 'bundled_weights']
+__all__ = ['DEFAULT_MODEL', 'bundled_models', 'bundled_weights', 'find_weights']
 
 WEIGHTS = Path(__file__).parent / 'weights'
 DEFAULT_MODEL = 'nano'
 _PREFIX, _ENDING = 'mirage_', '.safetensors'
+_FILE = 'model.safetensors'  # as the hub names it
+_WEIGHTS = {'.pth', '.pt', '.ckpt', '.safetensors', '.bin'}
 
 
 def bundled_models() -> list[str]:
@@ -30,3 +33,33 @@ def bundled_weights(name: str = DEFAULT_MODEL) -> Path:
             'given with -w FILE (weights=FILE)'
         )
     return file
+
+
+def find_weights(source: str | Path) -> Path:
+    """The weights file that a user means.
+
+    Args:
+        source: A file, a folder with a `model.safetensors`, or ``owner/name`` on the hub, if there is no such path.
+
+    Returns:
+        A file; a path that does not exist is returned as it is, for the reader to refuse.
+
+    Raises:
+        ValueError: A model of the hub that cannot be had.
+    """
+    path = Path(source)
+    if path.is_dir() and (path / _FILE).is_file():
+        return path / _FILE
+    if path.exists() or not re.fullmatch(r'[\w-][\w.-]*/[\w-][\w.-]*', str(source)) or path.suffix in _WEIGHTS:
+        return path
+    try:
+        from huggingface_hub import hf_hub_download
+    except ImportError as error:
+        raise ValueError(
+            f'{source}: no such file. If it is a model of the Hugging Face hub: pip install huggingface_hub'
+        ) from error
+    try:
+        return Path(hf_hub_download(str(source), _FILE))
+    except Exception as error:  # no connection, no such model, no such file: each has a class of its own
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f'{source}: no such file, and no such model on the Hugging Face hub ({reason})') from error

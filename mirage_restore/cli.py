@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from .bundled import DEFAULT_MODEL, bundled_models
 from .formats import FORMATS
-from .jobs import Options, Plan, describe_unread, find_jobs, is_file_name, named
-from .record import Record
-from .terminal import say
-from .threads import bound_spinning
+from .jobs import Options, Plan, Record, describe_unread, find_jobs, is_file_name, named
+from .machine import bound_spinning, say
 
 if TYPE_CHECKING:
     from .files import Summary

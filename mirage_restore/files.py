@@ -17,10 +17,9 @@ from tqdm import tqdm
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_data.files.sheet import side_by_side
 
-from .jobs import Job, Options, Plan, find_jobs, is_file_name, named
+from .jobs import Job, Options, Plan, Record, find_jobs, is_file_name, named
 from .photo import Photo, read_photo
 from .photo_write import write_photo
-from .record import Record
 
 __all__ = ['Job', 'Options', 'Summary', 'check_target', 'find_jobs', 'restore_files', 'restore_job']
 

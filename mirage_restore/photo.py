@@ -21,7 +21,7 @@ from mirage_data.files.errors import ImageError
 
 from . import containers, exif
 from .formats import RAW_EXTENSIONS
-from .memory import available_in_machine
+from .machine import available_in_machine
 
 __all__ = ['Photo', 'pixels_limited_to', 'read_photo', 'turned']
 

@@ -18,11 +18,9 @@ from mirage_arch.checkpoints import load_network
 from mirage_arch.evaluation import restore_exactly, strip_sizes, unless_out_of_memory
 from mirage_arch.fast_forward import prepare_fast
 
-from .borders import Box, restore_visible
-from .bundled import DEFAULT_MODEL, bundled_weights
-from .hub import find_weights
-from .inputs import from_unit_range, restore_pillow, restore_tensor, to_unit_range
-from .memory import available_bytes
+from .bundled import DEFAULT_MODEL, bundled_weights, find_weights
+from .inputs import Box, from_unit_range, restore_pillow, restore_tensor, restore_visible, to_unit_range
+from .machine import available_bytes
 
 __all__ = ['PRECISIONS', 'Restorer']
 

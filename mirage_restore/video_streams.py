@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from .borders import Box, visible_box
+from .inputs import Box, visible_box
 
 __all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'probe']
 

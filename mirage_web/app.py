@@ -20,7 +20,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mirage_restore.bundled import DEFAULT_MODEL, bundled_models
-from mirage_restore.terminal import harmless
+from mirage_restore.machine import harmless
 
 from .desk import Choice, Desk, GivenUpError, Job
 from .limits import Limits

@@ -9,8 +9,7 @@ import socket
 import sys
 from collections.abc import Sequence
 
-from mirage_restore.terminal import say
-from mirage_restore.threads import bound_spinning
+from mirage_restore.machine import bound_spinning, say
 
 from .limits import Limits
 

@@ -23,7 +23,7 @@ ALLOWED = {
     ),
     'mirage_data/sets': ('mirage_data/files', 'mirage_data/degradations', 'mirage_data/crew.py'),
     'mirage_data': ('mirage_data',),
-    'mirage_restore/memory.py': (),  # how much memory there is; trainings ask, too
+    'mirage_restore/machine.py': (),  # how much memory there is; trainings ask, too
     'mirage_restore': ('mirage_arch', 'mirage_data/files', 'mirage_data/crew.py'),
     'mirage_web': ('mirage_restore',),
     'mirage_ir/measuring': ('mirage_data', 'mirage_arch', 'mirage_losses'),
@@ -32,7 +32,7 @@ ALLOWED = {
         'mirage_data',
         'mirage_arch',
         'mirage_losses',
-        'mirage_restore/memory.py',
+        'mirage_restore/machine.py',
     ),
     'mirage_ir/options': ('mirage_ir/training', 'mirage_ir/measuring', 'mirage_data', 'mirage_arch', 'mirage_losses'),
     'mirage_ir/commands': ('mirage_ir', 'mirage_data', 'mirage_arch', 'mirage_losses'),

@@ -17,7 +17,7 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import collate_samples
 from mirage_data.datasets.sampler import EpochSampler
-from mirage_restore.memory import available_bytes
+from mirage_restore.machine import available_bytes
 
 from .command_line import CommandLine, resolve_all
 from .diagnostics import ProgressLogger

@@ -33,9 +33,8 @@ from mirage_data.crew import Calling, Processes, RayActors, Team
 from mirage_data.sets.synthesis import synthesize
 from mirage_ir.commands import check_data
 from mirage_restore.jobs import Options
-from mirage_restore.many.command import restore_many
+from mirage_restore.many.command import Setup, Task, restore_many
 from mirage_restore.many.places import UrlRecord, plan_urls
-from mirage_restore.many.worker import Setup, Task
 from research.common import parser_of
 
 PARTS = (

@@ -7,7 +7,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from mirage_arch import fast_forward, fast_strips, mirage_nano
+from mirage_arch import fast_block, fast_forward, mirage_nano
 from mirage_arch.evaluation import (
     DeviceEvaluator,
     evaluation_kernels,
@@ -127,7 +127,7 @@ class LiveBytes(TorchDispatchMode):
 @pytest.mark.parametrize(('tile_bytes', 'rows'), [(10**9, None), (400_000, None), (10**9, 16)])
 def test_the_memory_that_strips_are_said_to_take_is_what_they_take(monkeypatch, dtype, tile_bytes, rows):
     monkeypatch.setattr(fast_forward, 'choose_kernels', lambda device, dtype: PlainKernels)
-    monkeypatch.setattr(fast_strips, '_DEVICE_BYTES', tile_bytes)
+    monkeypatch.setattr(fast_block, '_DEVICE_BYTES', tile_bytes)
     monkeypatch.setattr(fast_forward, '_BYTES_BESIDES', 0)
     fast = prepare_fast(mirage_nano(spd_head=False).eval(), dtype, rows)
     shape = fast_forward.tile_shape

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from mirage_arch.fast_block import sweep, tile_shape
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.fast_kernels import OneDnnKernels, PlainKernels, choose_kernels
-from mirage_arch.fast_strips import sweep, tile_shape
 from mirage_arch.mirage_arch import MIRAGEArch
 
 SMALL = {'dim': 12, 'num_blocks': (1, 2, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 2, 4, 4)}

@@ -6,7 +6,7 @@ from torch import nn
 
 from mirage_arch.checkpoints import CheckpointError, infer_arguments, save_weights
 from mirage_arch.mirage_arch import MIRAGEArch, branch_widths
-from mirage_arch.ratio_masks import hard_masks, soft_masks, whole_widths
+from mirage_arch.ratio_branches import hard_masks, soft_masks, whole_widths
 from mirage_arch.ratio_search import RatioSearchArch, discrete_ratios, export, load_search
 
 SMALL = {'dim': 6, 'num_blocks': (1, 1, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 2, 2, 4)}

@@ -11,7 +11,7 @@ import torch
 
 import mirage_ir  # noqa: F401
 from mirage_ir.compat import worker_init_fn
-from mirage_restore.threads import SPIN_TURNS
+from mirage_restore.machine import SPIN_TURNS
 
 ROOT = Path(__file__).resolve().parents[2]
 GNU = sys.platform == 'linux' and 'libgomp' in Path('/proc/self/maps').read_text()

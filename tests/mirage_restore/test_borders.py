@@ -5,7 +5,7 @@ import pytest
 from skimage import data
 
 from mirage_restore import Restorer
-from mirage_restore.borders import filled, restore_visible, visible_box
+from mirage_restore.inputs import filled, restore_visible, visible_box
 
 HEIGHT, WIDTH = 96, 128
 

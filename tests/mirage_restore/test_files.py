@@ -14,7 +14,7 @@ from mirage_arch.checkpoints import save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_restore import cli
 from mirage_restore.files import Options, find_jobs, restore_files
-from mirage_restore.record import RECORD_NAME
+from mirage_restore.jobs import RECORD_NAME
 from mirage_restore.video import restore_video
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from mirage_restore import Restorer
-from mirage_restore.bundled import bundled_weights
-from mirage_restore.hub import find_weights
+from mirage_restore.bundled import bundled_weights, find_weights
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = {'dim': 6, 'num_blocks': (1, 1, 1, 1), 'num_refinement_blocks': 1, 'heads': (1, 1, 1, 1), 'spd_head': False}

@@ -12,9 +12,9 @@ from PIL import Image
 from mirage_data.files.errors import ImageError
 from mirage_restore.files import Options, restore_files
 from mirage_restore.formats import FORMATS
+from mirage_restore.jobs import RECORD_NAME
 from mirage_restore.photo import Photo, read_photo
 from mirage_restore.photo_write import write_photo
-from mirage_restore.record import RECORD_NAME
 
 
 def identity(pixels):

@@ -14,9 +14,8 @@ from mirage_data import crew
 from mirage_data.crew import Outcome, Team
 from mirage_restore.cli import main
 from mirage_restore.jobs import Options
-from mirage_restore.many import command, worker
-from mirage_restore.many.command import parse_devices
-from mirage_restore.many.worker import Setup, Task
+from mirage_restore.many import command
+from mirage_restore.many.command import Setup, Task, parse_devices
 
 
 def made(folder, count, size=(24, 32)):
@@ -197,10 +196,10 @@ def test_a_file_that_cannot_be_written_on_this_node_is_left_to_another(tmp_path,
     monkeypatch.setattr(files, 'write_photo', full)
     source = made(tmp_path / 'in', 1) / '0.png'
     task = Task(str(source), str(tmp_path / 'out.png'))
-    restorer = worker.Worker(Setup(), 'cpu')
+    restorer = command.Worker(Setup(), 'cpu')
     outcome = restorer.work(task)
     assert outcome.elsewhere and outcome.failure == f'{source}: No space left on device'
-    monkeypatch.setattr(worker.tempfile, 'TemporaryDirectory', full)  # nor can anything be put aside
+    monkeypatch.setattr(command.tempfile, 'TemporaryDirectory', full)  # nor can anything be put aside
     assert restorer.work(task) == outcome
 
 

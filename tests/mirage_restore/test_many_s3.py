@@ -8,7 +8,7 @@ from here import Here
 from PIL import Image
 
 from mirage_restore.jobs import Options
-from mirage_restore.many import command, worker
+from mirage_restore.many import command
 
 moto_server = pytest.importorskip('moto.server', reason='needs moto[server]')
 s3fs = pytest.importorskip('s3fs', reason='needs s3fs')
@@ -32,7 +32,7 @@ def test_a_bucket_in_a_bucket_out(tmp_path, monkeypatch):
         for number in range(2):
             Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(tmp_path / f'{number}.png')
             bucket.put_file(str(tmp_path / f'{number}.png'), f'pictures/in/{number}.png')
-        setup = worker.Setup(options=Options(progress=False, skip_existing=True))
+        setup = command.Setup(options=Options(progress=False, skip_existing=True))
         given = (['s3://pictures/in'], 's3://pictures/out', setup)
         assert command.restore_many(*given).restored == 2
         command.restore_many([str(tmp_path)], str(tmp_path / 'out'), setup)

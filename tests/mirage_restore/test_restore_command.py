@@ -14,9 +14,8 @@ from PIL import Image
 
 from mirage_restore import cli, files
 from mirage_restore.files import Options, restore_files
-from mirage_restore.jobs import find_jobs
-from mirage_restore.record import RECORD_NAME, Record
-from mirage_restore.terminal import harmless, say
+from mirage_restore.jobs import RECORD_NAME, Record, find_jobs
+from mirage_restore.machine import harmless, say
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ from mirage_arch import evaluation
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.evaluation import is_out_of_memory
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_restore import memory, restorer
+from mirage_restore import machine, restorer
 from mirage_restore.restorer import Restorer
 
 
@@ -236,4 +236,4 @@ def test_other_errors_are_not_taken_for_short_memory(weights, monkeypatch):
 
 
 def test_available_memory_is_positive():
-    assert memory.available_bytes(torch.device('cpu')) > 0
+    assert machine.available_bytes(torch.device('cpu')) > 0
