@@ -261,7 +261,7 @@ def init_wandb_logger(opt: dict) -> None:
             resumed goes on with the one whose name lies in its folder as ``wandb_run``.
 
     Raises:
-        RuntimeError: wandb refuses, mostly for lack of a key; the message says what it says and what to do.
+        RuntimeError: Wandb refuses, mostly for lack of a key; the message says what it says and what to do.
     """
     from basicsr.utils.dist_util import get_dist_info
 

@@ -75,7 +75,7 @@ def install() -> None:
     A PyTorch that is there stays as it is.
 
     Raises:
-        InstallError: pip failed.
+        InstallError: Pip failed.
     """
     if _version('basicsr') is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -93,7 +93,7 @@ def build_wheel(folder: Path) -> Path:
         The wheel.
 
     Raises:
-        InstallError: pip failed.
+        InstallError: Pip failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as tools:
@@ -121,7 +121,7 @@ def mend_opencv() -> None:
     The usual one is not uninstalled: BasicSR requires it, and pip would bring it back at the next occasion.
 
     Raises:
-        InstallError: pip failed, or OpenCV cannot be imported for another reason.
+        InstallError: Pip failed, or OpenCV cannot be imported for another reason.
     """
     reason = why_not('cv2')
     if not reason:

@@ -82,7 +82,7 @@ def read_recipe(path: Path) -> list:
     """The recipe in a YAML file: the list itself, or the first ``recipe:`` of an option file's datasets.
 
     Raises:
-        ValueError: there is none, or the file is not YAML.
+        ValueError: There is none, or the file is not YAML.
     """
     content = plain_yaml.load_file(path)
     if isinstance(content, list):

@@ -22,7 +22,7 @@ def new_figure(width: float, height: float) -> Figure:
     """An empty figure of a size in inches. It belongs to no window, so it needs neither a display nor closing.
 
     Raises:
-        PlottingUnavailableError: matplotlib is absent; the message says how to get it.
+        PlottingUnavailableError: Matplotlib is absent; the message says how to get it.
     """
     try:
         from matplotlib.figure import Figure

@@ -26,10 +26,10 @@ class Reader:
     """What reads one kind of file.
 
     Attributes:
-        make: the whole files, by name.
-        read: of a file, its content as anything with a repr; raises what the reader raises.
-        summed: whether checksums cover the content, so that other content is a silent error.
-        own_process: whether damage may end the process, so that the suite reads it in one of its own.
+        make: The whole files, by name.
+        read: Of a file, its content as anything with a repr; raises what the reader raises.
+        summed: Whether checksums cover the content, so that other content is a silent error.
+        own_process: Whether damage may end the process, so that the suite reads it in one of its own.
     """
 
     make: Callable[[], dict[str, bytes]]

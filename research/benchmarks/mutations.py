@@ -75,9 +75,9 @@ def outcome(reader: Reader, path: Path, original: str) -> str:
     """How reading a damaged file ended; `GOOD` lists the good ends.
 
     Args:
-        reader: the reader.
-        path: the damaged file.
-        original: what the whole file's content looks like.
+        reader: The reader.
+        path: The damaged file.
+        original: What the whole file's content looks like.
     """
     from mirage_ir.training.ranks import RunError
 

@@ -31,11 +31,11 @@ def needed(name: str, method: str) -> ModuleType:
     """Import a package of the extra `classical`.
 
     Args:
-        name: as in an import statement.
-        method: what needs it, for the message.
+        name: As in an import statement.
+        method: What needs it, for the message.
 
     Raises:
-        PackageMissingError: it is not installed, or cannot be loaded on this machine.
+        PackageMissingError: It is not installed, or cannot be loaded on this machine.
     """
     try:
         return import_module(name)
@@ -68,12 +68,12 @@ def non_local_means(
     """Non-local means over colour patches (scikit-image), with the noise's variance taken off the patches' distances.
 
     Args:
-        strength: filter parameter h in units of sigma.
-        patch: side of the patches in pixels.
-        reach: largest distance of the patches in pixels.
+        strength: Filter parameter h in units of sigma.
+        patch: Side of the patches in pixels.
+        reach: Largest distance of the patches in pixels.
 
     Raises:
-        PackageMissingError: scikit-image is not installed.
+        PackageMissingError: Scikit-image is not installed.
 
     Source: Buades et al., CVPR 2005; Darbon et al., ISBI 2008 (the fast way of computing it).
     """
@@ -91,7 +91,7 @@ def opencv_non_local_means(image: np.ndarray, *, sigma: float | None = None, str
     """OpenCV's `fastNlMeansDenoisingColored` on 8-bit values, lightness and colour apart.
 
     Args:
-        strength: filter parameter h in units of sigma, for lightness and colour.
+        strength: Filter parameter h in units of sigma, for lightness and colour.
     """
     h = strength * (estimate_sigma(image) if sigma is None else sigma)
     bgr = np.ascontiguousarray(to_uint8(image)[..., ::-1])
@@ -103,7 +103,7 @@ def bm3d(image: np.ndarray, *, sigma: float | None = None) -> np.ndarray:
     """Colour BM3D: the patches matched in the luminance of the opponent space, both stages, the normal profile.
 
     Raises:
-        PackageMissingError: the package `bm3d` (its licence allows non-commercial use only) is not installed.
+        PackageMissingError: The package `bm3d` (its licence allows non-commercial use only) is not installed.
 
     Source: Dabov et al., TIP 2007; Makinen et al., TIP 2020; the package `bm3d` of its authors.
     """
@@ -130,7 +130,7 @@ def median(image: np.ndarray, *, size: int) -> np.ndarray:
     """Median of each channel over size x size pixels.
 
     Raises:
-        ValueError: a size that is not in `MEDIAN_SIZES`.
+        ValueError: A size that is not in `MEDIAN_SIZES`.
     """
     if size not in MEDIAN_SIZES:
         raise ValueError(f'median: size must be one of {", ".join(map(str, MEDIAN_SIZES))}, got {size!r}')
@@ -143,7 +143,7 @@ def bright_median(image: np.ndarray, *, size: int, margin: float) -> np.ndarray:
     """Median, taken only where a pixel is brighter than it by `margin`: streaks and flakes add light.
 
     Raises:
-        ValueError: as `median`.
+        ValueError: As `median`.
     """
     smooth = median(image, size=size)
     brighter = (image - smooth).mean(axis=2, keepdims=True) > margin
@@ -180,8 +180,8 @@ def clahe(image: np.ndarray, *, clip: float, tiles: int = 8) -> np.ndarray:
     """Contrast-limited adaptive histogram equalisation of the lightness (CIE Lab).
 
     Args:
-        clip: limit of the contrast, in units of a flat histogram.
-        tiles: number of tiles along each side.
+        clip: Limit of the contrast, in units of a flat histogram.
+        tiles: Number of tiles along each side.
 
     Source: Zuiderveld, "Contrast limited adaptive histogram equalization", Graphics Gems IV, 1994.
     """
@@ -220,11 +220,11 @@ def dark_channel_prior(
     """Remove haze; the transmission is refined by a guided filter on the grey image.
 
     Args:
-        omega: share of the haze that is removed.
-        patch: side of the dark channel's patches in pixels, odd.
-        floor: least transmission.
-        radius: of the guided filter, in pixels.
-        eps: of the guided filter.
+        omega: Share of the haze that is removed.
+        patch: Side of the dark channel's patches in pixels, odd.
+        floor: Least transmission.
+        radius: Of the guided filter, in pixels.
+        eps: Of the guided filter.
 
     Source: equation 16 (recovering the scene); the guided filter in place of matting: He et al., TPAMI 2013.
     """
@@ -241,7 +241,7 @@ def wiener(image: np.ndarray, *, kernel: np.ndarray, gamma: float = 1.0, balance
     """Wiener filter (scikit-image): least squares with `balance` times the squared Laplacian as the penalty.
 
     Raises:
-        PackageMissingError: scikit-image is not installed.
+        PackageMissingError: Scikit-image is not installed.
     """
     restoration = needed('skimage.restoration', 'the Wiener filter')
     return _by_channel(image, kernel, gamma, lambda x: restoration.wiener(x, kernel, balance, clip=False))
@@ -251,7 +251,7 @@ def richardson_lucy(image: np.ndarray, *, kernel: np.ndarray, gamma: float = 1.0
     """Richardson-Lucy deconvolution (scikit-image), stopped after `iterations`.
 
     Raises:
-        PackageMissingError: scikit-image is not installed.
+        PackageMissingError: Scikit-image is not installed.
 
     Source: Richardson 1972; Lucy 1974.
     """
@@ -302,10 +302,10 @@ class Tuned:
     """What tuning chose for a task.
 
     Args:
-        steps: the chain.
-        input_psnr: of the degraded crops of training photographs, in dB.
-        psnr: of the same crops after the chain.
-        tried: how many chains were compared.
+        steps: The chain.
+        input_psnr: Of the degraded crops of training photographs, in dB.
+        psnr: Of the same crops after the chain.
+        tried: How many chains were compared.
     """
 
     steps: tuple[Step, ...]
@@ -319,15 +319,15 @@ def apply_steps(image: np.ndarray, steps: Sequence[Step], known: Mapping[str, An
 
     Args:
         image: (h, w, 3) float32 RGB in [0, 1]; not changed.
-        steps: of `STEPS`, each with its parameters.
+        steps: Of `STEPS`, each with its parameters.
         known: `kernel` and `gamma`, for the steps of `ORACLES`.
 
     Returns:
         (h, w, 3) float32 in [0, 1].
 
     Raises:
-        ValueError: a step that is not in `STEPS`, or an oracle without the kernel.
-        PackageMissingError: a step whose package is not installed.
+        ValueError: A step that is not in `STEPS`, or an oracle without the kernel.
+        PackageMissingError: A step whose package is not installed.
     """
     for step in steps:
         ((name, parameters),) = step.items()

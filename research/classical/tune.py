@@ -94,11 +94,11 @@ def slots_of(task: str) -> tuple[Slot, ...]:
     """The places of a task's chain.
 
     Args:
-        task: of `SLOTS`, `cdd11_` and its parts, or `denoise_` and a noise level, which is then known to the method;
+        task: Of `SLOTS`, `cdd11_` and its parts, or `denoise_` and a noise level, which is then known to the method;
             with `_opencv` at the end only OpenCV's methods.
 
     Raises:
-        ValueError: another name.
+        ValueError: Another name.
     """
     if task in SLOTS:
         return SLOTS[task]
@@ -119,8 +119,8 @@ def tune(slots: Sequence[Slot], pictures: Sequence[Picture]) -> Tuned:
     One place after the other, the rest as it is, until a whole round changes nothing; with one place this tries all.
 
     Args:
-        slots: the places.
-        pictures: degraded crops of training photographs with their ground truth.
+        slots: The places.
+        pictures: Degraded crops of training photographs with their ground truth.
     """
     scores: dict[tuple[int, ...], float] = {}
     begun: dict[tuple[int, ...], list[np.ndarray]] = {(): [p.lq for p in pictures]}  # by the choice of the first places

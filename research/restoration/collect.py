@@ -243,7 +243,7 @@ def pairs(kind: str, folder: Path, bsds: Path | None) -> Iterator[tuple[Path, st
     """Both files of every pair of a set, and where they go.
 
     Raises:
-        DataError: a degraded image has no clean one, or the set has no pairs.
+        DataError: A degraded image has no clean one, or the set has no pairs.
     """
     degraded_folder, clean_folder = sides_of(folder)
     degraded = images_below(degraded_folder)

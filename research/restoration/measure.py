@@ -71,8 +71,8 @@ def markdown(scores: Sequence[SetScores], about: Mapping[str, Any]) -> str:
     """Tables of PSNR / SSIM, one for each source of pictures, with the methods' parameters below.
 
     Args:
-        scores: of the sets, in order.
-        about: facts on the run, one line each, printed first.
+        scores: Of the sets, in order.
+        about: Facts on the run, one line each, printed first.
     """
     parts = ['\n'.join(f'- {key}: {value}' for key, value in about.items())]
     for source in dict.fromkeys(row.source for row in scores):
@@ -303,8 +303,8 @@ def measure(arguments: argparse.Namespace) -> None:
     """Measures what the arguments ask for and writes the tables; prints the Markdown.
 
     Raises:
-        ValueError: nothing to measure on, or an option that cannot work.
-        PackageMissingError: a method's package is not installed.
+        ValueError: Nothing to measure on, or an option that cannot work.
+        PackageMissingError: A method's package is not installed.
     """
     for option in ('bm3d_every', 'every', 'largest', 'quick'):
         if getattr(arguments, option) < 1:
@@ -351,7 +351,7 @@ def collect_sets(arguments: argparse.Namespace) -> list[benchmarks.BenchmarkSet]
     """The sets that the arguments name.
 
     Raises:
-        ValueError: none at all, a folder without pictures, or an option file without a recipe.
+        ValueError: None at all, a folder without pictures, or an option file without a recipe.
     """
     sets = benchmarks.noise_sets(arguments.cbsd68) if arguments.cbsd68 else []
     if arguments.rain100l:
@@ -382,7 +382,7 @@ def listed(arguments: argparse.Namespace) -> list[benchmarks.BenchmarkSet]:
     """The sets of the list; those that are not there are named on the error stream.
 
     Raises:
-        ValueError: a fault in the list, or a name of --listed that it does not have.
+        ValueError: A fault in the list, or a name of --listed that it does not have.
     """
     sets, absent = benchmarks.listed_sets(arguments.list, arguments.root)
     if arguments.listed:
@@ -403,7 +403,7 @@ def read_recipe(path: str) -> object:
     """The `recipe` of a file, or the training recipe of an option file.
 
     Raises:
-        ValueError: the file has none.
+        ValueError: The file has none.
     """
     content = plain_yaml.load_file(path)
     try:

@@ -30,10 +30,10 @@ class Method:
     """One way to restore the pictures of a set.
 
     Args:
-        name: of `METHODS`.
-        identity: what besides the picture decides the result, as plain values; part of the cache's key.
-        restore: picture -> (h, w, 3) float32 in [0, 1].
-        words: the method and its parameters for a reader.
+        name: Of `METHODS`.
+        identity: What besides the picture decides the result, as plain values; part of the cache's key.
+        restore: Picture -> (h, w, 3) float32 in [0, 1].
+        words: The method and its parameters for a reader.
     """
 
     name: str
@@ -77,10 +77,10 @@ def methods_of(
     """The methods that make sense on a set.
 
     Args:
-        benchmark: the set.
-        restore: the network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile` it also
+        benchmark: The set.
+        restore: The network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile` it also
             takes `tile=`.
-        weights: digest of its weights.
+        weights: Digest of its weights.
     """
     methods = [Method(INPUT, None, lambda picture: picture.lq)]
     chains = {CLASSICAL: benchmark.task, OPENCV: f'{benchmark.task}_opencv', ORACLE: f'{benchmark.task}_oracle'}
@@ -119,18 +119,18 @@ def measure_sets(
     """Measure sets one after the other.
 
     Args:
-        sets: what to measure on.
-        cache: figures that are there are not computed again; those of methods not selected are shown if it has them.
-        selected: methods of `METHODS` to compute; the input always is.
-        restore: see `methods_of`.
-        weights: see `methods_of`.
+        sets: What to measure on.
+        cache: Figures that are there are not computed again; those of methods not selected are shown if it has them.
+        selected: Methods of `METHODS` to compute; the input always is.
+        restore: See `methods_of`.
+        weights: See `methods_of`.
         bm3d_every: BM3D, which is slow, on every so-manieth picture only.
-        sheets: folder for every `sheet_every`-th picture as input, classical, ours, clean side by side.
-        sheet_every: see `sheets`.
-        progress: show a progress bar.
+        sheets: Folder for every `sheet_every`-th picture as input, classical, ours, clean side by side.
+        sheet_every: See `sheets`.
+        progress: Show a progress bar.
 
     Raises:
-        PackageMissingError: a selected method needs a package that is not installed.
+        PackageMissingError: A selected method needs a package that is not installed.
     """
     bar = tqdm(total=sum(map(len, sets)), desc='measuring', unit='picture', disable=not progress)
     with bar:
@@ -179,7 +179,7 @@ def line_fitted_psnr(image: np.ndarray, gt: np.ndarray) -> float:
 
     Args:
         image: (h, w, 3) in [0, 1].
-        gt: of the same shape.
+        gt: Of the same shape.
     """
     error = 0.0
     for channel in range(gt.shape[2]):
@@ -202,7 +202,7 @@ class ScoreCache:
     """Figures by content of the pictures and by what was done to them; one JSON object a line, appended at once.
 
     Args:
-        path: file of the figures; made if needed. Two runs may write to it at a time.
+        path: File of the figures; made if needed. Two runs may write to it at a time.
     """
 
     def __init__(self, path: str | Path) -> None:

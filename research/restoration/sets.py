@@ -47,11 +47,11 @@ class Picture:
     """One test picture.
 
     Args:
-        name: of its file, without folder and ending.
-        lq: degraded image (h, w, 3), float32 RGB in [0, 1].
-        gt: clean image of the same shape.
+        name: Of its file, without folder and ending.
+        lq: Degraded image (h, w, 3), float32 RGB in [0, 1].
+        gt: Clean image of the same shape.
         known: `kernel` and `gamma` of a blur, for methods that may know them; empty otherwise.
-        inside: the part that figures are computed on; None for all of it.
+        inside: The part that figures are computed on; None for all of it.
     """
 
     name: str
@@ -66,17 +66,17 @@ class BenchmarkSet:
     """Pictures that are averaged over.
 
     Args:
-        name: in tables.
-        task: key of its classical method in `research/classical/tuned.yml`.
-        dataset: where the pictures come from; in validation, so that each is the same in every run.
-        source: where they come from, in words.
-        published: number of the paper's table and its column with the figures of other networks, where there are any.
-        largest: pictures are cropped around the centre to this side after they were degraded.
-        known: what an oracle may know about picture `i`.
-        positions: pictures of the dataset that belong to the set, None for all.
+        name: In tables.
+        task: Key of its classical method in `research/classical/tuned.yml`.
+        dataset: Where the pictures come from; in validation, so that each is the same in every run.
+        source: Where they come from, in words.
+        published: Number of the paper's table and its column with the figures of other networks, where there are any.
+        largest: Pictures are cropped around the centre to this side after they were degraded.
+        known: What an oracle may know about picture `i`.
+        positions: Pictures of the dataset that belong to the set, None for all.
         bars: `share`, `sides` and `colour` of flat bars around the picture, which cover that share of the result.
-        tile: side of the tiles in which the network sees the picture; None for all of it at once.
-        against: name of a set with the same pictures that the report compares with.
+        tile: Side of the tiles in which the network sees the picture; None for all of it at once.
+        against: Name of a set with the same pictures that the report compares with.
     """
 
     name: str
@@ -123,9 +123,9 @@ def between_bars(
 
     Args:
         image: (h, w, 3) float32 in [0, 1].
-        share: of the result that the bars cover, about: they have whole pixels.
+        share: Of the result that the bars cover, about: they have whole pixels.
         sides: 'letterbox' (above and below), 'pillars', 'frame' or 'left'.
-        colour: of the bars, 8-bit RGB.
+        colour: Of the bars, 8-bit RGB.
     """
     height, width = image.shape[:2]
     grown = 1 / (1 - share)
@@ -165,7 +165,7 @@ def rain_set(folder: str | Path) -> BenchmarkSet:
     """Rain100L's test pairs: `folder` holds `input` and `target`.
 
     Raises:
-        ValueError: one of the two is absent.
+        ValueError: One of the two is absent.
     """
     options = {'phase': 'val', 'task': 'derain', 'pairing': 'rain100l'}
     options |= {'dataroot_lq': str(Path(folder, 'input')), 'dataroot_gt': str(Path(folder, 'target'))}
@@ -178,14 +178,14 @@ def recipe_sets(
     """One set for each line of a recipe, all of the same photographs.
 
     Args:
-        photographs: folder of clean photographs.
-        recipe: as in an option file; a group such as `cdd11` becomes one set for each member.
-        source: see `BenchmarkSet`.
-        largest: see `BenchmarkSet`.
-        only: names of the sets to make; all if empty.
+        photographs: Folder of clean photographs.
+        recipe: As in an option file; a group such as `cdd11` becomes one set for each member.
+        source: See `BenchmarkSet`.
+        largest: See `BenchmarkSet`.
+        only: Names of the sets to make; all if empty.
 
     Raises:
-        ValueError: two lines that begin with the same degradation, a name in `only` that no line has, no photographs.
+        ValueError: Two lines that begin with the same degradation, a name in `only` that no line has, no photographs.
     """
     entries = {}
     for entry in parse_recipe(recipe).entries:
@@ -251,10 +251,10 @@ class MadeScenes(Dataset):
     """Clean pictures brought to one size, or put between bars, and then degraded; the same in every run.
 
     Args:
-        folder: of the clean pictures.
-        recipe: one entry of it.
-        megapixels: width times height in millions; the shape is kept, smaller by averaging, larger by cubic splines.
-        bars: of `between_bars`, degraded with the picture; the samples then say where that is `inside`.
+        folder: Of the clean pictures.
+        recipe: One entry of it.
+        megapixels: Width times height in millions; the shape is kept, smaller by averaging, larger by cubic splines.
+        bars: Of `between_bars`, degraded with the picture; the samples then say where that is `inside`.
     """
 
     def __init__(
@@ -294,14 +294,14 @@ def listed_sets(file: str | Path, roots: Sequence[str | Path]) -> tuple[list[Ben
     """The sets of a list.
 
     Args:
-        file: of the list.
-        roots: folders in which the folders of the list are looked for, in this order.
+        file: Of the list.
+        roots: Folders in which the folders of the list are looked for, in this order.
 
     Returns:
-        the sets whose folders are there, and a line for each whose folder is not.
+        The sets whose folders are there, and a line for each whose folder is not.
 
     Raises:
-        ValueError: a list that is none, an unknown key or a value that cannot work; set and key are named.
+        ValueError: A list that is none, an unknown key or a value that cannot work; set and key are named.
     """
     content = plain_yaml.load_file(file)
     if not isinstance(content, Mapping) or not all(isinstance(row, Mapping) for row in content.values()):
@@ -403,7 +403,7 @@ def _chosen(dataset: Dataset, only: Any, roots: Sequence[str | Path]) -> list[in
     """Positions of the pictures whose degraded or clean file is named.
 
     Raises:
-        ValueError: no list, or a name that no picture has.
+        ValueError: No list, or a name that no picture has.
     """
     if isinstance(only, str):
         file = next((path for path in (Path(root, only) for root in roots) if path.is_file()), None)
