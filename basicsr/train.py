@@ -9,6 +9,6 @@ sys.path.insert(0, ROOT)
 import mirage_ir  # noqa: E402, F401  at the top, so that spawned DataLoader workers know every class, too
 
 if __name__ == '__main__':
-    from mirage_ir.commands.train import main
+    from mirage_ir.commands.run import train
 
-    main(root=ROOT)
+    train(root=ROOT)

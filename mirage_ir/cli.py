@@ -14,23 +14,24 @@ from mirage_restore.machine import harmless
 
 from .commands import EXIT_CODES
 
-#: The commands in the order of their use: name, module of `mirage_ir.commands`, and one line of meaning.
+#: The commands in the order of their use: name, module of `mirage_ir.commands` (and in it `main`, or the function that
+#: stands behind the point), and one line of meaning.
 COMMANDS = (
     ('doctor', 'doctor', 'say what is installed and what will fail'),
     ('prepare', 'prepare', 'bring a downloaded data set into the layout that the option files read'),
     ('check-data', 'check_data', 'check data sets and folders: counts, pairs, sizes, leaks between training and test'),
     ('synthesize', 'synthesize', 'make pairs from clean photographs'),
     ('check', 'check', 'check option files and do nothing else'),
-    ('train', 'train', 'train by an option file; experiments/ lands in the current directory'),
-    ('test', 'test', 'test by an option file; results/ lands in the current directory'),
+    ('train', 'run.train', 'train by an option file; experiments/ lands in the current directory'),
+    ('test', 'run.test', 'test by an option file; results/ lands in the current directory'),
     ('evaluate', 'evaluate', 'measure pictures made by any program'),
     ('table', 'table', "the paper's tables with one's own results in them"),
     ('curves', 'curves', 'draw losses, learning rate and validation of runs'),
     ('convert', 'convert', 'turn a checkpoint into .pth or .safetensors'),
     ('export', 'export', 'write a network as ONNX or TorchScript'),
     ('cost', 'cost', 'parameters, multiply-adds, memory and time of a network'),
-    ('link', 'link', 'make MIRAGE known to another project: BasicSR, HAT, NAFNet, KAIR and others'),
-    ('unlink', 'unlink', 'remove from a project what link wrote there'),
+    ('link', 'link.link', 'make MIRAGE known to another project: BasicSR, HAT, NAFNet, KAIR and others'),
+    ('unlink', 'link.unlink', 'remove from a project what link wrote there'),
 )
 
 
@@ -45,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = _parser().parse_args(words[:1]).command
-    module = next(module for name, module, _ in COMMANDS if name == chosen)
+    module, _, function = next(place for name, place, _ in COMMANDS if name == chosen).partition('.')
     with contextlib.redirect_stdout(_Readable(sys.stdout)), contextlib.redirect_stderr(_Readable(sys.stderr)):
-        return import_module(f'{__package__}.commands.{module}').main(words[1:])
+        return getattr(import_module(f'{__package__}.commands.{module}'), function or 'main')(words[1:])
 
 
 class _Readable:

@@ -44,7 +44,7 @@ def alias_functional_tensor() -> None:
     from torchvision.transforms import functional
 
     module = types.ModuleType(name)
-    module.rgb_to_grayscale = functional.rgb_to_grayscale
+    vars(module)['rgb_to_grayscale'] = functional.rgb_to_grayscale
     sys.modules[name] = module
 
 

@@ -90,11 +90,11 @@ def examine_versions() -> Iterator[Finding]:
             yield Finding('FAIL', f'{name} is missing', INSTALL if name == 'basicsr' else f'pip install {name}')
         else:
             yield Finding('ok', f'{name} {found}')
-    found = re.match(r'(\d+)\.(\d+)', _version('torch') or '')
-    if found and tuple(map(int, found.groups())) < SAFE_TORCH:
+    torch = re.match(r'(\d+)\.(\d+)', _version('torch') or '')
+    if torch and tuple(map(int, torch.groups())) < SAFE_TORCH:
         yield Finding(
             'FAIL',
-            f'torch {found[0]}: its torch.load, with which BasicSR loads weights and states, runs code in these files',
+            f'torch {torch[0]}: its torch.load, with which BasicSR loads weights and states, runs code in these files',
             f'pip install "torch>={SAFE_TORCH[0]}.{SAFE_TORCH[1]}" torchvision; until then load only your own files',
         )
 
@@ -167,7 +167,7 @@ def examine_basicsr() -> Iterator[Finding]:
         )
     try:
         _import_ours()
-        from mirage_ir.link_files import OLDEST_BASICSR, text_of, version_of
+        from mirage_ir.link import OLDEST_BASICSR, text_of, version_of
     except Exception as error:  # anything that another package throws at import
         yield Finding('FAIL', f'`import mirage_ir` fails: {_line(error)}', 'pip install . in the project folder')
         return
@@ -205,7 +205,7 @@ def examine_folder() -> Iterator[Finding]:
     """The project in the current folder: what `link` wrote into it, and the BasicSR that its own scripts will use."""
     try:
         _import_ours()
-        from mirage_ir.link_files import is_edited, lacks_version, linked_files, plan_for
+        from mirage_ir.link import is_edited, lacks_version, linked_files, plan_for
     except Exception:  # reported by examine_basicsr
         return
     here = Path.cwd()
@@ -246,7 +246,7 @@ def examine_folder() -> Iterator[Finding]:
 
 def _examine_script(package: Path) -> Iterator[Finding]:
     """The BasicSR that ``python PACKAGE/train.py`` imports, found by doing so."""
-    from mirage_ir.link_files import OLDEST_BASICSR, text_of, version_of
+    from mirage_ir.link import OLDEST_BASICSR, text_of, version_of
 
     script = f'`python {package.name}/train.py`'
     done = subprocess.run(

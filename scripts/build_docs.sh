@@ -11,4 +11,3 @@ if ! "$python" -c 'import material, mkdocstrings_handlers.python' 2> /dev/null; 
     "$python" -m pip install -q mkdocs-material 'mkdocstrings[python]'
 fi
 "$python" -m mkdocs build --strict --quiet
-"$python" scripts/check_links.py site

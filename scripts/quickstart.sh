@@ -5,11 +5,11 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/scripts/environment.sh"
 prepare_environment
 cd "$root"
-"$python" scripts/make_quickstart_data.py --out datasets/quickstart
+"$python" scripts/quickstart.py data --out datasets/quickstart
 "$python" basicsr/train.py -opt options/quickstart_5deg.yml
 "$python" basicsr/test.py -opt options/quickstart_5deg_test.yml
 echo
-"$python" scripts/quickstart_report.py results/quickstart_5deg_test
+"$python" scripts/quickstart.py report results/quickstart_5deg_test
 
 echo
 echo 'The same pictures, by the network that comes with the package and has been trained for longer:'

@@ -42,7 +42,7 @@ class Part:
     gt_count: int
     lq: str | None = None
     lq_count: int = 0
-    pairing: str = 'same_name'
+    pairing: str | dict = 'same_name'
     content: str = ''
     degradation: str = ''
     recursive: bool = False

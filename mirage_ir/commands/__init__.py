@@ -1,4 +1,4 @@
-"""One file a command of ``mirage-basicsr``: its options and what it does. `mirage_ir.cli` has a line for each.
+"""The commands of ``mirage-basicsr``: options, and what is done. `mirage_ir.cli` has a line for each.
 
 What cannot be meant (a file that is not there, an unknown name) is said by the parser, which ends with 2; what fails
 while a command works is an error that ends it with 1.
@@ -7,6 +7,7 @@ while a command works is an error that ends it with 1.
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import os
 import sys
@@ -20,13 +21,13 @@ def command_parser(name: str, text: str | None, as_json: str = '') -> argparse.A
 
     Args:
         name: The command, as it is typed.
-        text: What ``--help`` shows before the options: what the command does, and examples of calls.
+        text: What ``--help`` shows before the options, a docstring: what the command does, and examples of calls.
         as_json: What a flag ``--json`` prints instead of text; without it there is no such flag.
     """
     parser = argparse.ArgumentParser(
         prog=f'mirage-basicsr {name}',
         allow_abbrev=False,  # a word means one thing, now and when options are added
-        description=text,
+        description=inspect.cleandoc(text or ''),
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -102,13 +102,13 @@ def cache_file(root: str) -> Path:
 def folder_row(folder: str, split: str) -> DataSet:
     """A folder of one's own as a data set without expectations."""
     part = Part(split, gt=str(Path(folder).resolve()), gt_count=0, recursive=True)
-    return DataSet(str(folder), str(folder), '', (part,), (), '', '')
+    return DataSet(str(folder), str(folder), '', (part,), [], '', '')
 
 
 def pair_row(lq: str, gt: str, rule: str | dict) -> DataSet:
     """Two folders of one's own as a data set without expectations."""
     lq, gt = (str(Path(folder).resolve()) for folder in (lq, gt))
-    return DataSet(lq, lq, '', (Part('train', gt=gt, gt_count=0, lq=lq, pairing=rule, recursive=True),), (), '', '')
+    return DataSet(lq, lq, '', (Part('train', gt=gt, gt_count=0, lq=lq, pairing=rule, recursive=True),), [], '', '')
 
 
 def bar(items, total: int, what: str):
@@ -119,7 +119,7 @@ def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     cv2.setNumThreads(1)  # images are spread over threads already
     own = [folder_row(folder, 'train') for folder in args.train] + [folder_row(folder, 'test') for folder in args.test]
-    own += [pair_row(*sides, args.pairing) for sides in args.pairs]
+    own += [pair_row(lq, gt, args.pairing) for lq, gt in args.pairs]
     table = list(all_data_sets().values())
     chosen = args.rows + own or table
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 
@@ -62,13 +63,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def _specs(arguments: argparse.Namespace) -> list[tuple[str, object]]:
+def _specs(arguments: argparse.Namespace) -> list[tuple[str, str | Mapping]]:
     specs = [(str(path), complexity.network_options(path)) for path in arguments.opt]
     variants = arguments.variant or ([] if specs else list(complexity.VARIANTS))
     return [(f'MIRAGE {name}', name) for name in variants] + specs
 
 
-def _rows(name: str, spec: object, arguments: argparse.Namespace) -> list[dict]:
+def _rows(name: str, spec: str | Mapping, arguments: argparse.Namespace) -> list[dict]:
     """With the SPD heads and, if there are any, without them; by the keys of `HEADS`, with the device."""
     size = tuple(arguments.size)
     has_head = getattr(complexity.build(spec), 'has_spd_head', False)

@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     if not 0 <= arguments.smoothing < 1:
         parser.error(f'--smoothing {arguments.smoothing}: allowed are values from 0 to below 1')
     try:
-        runs = [load(*each, arguments.source) for each in arguments.experiments]
+        runs = [load(name, folder, arguments.source) for name, folder in arguments.experiments]
         figure = training_curves.draw(runs, arguments.smoothing, arguments.metrics)
         files = plotting.save(figure, arguments.out, arguments.formats)
         files.append(training_curves.write_csv(arguments.out.with_name(f'{arguments.out.name}.csv'), runs))

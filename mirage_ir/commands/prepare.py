@@ -182,21 +182,20 @@ def report(todo: Plan, outcome: Outcome, root: Path) -> None:
         print(f'kept as it was: {root / name} has other content; --overwrite replaces it', file=sys.stderr)
     if len(outcome.conflicts) > 5:
         print(f'  and {len(outcome.conflicts) - 5:,} more', file=sys.stderr)
-    shown: set[str] = set()
-    for part in todo.row.parts:
-        for folder in part.folders:
-            if folder in shown:
-                continue
-            shown.add(folder)
-            place = root / folder
-            names = [entry for entry in place.rglob('*') if entry.is_file()] if place.is_dir() else []
-            if folder == part.gt:
-                names = [entry for entry in names if part.owns_clean_file(entry.name)]
-            expected = part.gt_count if folder == part.gt else part.lq_count
-            note = (
-                '' if len(names) == expected or not todo.row.published else f'   <- the published set has {expected:,}'
-            )
-            print(f'  {place}: {len(names):,} files{note}')
+    show_folders(todo.row, root)
+
+
+def show_folders(row: DataSet, root: Path) -> None:
+    """How many files each folder has now, beside what the published set has."""
+    owners = {folder: part for part in reversed(row.parts) for folder in part.folders}  # of several the first
+    for folder in dict.fromkeys(folder for part in row.parts for folder in part.folders):
+        part, place = owners[folder], root / folder
+        files = [entry for entry in place.rglob('*') if entry.is_file()] if place.is_dir() else []
+        if folder == part.gt:
+            files = [entry for entry in files if part.owns_clean_file(entry.name)]
+        expected = part.gt_count if folder == part.gt else part.lq_count
+        other = row.published and len(files) != expected
+        print(f'  {place}: {len(files):,} files' + (f'   <- the published set has {expected:,}' if other else ''))
 
 
 def cut(row: DataSet, args: argparse.Namespace) -> bool:

@@ -85,8 +85,8 @@ def evaluate_folders(
         name: {'type': metrics.METRICS[name].type, **protocols.arguments_of(metrics.METRICS[name], given)}
         for name in names
     }
-    for name in names if chosen else ():
-        options[name] = chosen.metrics().get(name, options[name])
+    if chosen:
+        options.update({name: how for name, how in chosen.metrics().items() if name in names})
     pairs, unpaired = _pairs(Path(restored), None if gt is None else Path(gt), pairing, suffix)
     images = {}
     for name, path, gt_path in tqdm(pairs, desc='evaluating', unit='image', disable=not progress):
@@ -168,15 +168,17 @@ def _common_ends(names: Sequence[str]) -> list[str]:
 
 def _load(path: Path, gt_path: Path | None, multiple: int) -> tuple[np.ndarray, np.ndarray | None]:
     image = to_float(read_rgb(path))
-    window = centre_window(*image.shape[:2], multiple, str(path))
+    height, width = image.shape[:2]
+    window = centre_window(height, width, multiple, str(path))
     if gt_path is None:
         return window.of(image), None
     truth = to_float(read_rgb(gt_path))
-    gt_window = centre_window(*truth.shape[:2], multiple, str(gt_path))
+    gt_height, gt_width = truth.shape[:2]
+    gt_window = centre_window(gt_height, gt_width, multiple, str(gt_path))
     cropped = (gt_window.height, gt_window.width)
-    if image.shape[:2] not in (truth.shape[:2], cropped):
+    if (height, width) not in ((gt_height, gt_width), cropped):
         raise ValueError(
-            f'{path} has {image.shape[1]}x{image.shape[0]} pixels, its ground truth {gt_path} '
-            f'{truth.shape[1]}x{truth.shape[0]}; they must be of one size'
+            f'{path} has {width}x{height} pixels, its ground truth {gt_path} {gt_width}x{gt_height}; they must be of '
+            'one size'
         )
     return window.of(image), gt_window.of(truth)

@@ -50,13 +50,14 @@ def pictures_at_fault(dataset: TaskDataset, limit: int = 3) -> list[str]:
         for places in _looked_at(list(_pictures(part)), max(50, LOOKED_AT // len(parts))):
             found = [head(*place) for place in places]
             faults = [fault for fault in found if isinstance(fault, str)]
-            if not faults and None not in found:
-                names = [_file(*place) for place in places]
-                if found[0] != found[-1]:
+            sizes = [size for size in found if isinstance(size, tuple)]
+            if len(sizes) == len(places):
+                names, (width, height) = [_file(*place) for place in places], sizes[0]
+                if sizes[0] != sizes[-1]:
                     pair = '{} is {}x{}, its ground truth {} {}x{}'
-                    unequal.append(pair.format(names[0], *found[0], names[-1], *found[-1]))
+                    unequal.append(pair.format(names[0], *sizes[0], names[-1], *sizes[-1]))
                 else:
-                    faults = _too_small(part, *found[0], names[0])
+                    faults = _too_small(part, width, height, names[0])
             unfit += faults
     return [*_some(unequal, limit), *_some(unfit, limit)]
 
@@ -131,12 +132,13 @@ class _Heads:
         return self._known[name]
 
     def _look(self, store: FolderStore | LmdbStore, number: int) -> tuple[int, int] | None:
-        source = store.path(number)
+        name = store.path(number)
+        source: str | io.BytesIO = name
         if isinstance(store, LmdbStore):
             reader = open_lmdb(store.root)
             if reader.raw:
-                return reader.view(source).shape[1::-1]
-            source = io.BytesIO(reader.value(source))
+                return reader.view(name).shape[1::-1]
+            source = io.BytesIO(reader.value(name))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter('ignore')  # of many pixels

@@ -215,12 +215,13 @@ def force(options: MutableMapping, entry: str) -> tuple[Any, ...]:
     place: Any = options
     path: list[Any] = []
     keys = [part.strip() for part in name.strip().split(':')]
-    for depth, key in enumerate(keys):
+    for depth, word in enumerate(keys):
+        key: int | str = word
         if isinstance(place, list):
-            if not key.isdigit() or int(key) >= len(place):
+            if not word.isdigit() or int(word) >= len(place):
                 there = f'{":".join(keys[:depth])} is a list of {len(place)}'
-                raise ValueError(f'{there}: {key!r} is none of its positions, 0 to {len(place) - 1}')
-            key = int(key)
+                raise ValueError(f'{there}: {word!r} is none of its positions, 0 to {len(place) - 1}')
+            key = int(word)
         elif not isinstance(place, MutableMapping) or (depth < len(keys) - 1 and key not in place):
             raise ValueError('no such section in the option file')
         path.append(key)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from types import FrameType
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -39,7 +41,7 @@ class StopSignal:
         self._since = 0.0
         self._armed = False
         self._compiling = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def arm(self) -> None:
         """Remember signals from now on."""
@@ -163,10 +165,8 @@ def _finite(image: Tensor) -> bool:
     return bool(torch.isfinite(image).all())
 
 
-try:
+if sys.platform != 'win32':  # which has no flock: there the second run is not noticed
     import fcntl
-except ImportError:  # Windows has no flock: there the second run is not noticed
-    fcntl = None
 
 GRACE_SECONDS = 5.0
 """A killed run may take this long to disappear; its successor waits instead of giving up."""
@@ -196,7 +196,7 @@ class RunLock:
         Raises:
             RunError: If another process holds it, or the file cannot be written.
         """
-        if fcntl is None:
+        if sys.platform == 'win32':
             return
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)

@@ -23,10 +23,16 @@ from mirage_losses.spd_contrastive_loss import pair_similarity
 
 from . import diagnostics, switches
 from .diagnostics import OpenStep, StepLog, non_finite, takes_found_inf
-from .ema import BufferCopy, update_average
 from .guards import stop_run
 from .losses import ListedLosses, spd_from_list
-from .network_setup import load_weights_into, network_options, start_training, tested_entry
+from .network_setup import (
+    BufferCopy,
+    load_weights_into,
+    network_options,
+    start_training,
+    tested_entry,
+    update_average,
+)
 from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
@@ -58,12 +64,12 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     OPTIONS = {'': switches.TOP, 'train': switches.TRAIN, 'val': switches.VAL, 'logger': switches.LOGGER}
 
     def __init__(self, opt: Mapping) -> None:
-        opt = deepcopy(opt)
-        apply_protocol(opt.get('val') or {})
-        check_validation(opt)
-        spd_from_list(opt.get('train') or {})
-        opt['network_g'] = network_options(opt)
-        super().__init__(opt)
+        own = deepcopy(dict(opt))
+        apply_protocol(own.get('val') or {})
+        check_validation(own)
+        spd_from_list(own.get('train') or {})
+        own['network_g'] = network_options(own)
+        super().__init__(own)
 
     # ---- building -------------------------------------------------------------------------------------------------
 
@@ -202,7 +208,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             del self.gt
         self.batch = {**data, **{key: getattr(self, key) for key in ('lq', 'gt') if key in data}}
 
-    feed_data.takes_bytes = True  # a subclass that replaces the method gets float images
+    vars(feed_data)['takes_bytes'] = True  # a subclass that replaces the method gets float images
 
     def _on_device(self, images: Tensor) -> Tensor:
         layout = torch.channels_last if self.is_train and self.opt['train'].get('channels_last') else None

@@ -1,4 +1,4 @@
-"""Building and loading the network of a model from BasicSR's options."""
+"""The network of a model from BasicSR's options: built, loaded, evaluated, averaged."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def tested_entry(path: str, key: str | None) -> str:
         return ''
     if not isinstance(content, Mapping) or not {'params', AVERAGED} <= content.keys():
         return ''
-    entry = key if key in content else 'params'
+    entry = key if key and key in content else 'params'
     if entry != AVERAGED:
         get_root_logger().warning(
             f'{path} also holds {AVERAGED}, the average over the training, which its validations measured. This test '
@@ -133,3 +133,54 @@ def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: st
         f"{source}: loaded {len(fitting)} of the network's {len(own)} tensors; as they were: {left_out or 'none'}; "
         f'not used from the file: {[name for name in state_dict if name not in fitting] or "none"}'
     )
+
+
+@torch.no_grad()
+def update_average(
+    average: nn.Module, net: nn.Module, decay: float, buffers: Mapping[str, Tensor] | None = None
+) -> None:
+    """Moves ``average`` towards ``net``: ``average = decay * average + (1 - decay) * net``.
+
+    Floating-point buffers are averaged like the weights: without them an averaged network would keep the batch norm
+    statistics it was built with (0 and 1). Whole-number buffers (counters) are copied.
+
+    Args:
+        average: Network to change.
+        net: Network of the same structure, unwrapped.
+        decay: Share that is kept, 0 <= decay < 1. At 0 the average becomes an exact copy.
+        buffers: Buffers by name to take instead of those that ``net`` has now.
+
+    Raises:
+        ValueError: ``decay`` lies outside [0, 1).
+    """
+    if not 0 <= decay < 1:
+        raise ValueError(f'ema_decay is {decay}; it must lie in [0, 1)')
+    current = {**net.state_dict(keep_vars=True), **(buffers or {})}
+    own = average.state_dict(keep_vars=True)
+    floating = [name for name, tensor in own.items() if tensor.is_floating_point()]
+    counters = [name for name in own if name not in floating]
+    if counters:
+        torch._foreach_copy_([own[name] for name in counters], [current[name] for name in counters])
+    torch._foreach_lerp_([own[name] for name in floating], [current[name] for name in floating], 1 - decay)
+
+
+class BufferCopy:
+    """A copy of a network's buffers as they are at one moment, in memory that is used again for the next.
+
+    Args:
+        net: The network, unwrapped.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net = net
+        self._copies: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def take(self) -> dict[str, Tensor]:
+        """Copies the buffers as they are now, with one launch for each type; returns the copies by name."""
+        buffers = dict(self._net.named_buffers())
+        if not self._copies:
+            self._copies = {name: torch.empty_like(buffer) for name, buffer in buffers.items()}
+        if buffers:
+            torch._foreach_copy_([self._copies[name] for name in buffers], list(buffers.values()))
+        return self._copies

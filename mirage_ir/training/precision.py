@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -164,5 +165,5 @@ class CUDAPrefetcher:
         with torch.cuda.stream(self._stream):
             self._batch = {key: self._copied(value) for key, value in batch.items()}
 
-    def _copied(self, value: object) -> object:
+    def _copied(self, value: Any) -> Any:
         return value.to(self._device, non_blocking=True) if torch.is_tensor(value) else value

@@ -26,8 +26,8 @@ from .network_setup import network_options
 from .precision import CUDAPrefetcher
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import changes, describe, load_resume_state, recorded, state_files
+from .selection import write_training_data
 from .state import TrainingStateMixin
-from .training_data import write_training_data
 from .validation import ValidationMixin, ValidationStoppedError
 from .watching import is_true, readable, tell_memory_need
 
@@ -53,17 +53,17 @@ class TrainingRun:
         self._command = command
         self._fresh = command.fresh
         self._state: dict | None = None
-        self._sampler: EpochSampler | None = None
+        self._sampler: EpochSampler  # from when the loaders are made
         self._train_generator = torch.Generator()
         self._train_set = None
         self._val_loaders: list = []
         self._tb_logger = None
-        self._model = None
+        self._model: Any = None
         self._prefetcher = None
         self._lock: RunLock | None = None
         self._seed_was_drawn = False
         self._iteration = 0
-        self._recorded: str | None = None
+        self._recorded = ''
         self.opt: dict = {}
 
     def replacements(self) -> dict[str, Any]:
@@ -184,7 +184,7 @@ class TrainingRun:
         batch = opt['datasets']['train']['batch_size_per_gpu'] * copies
         iteration = self._iteration
         sample = (self._state or {}).get('samples_seen', iteration * batch * replicas)
-        self._sampler = _Sampler(
+        self._sampler = sampler = _Sampler(
             dataset,
             replicas,
             rank,
@@ -194,11 +194,11 @@ class TrainingRun:
             start_sample=sample,
             offset=sample - iteration * batch * replicas,
         )
-        self._sampler.generator = self._train_generator
+        sampler.generator = self._train_generator
         opt['sample_stream'] = {'iter': iteration, 'sample': sample, 'batch': batch * replicas}
         if self._state is not None:  # another batch size has other epochs
             self._state['epoch'] = iteration * batch * replicas // self._sampler.total_size
-        return self._sampler
+        return sampler
 
     def _build_dataloader(self, dataset, dataset_opt: dict, **kwargs):
         """Give each loader a generator: making an iterator would otherwise draw from the global random stream.

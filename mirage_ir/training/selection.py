@@ -1,14 +1,18 @@
-"""Some of the tasks: ``--only`` and ``--without`` take sources, validation and test sets out of the options."""
+"""Which data a run takes: ``--only`` and ``--without`` take some out; what is told of the rest with every figure."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mirage_data.files.image import list_names
 from mirage_data.files.lists import read_list
-from mirage_data.sets.completeness import published
+from mirage_data.files.store import open_store
+from mirage_data.files.write import write_file
+from mirage_data.sets.completeness import mixture_notes, published
 
 FLAGS = ('--only', '--without')
 
@@ -120,13 +124,15 @@ def _listed(rows: Iterable[Mapping]) -> str:
 
 def _shorten(options: Mapping, sources: list[Mapping], kept: list[Mapping], forced: Iterable[str]) -> list[str]:
     train = options.get('train')
-    total = train.get('total_iter') if isinstance(train, MutableMapping) else None
+    if not isinstance(train, MutableMapping):
+        return []
+    total = train.get('total_iter')
     if not isinstance(total, int) or total < 1:
         return []
     if any(entry.partition('=')[0].strip() == 'train:total_iter' for entry in forced):
         return [f'total_iter stays {total:,}, as --force_yml says']
-    sizes = {id(source): _samples(source) for source in sources}
-    unknown = [source for source in sources if sizes[id(source)] is None]
+    sizes = {id(source): size for source in sources if (size := _samples(source)) is not None}
+    unknown = [source for source in sources if id(source) not in sizes]
     if unknown:
         return [
             f'total_iter stays {total:,}: how many samples {_listed(unknown)} would have had is not known; '
@@ -135,7 +141,8 @@ def _shorten(options: Mapping, sources: list[Mapping], kept: list[Mapping], forc
     part = sum(sizes[id(source)] for source in kept) / sum(sizes.values())
     changes = [_scaled(train, 'total_iter', part), _scaled(train, 'warmup_iter', part)]
     scheduler = train.get('scheduler')
-    for key in ('milestones', 'periods') if isinstance(scheduler, MutableMapping) else ():
+    scheduler = scheduler if isinstance(scheduler, MutableMapping) else {}
+    for key in ('milestones', 'periods'):
         values = scheduler.get(key)
         if isinstance(values, list) and all(isinstance(value, int) for value in values):
             new = [max(1, round(value * part)) for value in values]
@@ -168,9 +175,73 @@ def _samples(source: Mapping) -> float | None:
         if source.get('meta_info_file'):
             count = len(read_list(source['meta_info_file']))
         else:
-            root = source.get('dataroot_lq') or source.get('dataroot_gt') or source.get('dataroot')
+            root = source.get('dataroot_lq') or source.get('dataroot_gt') or source.get('dataroot') or ''
             count = len(list_names(root, recursive=True))
     except (TypeError, ValueError, OSError):
         return None
-    sigma = source.get('sigma')
-    return repeat * count * (len(sigma) if isinstance(sigma, (list, tuple)) else 1)
+    return repeat * count * _versions(source)
+
+
+def _versions(data: Mapping) -> int:
+    """Samples that each picture gives: one for each noise level."""
+    sigma = data.get('sigma')
+    return len(sigma) if isinstance(sigma, (list, tuple)) else 1
+
+
+# ---- told with the figures ------------------------------------------------------------------------------------------
+FILE = 'training_data.json'
+
+
+def write_training_data(opt: Mapping, dataset: object) -> None:
+    """Writes the sources of a run, and how they differ from the published sets, into the run's folder.
+
+    Args:
+        opt: Options of the run; read are ``path: experiments_root`` and what `Selection` left out.
+        dataset: The training set; others than mixtures have no sources to tell of.
+    """
+    if not hasattr(dataset, 'ratios'):
+        return
+    rows = dataset.ratios()
+    notes = [opt['left_out']] if opt.get('left_out') else []
+    content = {'sources': rows, 'notes': [*notes, *mixture_notes(rows)]}
+    write_file(Path(opt['path']['experiments_root'], FILE), json.dumps(content, indent=1, default=str) + '\n')
+
+
+def data_notes(opt: Mapping) -> dict[str, str]:
+    """What the figures of a test run should be read with: incomplete training data, sets left out.
+
+    Args:
+        opt: Options of a test run. The notes of the training are found by the place of its weights.
+
+    Returns:
+        Entries of the protocol, which tables show below their figures; empty if there is nothing to say.
+    """
+    notes = {}
+    if opt.get('left_out'):
+        notes['chosen'] = opt['left_out']
+    weights = opt['path'].get('pretrain_network_g')
+    if weights:
+        try:
+            content = json.loads(Path(weights).resolve().parents[1].joinpath(FILE).read_text(encoding='utf-8'))
+            if content['notes']:
+                notes['trained on incomplete data'] = '; '.join(map(str, content['notes']))
+        except (OSError, ValueError, LookupError, TypeError):  # weights from elsewhere
+            pass
+    parts = []
+    for phase, dataset in opt['datasets'].items():
+        known = published(dataset, 'test') if phase.startswith('test') else None
+        found = _images(dataset) if known else None
+        if known and found and found != known.samples:
+            parts.append(f'{dataset["name"]} {found} of {known.samples}')
+    if parts:
+        notes['incomplete test sets'] = ', '.join(parts)
+    return notes
+
+
+def _images(dataset: Mapping) -> int | None:
+    root = dataset.get('dataroot_lq') or dataset.get('dataroot_gt') or ''
+    try:
+        count = len(open_store(root, dataset.get('io_backend'), dataset.get('recursive', True)).names)
+    except ValueError:
+        return None
+    return count * _versions(dataset)

@@ -16,7 +16,7 @@ import random
 import shutil
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from typing import Any
 
@@ -109,7 +109,7 @@ def _best_iterations(model) -> set[int]:
     return {metric['iter'] for record in records for metric in record.values()}
 
 
-def remove_old_checkpoints(paths: dict[str, str], keep: int, spare: set[int] = frozenset()) -> None:
+def remove_old_checkpoints(paths: dict[str, str], keep: int, spare: Set[int] = frozenset()) -> None:
     """Delete all but the newest states and the weights that belong to deleted states.
 
     Args:
@@ -220,6 +220,8 @@ def _bare(net: torch.nn.Module) -> torch.nn.Module:
 class TrainingStateMixin:
     """Saving and resuming for a BasicSR model: list it before the BasicSR class it replaces methods of."""
 
+    opt: dict[str, Any]  # of BasicSR's class
+
     def save_network(self, net, net_label: str, current_iter: int, param_key='params') -> None:
         """Save one network or several into ``models/<net_label>_<iter>.pth``, atomically, on rank 0.
 
@@ -276,12 +278,13 @@ def atomic_torch_save(obj: Any, path: str, *, attempts: int = 3) -> str:
     buffer = io.BytesIO()  # a file object, not a name: torch writes the name into the file, and bytes would differ
     torch.save(obj, buffer)
     data = buffer.getbuffer()
-    for attempt in range(1, attempts + 1):
+    while True:
+        attempts -= 1
         try:
             write_file(path, data, durable=True)
             return hashlib.sha256(data).hexdigest()
         except OSError as error:
-            if attempt == attempts or error.errno in _HOPELESS:
+            if attempts < 1 or error.errno in _HOPELESS:
                 raise RunError(_describe_failure(path, len(data), error)) from error
             get_root_logger().warning(f'Saving {path} failed ({error}); trying again.')
             time.sleep(1.0)

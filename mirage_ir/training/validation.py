@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -22,13 +23,12 @@ from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.sheet import side_by_side
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
-from mirage_ir.measuring.protocols import described
-from mirage_ir.measuring.scoring import centre_crop, check_metrics, measure
+from mirage_ir.measuring.protocols import centre_crop, check_metrics, described, measure
 
 from .network_setup import evaluating
 from .precision import uncompiled
+from .selection import data_notes
 from .state import untouched_random_state
-from .training_data import data_notes
 
 _SHEET_HEIGHT = 256  # of TensorBoard pictures, which it keeps uncompressed in memory
 _SHEETS = 8  # TensorBoard pictures of a data set
@@ -49,6 +49,20 @@ class ValidationMixin:
 
     With several ranks each restores every n-th image; the figures are those of one process.
     """
+
+    # what BasicSR's class has
+    opt: dict[str, Any]
+    is_train: bool
+    device: torch.device
+    net_g: nn.Module
+    get_bare_model: Callable[[nn.Module], nn.Module]
+    feed_data: Callable[[Mapping], None]
+    best_metric_results: dict[str, dict[str, dict]]
+    tested_entry: str
+    _update_best_metric_result: Callable[[str, str, float, int | str], None]
+    lq: Tensor
+    gt: Tensor
+    output: Tensor
 
     def validation(self, dataloader: DataLoader, current_iter: int | str, tb_logger, save_img: bool = False) -> None:
         """Validates on one data set; the table is complete, and logged, after the last one.
@@ -95,7 +109,7 @@ class ValidationMixin:
                 dist.broadcast(buffer, 0)
         names = PictureNames(dataset.opt)
         indices = range(rank, len(dataset), world)
-        scores = []
+        scores: list[report.ImageScore] = []
         self._evaluator = _equivalent(net, self.opt['network_g'], self.device)
         try:
             for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):

@@ -114,7 +114,7 @@ class TaskFigures:
         if len(self._known) < 2:
             return {}
         whole = sum(counter['samples'] for counter in total.values())
-        found = {}
+        found: dict[str, float] = {}
         for task in sorted(total):
             counter, samples = total[task], total[task]['samples']
             found[f'tasks/{task}/samples'] = samples
@@ -190,7 +190,8 @@ def memory_need(net: nn.Module, batch: int, side: int, *, half: bool = False, av
     own = {tensor.untyped_storage()._cdata for tensor in (*net.parameters(), *net.buffers())}
     kept: dict[int, Tensor] = {}
     sizes: list[int] = [0]
-    before, block = {}, [0]
+    before: dict[nn.Module, int] = {}
+    block = [0]
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

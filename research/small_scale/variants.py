@@ -237,11 +237,11 @@ def _train(option_file: str, root: str, log: str, threads: int | None) -> None:
         multiprocessing.set_start_method('fork', force=True)  # for loading workers, as in a run from the command line
     import torch
 
-    from mirage_ir.commands.train import main
+    from mirage_ir.commands import run
 
     if threads:
         torch.set_num_threads(threads)
-    main(['-opt', option_file, '--auto_resume'], root=root)
+    run.train(['-opt', option_file, '--auto_resume'], root=root)
 
 
 def _option_file(run: SmallRun, folder: Path) -> Path:

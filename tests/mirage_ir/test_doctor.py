@@ -92,7 +92,7 @@ def test_the_checkout_one_stands_in(tmp_path, monkeypatch):
     assert [finding.level for finding in found] == ['ok'] * (len(files) + 1), found
     assert f'uses the BasicSR in {(tmp_path / "basicsr").resolve()}' in found[-1].text
     with monkeypatch.context() as elsewhere:
-        elsewhere.setattr('mirage_ir.link_files.PROJECT', tmp_path / 'moved')
+        elsewhere.setattr('mirage_ir.link.PROJECT', tmp_path / 'moved')
         link(tmp_path)
     changed = tmp_path / 'basicsr' / 'models' / 'mirage_model.py'
     shutil.copy(changed, changed.with_name('older_model.py'))

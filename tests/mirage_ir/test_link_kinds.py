@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mirage_ir.link import is_shim, link, unlink
-from mirage_ir.link_files import lacks_version, version_of
+from mirage_ir.link import is_shim, lacks_version, link, unlink, version_of
 
 TINY = 'dict(dim=6, num_blocks=[1, 1, 1, 1], num_refinement_blocks=1, heads=[1, 1, 1, 1])'
 

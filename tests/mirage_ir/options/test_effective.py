@@ -6,8 +6,7 @@ import pytest
 import yaml
 from small_run import make_options, write_options
 
-from mirage_ir.options.check import check_option_file, require_ok
-from mirage_ir.options.effective import effective_text, whole_numbers
+from mirage_ir.options.check import check_option_file, effective_text, require_ok, whole_numbers
 from mirage_ir.training.command_line import force, value_of
 
 

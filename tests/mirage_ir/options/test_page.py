@@ -4,14 +4,14 @@ from pathlib import Path
 
 from basicsr.utils.registry import DATASET_REGISTRY
 
-from mirage_ir.options.page import page
+from mirage_ir.options.places import page
 from mirage_ir.training import switches
 
 PAGE = Path(__file__).resolve().parents[3] / 'docs' / 'options.md'
 
 
 def test_the_page_is_current():
-    assert PAGE.read_text(encoding='utf-8') == page(), 'run python -m mirage_ir.options.page > docs/options.md'
+    assert PAGE.read_text(encoding='utf-8') == page(), 'run python -m mirage_ir.options.places > docs/options.md'
 
 
 def test_every_switch_and_data_set_is_on_it_with_a_meaning():

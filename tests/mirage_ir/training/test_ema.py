@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mirage_ir.training.ema import BufferCopy, update_average
+from mirage_ir.training.network_setup import BufferCopy, update_average
 
 
 def network():

@@ -9,7 +9,7 @@ from kill_trial import prepare
 from model_setup import build, train, training_options
 from small_run import make_options, write_options
 
-from mirage_ir.commands.train import main
+from mirage_ir.commands.run import train as main
 from mirage_ir.training.command_line import force
 from mirage_ir.training.resume import changes, describe, read_state, recorded
 

@@ -6,7 +6,7 @@ import yaml
 from kill_trial import prepare
 from small_run import fingerprint, fork, make_options
 
-from mirage_ir.commands.train import main
+from mirage_ir.commands.run import train as main
 
 
 def test_testing_gives_the_figures_of_the_last_validation(undisturbed, tmp_path):

@@ -7,10 +7,9 @@ import pytest
 import yaml
 from small_run import make_options, make_pictures
 
-from mirage_ir.commands.train import main
+from mirage_ir.commands.run import train as main
 from mirage_ir.options.check import check_option_file
-from mirage_ir.training.selection import Selection, SelectionError
-from mirage_ir.training.training_data import data_notes, write_training_data
+from mirage_ir.training.selection import Selection, SelectionError, data_notes, write_training_data
 
 OPTIONS = Path(__file__).resolve().parents[3] / 'options'
 

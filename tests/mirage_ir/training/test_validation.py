@@ -11,7 +11,7 @@ from model_setup import PairSet, build, loader, test_options, train, training_op
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mirage_ir.measuring import metrics
-from mirage_ir.measuring.scoring import centre_crop
+from mirage_ir.measuring.protocols import centre_crop
 
 ITEMS = [
     ('/pictures/rain/1.png', 'derain', (35, 50)),

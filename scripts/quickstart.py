@@ -1,14 +1,18 @@
-"""Build a small five-task data set, in the layout of the large one, from photographs that come with packages.
+"""The quickstart's own parts: a small five-task data set from photographs of packages, and what the test gave.
 
-    python scripts/make_quickstart_data.py [--out datasets/quickstart]
+    python scripts/quickstart.py data [--out datasets/quickstart]
+    python scripts/quickstart.py report results/quickstart_5deg_test
 
-Clean photographs: scikit-image's astronaut (NASA), coffee, rocket, camera, grass and gravel (CC0) and scikit-learn's
-china (CC BY 2.0, danielbuechele) for training; scikit-image's chelsea (CC0) and scikit-learn's flower (CC BY 2.0,
-vultilion) for testing. Their degraded sides are made with `mirage_data.degradations`, in several strengths, from one
-seed.
+The data set has the layout of the large one. Clean photographs: scikit-image's astronaut (NASA), coffee, rocket,
+camera, grass and gravel (CC0) and scikit-learn's china (CC BY 2.0, danielbuechele) for training; scikit-image's chelsea
+(CC0) and scikit-learn's flower (CC BY 2.0, vultilion) for testing. Their degraded sides are made with
+`mirage_data.degradations`, in several strengths, from one seed. The report is a table of every task beside its input,
+and a before/after sheet.
 """
 
 import argparse
+import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -86,10 +90,8 @@ def pair_paths(root: Path, part: str, task: str, photograph: int, number: int, r
     return root / folder / lq / f'{number:04d}.png', root / folder / gt / f'{number:04d}.png'
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--out', type=Path, default=Path('datasets/quickstart'))
-    args = parser.parse_args()
+def make_data(args: argparse.Namespace) -> None:
+    """Writes all pictures."""
     rng = np.random.default_rng(SEED)
     jobs = [('train', path) for path in TRAIN] + [('test', path) for path in TEST]
     number = 0
@@ -106,5 +108,78 @@ def main() -> None:
     print(f'{args.out}: {len(TRAIN)} photographs to train on, {len(TEST)} others to test on, five tasks')
 
 
+# ---- report ---------------------------------------------------------------------------------------------------------
+HEIGHT = 200  # of a row of the sheet
+CAPTION = 24
+
+
+def print_table(results: dict) -> None:
+    heads = ('images', 8), ('input PSNR', 12), ('result PSNR', 13), ('gain', 8), ('input SSIM', 12), ('result SSIM', 13)
+    print('task        ' + ''.join(head.rjust(width) for head, width in heads))
+    for row in [*results['rows'], {'task': 'average', 'images': '', **results['average']}]:
+        gain = row['psnr'] - row['input_psnr']
+        print(
+            f'{row["task"]:12}{row["images"]:>8}{row["input_psnr"]:12.2f}{row["psnr"]:13.2f}{gain:+8.2f}'
+            f'{row["input_ssim"]:12.3f}{row["ssim"]:13.3f}' + ('' if gain > 0 else '   not better than its input')
+        )
+
+
+def caption(text: str, width: int) -> np.ndarray:
+    band = np.full((CAPTION, width, 3), 255, np.uint8)
+    cv2.putText(band, text, (4, CAPTION - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1, cv2.LINE_AA)
+    return band
+
+
+def build_sheet(folder: Path, rows: list[dict]) -> np.ndarray:
+    """One row a task: the first two of its side-by-side pictures, under a caption with the figures.
+
+    Raises:
+        FileNotFoundError: The test left no pictures of a task.
+    """
+    bands = []
+    for row in rows:
+        found = sorted((folder / 'visualization' / 'side_by_side' / row['dataset']).rglob('*.png'))
+        if not found:
+            raise FileNotFoundError(f'{folder}: no side-by-side pictures of {row["dataset"]}')
+        pictures = [cv2.imread(str(path)) for path in (found[0], found[-1])]
+        pictures = [
+            cv2.resize(p, (round(p.shape[1] * HEIGHT / p.shape[0]), HEIGHT), interpolation=cv2.INTER_AREA)
+            for p in pictures
+        ]
+        line = np.hstack([np.pad(p, ((0, 0), (0, 12), (0, 0)), constant_values=255) for p in pictures])
+        text = f'{row["task"]}: input, restored, ground truth   PSNR {row["input_psnr"]:.2f} -> {row["psnr"]:.2f} dB'
+        bands.append(np.vstack([caption(text, line.shape[1]), line]))
+    width = max(band.shape[1] for band in bands)
+    return np.vstack([np.pad(b, ((0, 6), (0, width - b.shape[1]), (0, 0)), constant_values=255) for b in bands])
+
+
+def report(args: argparse.Namespace) -> None:
+    """Prints the table and writes the sheet."""
+    results = json.loads((args.results / 'results.json').read_text(encoding='utf-8'))
+    sheet = build_sheet(args.results, results['rows'])
+    print_table(results)
+    target = args.results / 'before_after.png'
+    cv2.imwrite(str(target), sheet)
+    print(f'\nBefore and after: {target}')
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    kinds = parser.add_subparsers(required=True)
+    data = kinds.add_parser('data', help='build the data set')
+    data.add_argument('--out', type=Path, default=Path('datasets/quickstart'))
+    data.set_defaults(work=make_data)
+    shown = kinds.add_parser('report', help='show what the test gave')
+    shown.add_argument('results', type=Path, help='folder of a test run')
+    shown.set_defaults(work=report)
+    args = parser.parse_args()
+    try:
+        args.work(args)
+    except OSError as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
