@@ -233,13 +233,21 @@ class TrainingRun:
         if not isinstance(model, TrainingStateMixin):
             for name in ('save_network', 'save_training_state', 'resume_training'):
                 setattr(model, name, types.MethodType(getattr(TrainingStateMixin, name), model))
-        optimize, iteration_seen = model.optimize_parameters, self._iteration
-        compiled = bool(opt['train'].get('compile'))
+        self._watch_steps(model, bool(opt['train'].get('compile')))
+        self._save_with_state(model)
+        if ours:
+            self._let_validations_stop(model)
+        self._take_up(model)
+        self._model = model
+        return model
+
+    def _watch_steps(self, model: Any, compiled: bool) -> None:
+        """Count the iterations of a model, and say what is behind an error that torch raises in the middle of one."""
+        optimize, first = model.optimize_parameters, self._iteration
 
         def optimize_parameters(current_iter: int) -> None:
             # the first steps compile; what they take is theirs, so none is watched beyond them
-            steps = current_iter - iteration_seen
-            self._stop.compiling(now=compiled and steps <= _COMPILING_STEPS)
+            self._stop.compiling(now=compiled and current_iter - first <= _COMPILING_STEPS)
             try:
                 optimize(current_iter)
             except RunError:
@@ -252,6 +260,9 @@ class TrainingRun:
             self._iteration = current_iter
 
         model.optimize_parameters = optimize_parameters
+
+    def _save_with_state(self, model: Any) -> None:
+        """Save a state with the final weights, too."""
         save = model.save
 
         def save_with_state(epoch: int, current_iter: int) -> None:
@@ -260,6 +271,9 @@ class TrainingRun:
             save(epoch, current_iter)
 
         model.save = save_with_state
+
+    def _let_validations_stop(self, model: Any) -> None:
+        """End a validation of our model at a stop signal; without figures then."""
         validate = model.validation
 
         def validation(*arguments, **options) -> None:
@@ -268,21 +282,22 @@ class TrainingRun:
             except ValidationStoppedError as error:
                 print(f'{error}; it is made up for when the run goes on.', file=sys.stderr, flush=True)
 
-        if ours:
-            model.validation = validation
-            model.stop_asked = lambda: self._stop.pending and not opt['dist']  # ranks would wait for one another
-        resume = model.resume_training
+        model.validation = validation
+        # ranks would wait for one another
+        model.stop_asked = lambda: self._stop.pending and not self.opt['dist']
+
+    def _take_up(self, model: Any) -> None:
+        """After a model has resumed, tell which options have changed, and make up for a validation."""
+        resume, iteration = model.resume_training, self._iteration
 
         def resume_training(state: dict) -> None:
             resume(state)
             changed = changes(state['options'], self._recorded) if state.get('options') else []
             if changed:
-                get_root_logger().warning(describe(changed, iteration_seen))
-            self._validate_if_due(iteration_seen)
+                get_root_logger().warning(describe(changed, iteration))
+            self._validate_if_due(iteration)
 
         model.resume_training = resume_training
-        self._model = model
-        return model
 
     def _validate_if_due(self, iteration: int) -> None:
         """Repeat the validation that BasicSR does after saving, and that a kill may have prevented."""

@@ -194,49 +194,33 @@ SETTINGS_OF_PAPER = (
             'Peers measure on the Y channel of 8-bit images: psnr_y and ssim_y. The paper does not say which it shows.',
         ),
     ),
-    Setting(
-        'denoise',
-        'denoising alone',
-        ('B(c)',),
-        NOISE,
-        train=mixed(*_SINGLE['denoise'][0]),
-        samples=_SINGLE['denoise'][1],
-        epochs=(120, 120),
-    ),
-    Setting(
-        'derain',
-        'deraining alone',
-        ('B(b)',),
-        ('Rain100L',),
-        train=mixed(*_SINGLE['derain'][0]),
-        samples=_SINGLE['derain'][1],
-        epochs=(120, 120),
-    ),
-    Setting(
-        'dehaze',
-        'dehazing alone',
-        ('B(a)',),
-        ('SOTS',),
-        train=mixed(*_SINGLE['dehaze'][0]),
-        samples=_SINGLE['dehaze'][1],
-        epochs=(120, 120),
+    *(
+        Setting(
+            task,
+            f'{task[:-1] if task.endswith("e") else task}ing alone',
+            (table,),
+            tests,
+            train=mixed(*_SINGLE[task][0]),
+            samples=_SINGLE[task][1],
+            epochs=(120, 120),
+        )
+        for task, table, tests in (
+            ('denoise', 'B(c)', NOISE),
+            ('derain', 'B(b)', ('Rain100L',)),
+            ('dehaze', 'B(a)', ('SOTS',)),
+        )
     ),
     Setting('uieb', 'zero-shot underwater', ('5',), ('UIEB',), remarks=('Weights of the five degradations.',)),
-    Setting(
-        'toled',
-        'zero-shot under-display (T-OLED)',
-        ('D',),
-        ('TOLED',),
-        metrics=('psnr', 'ssim', 'lpips'),
-        remarks=('The paper does not name the weights: those of the five degradations are assumed.',),
-    ),
-    Setting(
-        'poled',
-        'zero-shot under-display (P-OLED)',
-        ('D',),
-        ('POLED',),
-        metrics=('psnr', 'ssim', 'lpips'),
-        remarks=('The paper does not name the weights: those of the five degradations are assumed.',),
+    *(
+        Setting(
+            display.lower().replace('-', ''),
+            f'zero-shot under-display ({display})',
+            ('D',),
+            (display.replace('-', ''),),
+            metrics=('psnr', 'ssim', 'lpips'),
+            remarks=('The paper does not name the weights: those of the five degradations are assumed.',),
+        )
+        for display in ('T-OLED', 'P-OLED')
     ),
 )
 

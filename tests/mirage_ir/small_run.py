@@ -259,7 +259,7 @@ def _run_here(
 
     if fault:
         fault(root)
-    import_module(f'mirage_ir.commands.{script}').main(arguments, root=str(root))
+    getattr(import_module('mirage_ir.commands.run'), script)(arguments, root=str(root))
 
 
 def link_launchers(root: Path) -> None:
