@@ -162,6 +162,7 @@ def leaks_in(report: str | Path) -> list[tuple[str, str]]:
     """
     try:
         content = json.loads(Path(report).read_text(encoding='utf-8'))
-        return [tuple(below(leak[side], content['root']) for side in ('train', 'test')) for leak in content['leaks']]
+        root = content['root']
+        return [(below(leak['train'], root), below(leak['test'], root)) for leak in content['leaks']]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f'{report}: no JSON report of check-data ({type(error).__name__}: {error})') from None

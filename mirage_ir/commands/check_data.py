@@ -85,7 +85,7 @@ def acknowledged(name: str) -> list[str | tuple[str, str]]:
     if name in table and table[name].overlaps:
         return [name]
     if Path(name).is_file():
-        return leaks_in(name)
+        return [*leaks_in(name)]
     known = ', '.join(other for other, row in table.items() if row.overlaps)
     raise ValueError(
         f'--acknowledge {name}: neither a set with known overlaps ({known}) nor a report; leaks of other sets and '

@@ -92,7 +92,7 @@ def checked(
         _select(options, selection, force_yml or ())
     if options.data:
         _check_all(options, is_train, launcher, resuming)
-    first = {}  # a value that breaks two rules is one problem: the first rule says it best
+    first: dict[tuple, Problem] = {}  # a value that breaks two rules is one problem: the first rule says it best
     for problem in options.problems:
         first.setdefault((problem.file, problem.line, problem.key), problem)
     return options, sorted(first.values(), key=lambda p: (p.file != options.path, p.line))
@@ -144,8 +144,8 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
         check_rules(options, (), schema.TOP)
         check_rules(options, ('path',), schema.PATH)
         if model is not None:
-            networks = {name for name in data if str(name).startswith('network_')}
-            check_unknown(options, (), {*schema.TOP, *networks}, [model])
+            named = {name for name in data if str(name).startswith('network_')}
+            check_unknown(options, (), {*schema.TOP, *named}, [model])
             check_unknown(options, ('path',), {*schema.PATH, *schema.ADVERSARIAL['path']}, [model])
     check_datasets(options, DATASET_REGISTRY, is_train)
     networks = check_networks(options, model, is_train, resuming, launcher)

@@ -117,7 +117,7 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
         found = 'there are no workers to keep' if training else 'no workers to keep: validation sets are loaded without'
         cure_of_it = 'remove it, or set num_worker_per_gpu' if training else 'remove it'
         options.add((*key, 'persistent_workers'), found, cure_of_it)
-    count = _check_source(options, key, ours)
+    count: float = _check_source(options, key, ours)
     sources = options.section(*key).get('sources')
     if ours and isinstance(sources, list):
         count = sum(

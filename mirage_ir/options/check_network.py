@@ -92,7 +92,7 @@ def _has_states(options: OptionFile) -> bool:
     return any(states.glob('*.state'))
 
 
-def _check_heads(options: OptionFile, name: str, architecture: type, model: Any, launcher: str) -> None:
+def _check_heads(options: OptionFile, name: str, architecture: type[nn.Module], model: Any, launcher: str) -> None:
     """The SPD heads against who uses them: `MIRAGEModel` with ``spd_opt``, and nobody else."""
     head = options.section(name).get('spd_head', True)
     train = options.section('train')
@@ -255,7 +255,7 @@ def _check_checkpoint(options: OptionFile, suffix: str, net: nn.Module | None, m
             options.add(key, *fault)
         return
     try:
-        weights = read_entry(path, param_key)[0]
+        weights = read_entry(str(path), param_key)[0]
         own = net.state_dict()
         if strict:
             load_into(net.to_empty(device='cpu'), weights, value)
