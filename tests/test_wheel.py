@@ -42,6 +42,13 @@ assert cli.main(['prepare', '--list']) == 0
 sys.exit(restore.main(['picture.png', '-o', 'restored', '--device', 'cpu']))
 """
 
+ALONE = """
+import sys
+sys.modules.update(dict.fromkeys({others}))  # they cannot be imported
+from mirage_restore.cli import main
+sys.exit(main(['picture.png', '-o', 'restored', '--device', 'cpu']))
+"""
+
 
 @pytest.fixture(scope='module')
 def installed(tmp_path_factory):
@@ -80,6 +87,20 @@ def test_the_console_commands_are_there(installed, tmp_path):
     assert {'mirage-basicsr', 'mirage-restore', 'mirage-web'} <= {path.name for path in (installed / 'bin').iterdir()}
     done = run(installed, tmp_path, [installed / 'bin' / 'mirage-restore', '--help'])
     assert done.returncode == 0 and 'usage: mirage-restore' in done.stdout
+
+
+def test_photographs_need_only_what_the_install_page_names(installed, tmp_path):
+    page = (ROOT / 'docs' / 'install.md').read_text().split('**Only restoring photographs**')[1]
+    modules = {'cv2': 'opencv-python-headless', 'PIL': 'pillow', 'pyvips': 'pyvips[binary]', 'yaml': 'pyyaml'}
+    others = [
+        name
+        for name in (*modules, 'basicsr', 'torchvision', 'lmdb', 'av', 'safetensors', 'tqdm')
+        if f'`{modules.get(name, name)}`' not in page.split('`mirage-restore`')[0]
+    ]
+    cv2.imwrite(str(tmp_path / 'picture.png'), np.full((16, 16, 3), 90, np.uint8))
+    done = run(installed, tmp_path, [sys.executable, '-c', ALONE.format(others=others)])
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {'basicsr', 'lmdb', 'av'} <= set(others) and (tmp_path / 'restored' / 'picture.png').is_file()
 
 
 def docstrings(tree):
