@@ -167,7 +167,7 @@ class FastBlock:
         """Apply the block in place to a float32 map (h, w, dim), in tiles of ``shape``."""
         dynamic = self._dynamic(self._sums(x, shape))
         halo = 0 if self.attention is None else 1
-        if self.gated is not None:
+        if dynamic.kernel is not None:
             halo = max(halo, dynamic.kernel.weight.shape[-1] // 2)
         for tile in sweep(x, halo, shape, self.k, self.dtype, self.epsilon[0]):
             tile.add(self._mixed(tile, dynamic))
@@ -176,8 +176,8 @@ class FastBlock:
 
     def _sums(self, x: Tensor, shape: tuple[int, int]) -> _Sums:
         sums = _Sums()
-        dynamic_kernel = self.gated is not None and self.gated.generator is not None
-        if self.attention is None and not dynamic_kernel:
+        made = self.gated if self.gated is not None and self.gated.generator is not None else None
+        if self.attention is None and made is None:
             return sums
         halo = 0 if self.attention is None else 1
         for tile in sweep(x, halo, shape, self.k, self.dtype, self.epsilon[0]):
@@ -187,8 +187,8 @@ class FastBlock:
                 qk = self._conv_pair(tile, tile.around(1, a.inputs), a.qk, a.qk_depthwise)
                 qk = qk.float() if qk.dtype == torch.float16 else qk  # whose range sums over many pixels leave
                 products = qk.t() @ qk
-            if dynamic_kernel:
-                inputs = tile.around(0, self.gated.inputs).sum(dim=(0, 1), dtype=torch.float32)
+            if made is not None:
+                inputs = tile.around(0, made.inputs).sum(dim=(0, 1), dtype=torch.float32)
             sums.add((tile.bottom - tile.top) * (tile.right - tile.left), products, inputs)
         return sums
 
@@ -219,8 +219,8 @@ class FastBlock:
             a = self.attention
             value = self._conv_pair(tile, tile.around(1, a.inputs), a.v, a.v_depthwise)
             branches.append(self.k.linear(value, dynamic.attention))
-        if self.gated is not None:
-            branches.append(self._gated_convolution(tile, dynamic.kernel))
+        if self.gated is not None and dynamic.kernel is not None:
+            branches.append(self._gated_convolution(tile, self.gated, dynamic.kernel))
         if self.mlp is not None:
             x = tile.around(0, self.mlp.inputs).flatten(0, 1)
             branches.append(self._linear(self._linear(x, self.mlp.inner, 'gelu'), self.mlp.out))
@@ -230,8 +230,8 @@ class FastBlock:
             features.addcmul_(others, self.fusion.alpha)
         return self._linear(features, self.fusion.out)
 
-    def _gated_convolution(self, tile: Tile, kernel: Affine) -> Tensor:
-        k, g, halo = self.k, self.gated, kernel.weight.shape[-1] // 2
+    def _gated_convolution(self, tile: Tile, g: Gated, kernel: Affine) -> Tensor:
+        k, halo = self.k, kernel.weight.shape[-1] // 2
         around = tile.around(halo, g.inputs)
         x = tile.inner(around, halo)
         gate = self._linear(x, g.gate_identity, 'gelu')

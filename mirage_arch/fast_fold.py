@@ -38,9 +38,10 @@ class Affine:
 
     @classmethod
     def of(cls, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> Affine:
-        has_bias = bias is not None and bool(bias.abs().max() > 0)
+        if bias is not None and not bias.any():
+            bias = None
         # copies: a view of the network's own weights would follow their changes
-        return cls(weight.to(dtype, copy=True).contiguous(), bias.to(dtype, copy=True) if has_bias else None)
+        return cls(weight.to(dtype, copy=True).contiguous(), None if bias is None else bias.to(dtype, copy=True))
 
     @classmethod
     def depthwise(cls, conv: nn.Conv2d, channels: slice, dtype: torch.dtype) -> Affine:
@@ -152,8 +153,9 @@ class Gated:
 
     def kernel(self, mean: Tensor) -> Affine:
         """The depthwise kernel that the mean of the normalised input generates, (c,) -> (c, 1, k, k)."""
-        if self.generator is None:
+        if self.static is not None:
             return self.static
+        assert self.generator is not None
         weight, bias = self.mean_to_conv
         pooled = weight @ mean + bias
         w1, b1, w2, b2 = self.generator

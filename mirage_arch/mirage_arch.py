@@ -30,7 +30,7 @@ if not hasattr(torch, 'autocast'):
 try:
     from . import dynamic_depthwise
 except ImportError:  # this file alone: PyTorch's own operations
-    dynamic_depthwise = None
+    dynamic_depthwise = None  # type: ignore[assignment]
 
 # Where BasicSR is in use, it is loaded by now, and this file registers itself; nobody else should wait for it.
 ARCH_REGISTRY = getattr(sys.modules.get('basicsr.utils.registry'), 'ARCH_REGISTRY', None)
@@ -239,7 +239,11 @@ class MixedBranches(nn.Module):
         return fused
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = {'att': self._attention, 'gated': getattr(self, 'gatedcnn', None), 'mlp': getattr(self, 'mlp', None)}
+        branches: dict = {
+            'att': self._attention,
+            'gated': getattr(self, 'gatedcnn', None),
+            'mlp': getattr(self, 'mlp', None),
+        }
         parts = x.split(list(self.widths.values()), dim=1)
         features = {name: branches[name](part) for name, part in zip(self.widths, parts)}
         outputs = self._fuse(features) if self.fusion else list(features.values())

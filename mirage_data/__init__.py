@@ -7,7 +7,7 @@ from importlib import import_module
 
 _HOMES = {
     'CompositeDegradationDataset': 'datasets.composite',
-    'EpochSampler': 'datasets.sampler',
+    'EpochSampler': 'datasets.sample',
     'GaussianDenoiseDataset': 'datasets.denoise',
     'ImageError': 'files.image',
     'LmdbError': 'files.lmdb',

@@ -53,7 +53,7 @@ def normalised_covariance(matrix: Tensor, shrinkage: float = SHRINKAGE) -> Tenso
 
     Args:
         matrix: Covariances, symmetric.
-        shrinkage: s, above 0 and below 1.
+        shrinkage: S, above 0 and below 1.
 
     Raises:
         ValueError: ``shrinkage`` lies outside.

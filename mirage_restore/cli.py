@@ -141,8 +141,7 @@ def _is_for_many(args: argparse.Namespace, inputs: list[str]) -> bool:
 
 
 def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options) -> int:
-    from .many.command import restore_many
-    from .many.worker import Setup
+    from .many.command import Setup, restore_many
 
     if args.dry_run:
         raise ValueError('--dry-run is for a single process: leave --devices, --ray and URLs out')

@@ -84,9 +84,10 @@ class _Layout:
 
 def orientation_of(block: bytes) -> int:
     """The EXIF orientation, 1 to 8; 1 where there is none."""
+    layout = _layout(block)
     for entry in _first_directory(block):
-        if entry.tag == _ORIENTATION:
-            numbers = entry.numbers(_layout(block).order)
+        if layout is not None and entry.tag == _ORIENTATION:
+            numbers = entry.numbers(layout.order)
             return numbers[0] if numbers and 1 <= numbers[0] <= 8 else 1
     return 1
 
@@ -171,6 +172,7 @@ def append_to_tiff(tiff: bytes, block: bytes | None, more: dict[int, tuple[int, 
         more: Further fields: tag -> (kind, value in the file's byte order).
     """
     layout = _layout(tiff)
+    assert layout is not None
     (place,) = struct.unpack_from(layout.offset, tiff, layout.head)
     entries, following = _directory(tiff, place, layout)
     added = {tag: Entry(tag, kind, value, 0) for tag, (kind, value) in more.items()}

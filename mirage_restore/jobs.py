@@ -146,7 +146,7 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
     names = _Names(record if options.skip_existing else None)
     for source, relative in found:
         before = record.result_of(source) if record is not None and options.skip_existing else None
-        if record is not None and options.skip_existing and record.is_done(source):
+        if record is not None and before is not None and record.is_done(source):
             names.taken.add(before)
             plan.done.append(Job(source, before))
             continue

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mirage_data.files.errors import ImageError
+from mirage_data.files.image_headers import ImageError
 
 from . import containers, exif
 from .formats import RAW_EXTENSIONS

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mirage_data.files.errors import ImageError
+from mirage_data.files.image_headers import ImageError
 
 from . import exif
 from .photo import Photo, check_memory, finish, split_exif

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyvips
 
-from mirage_data.files.errors import ImageError
+from mirage_data.files.image_headers import ImageError
 
 from . import containers, exif
 from .photo import Photo, check_memory, finish, split_exif

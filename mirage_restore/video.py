@@ -98,6 +98,7 @@ def restore_video(
         except (OSError, ValueError, RuntimeError):
             work.clean_up()
             raise
+    assert work.sample is not None
     return Film(work.frames, work.resumed, work.sample, (*found.notes, *notes, *work.notes))
 
 

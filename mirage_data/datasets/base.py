@@ -43,13 +43,13 @@ class TaskDataset(Dataset):
     A subclass implements `__len__` and `load(position, rng)`; `self.train` says whether it is to crop and flip.
 
     Args:
-        opt: options of the dataset, never changed. Read here: `phase` ('train', 'val' or 'test'), `manual_seed` (0),
+        opt: Options of the dataset, never changed. Read here: `phase` ('train', 'val' or 'test'), `manual_seed` (0),
             `gt_size` (side of the random crop; required for training), `crop_multiple` (16), `use_hflip`, `use_rot`,
             `augment`, `on_error` ('raise', or 'skip' to replace a broken training sample by another), and for training
             `resize`, `tone`, `grey` and `surround` (see `mirage_data.datasets.variation`).
 
     Raises:
-        ValueError: for a value that is not allowed.
+        ValueError: For a value that is not allowed.
     """
 
     OPTIONS = {
@@ -78,9 +78,9 @@ class TaskDataset(Dataset):
         super().__init__()
         self.opt = opt
         self.train = opt.get('phase', 'train') == 'train'
-        self.manual_seed = _whole(opt, 'manual_seed', 0, least=0)
-        self.gt_size = _whole(opt, 'gt_size', None, least=1)
-        self.crop_multiple = _whole(opt, 'crop_multiple', PAPER_MULTIPLE, least=1)
+        self.manual_seed = _whole(opt, 'manual_seed', least=0) or 0
+        self.gt_size = _whole(opt, 'gt_size', least=1)
+        self.crop_multiple = _whole(opt, 'crop_multiple', least=1) or PAPER_MULTIPLE
         self.augmentation = augmentation_from_options(opt)
         self.on_error = opt.get('on_error') or 'raise'
         if self.on_error not in ('raise', 'skip'):
@@ -112,8 +112,8 @@ class TaskDataset(Dataset):
         """Makes one sample.
 
         Args:
-            position: number of the sample, 0 <= position < len(self).
-            rng: where all its random numbers come from.
+            position: Number of the sample, 0 <= position < len(self).
+            rng: Where all its random numbers come from.
         """
         raise NotImplementedError
 
@@ -130,7 +130,7 @@ class TaskDataset(Dataset):
         """Loads a sample or, with `on_error: skip`, another one that the generator chooses.
 
         Raises:
-            SampleError: with `on_error: raise`, or after `MAX_SKIPS` broken samples in a row.
+            SampleError: With `on_error: raise`, or after `MAX_SKIPS` broken samples in a row.
         """
         for _ in range(MAX_SKIPS):
             try:
@@ -149,6 +149,7 @@ class TaskDataset(Dataset):
         With `resize` the crop is larger than `gt_size`; `augmented` brings it to that size.
         """
         if self.train:
+            assert self.gt_size is not None
             whole = min(height, width) // self.crop_multiple * self.crop_multiple or min(height, width)
             side = self.variation.source_side(self.gt_size, whole, rng)
             return random_window(height, width, side, self.crop_multiple, rng, name)
@@ -158,16 +159,17 @@ class TaskDataset(Dataset):
         """The images after one common random flip or rotation, at `gt_size` and in one tone; only in training."""
         if not self.train:
             return images
+        assert self.gt_size is not None
         mode = draw_dihedral(self.augmentation, rng)
         images = [resized(dihedral(image, mode), self.gt_size, self.gt_size) for image in images]
         return self.variation.toned(images, rng)
 
 
-def _whole(opt: dict, key: str, default: int | None, least: int) -> int | None:
-    """A whole number of the options, or its default where the key is absent or null."""
+def _whole(opt: dict, key: str, least: int) -> int | None:
+    """A whole number of the options; None where the key is absent or null."""
     value = opt.get(key)
     if value is None:
-        return default
+        return None
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f'{key}: {value!r}; allowed are whole numbers >= {least}')
     return value

@@ -21,10 +21,10 @@ def chosen_types(types: str | Sequence[str], others: Sequence[str] = ()) -> tupl
 
     Args:
         types: 'all', 'single', 'double', 'triple', the name of a type, or a list of such words.
-        others: further types that there are, as folders of a set in this layout.
+        others: Further types that there are, as folders of a set in this layout.
 
     Raises:
-        ValueError: for another word.
+        ValueError: For another word.
     """
     words = [types] if isinstance(types, str) else list(types)
     chosen = []
@@ -54,7 +54,7 @@ class CompositeDegradationDataset(TaskDataset):
             `crop_multiple` is 1 in validation.
 
     Raises:
-        ValueError: if a folder is missing or empty. Files without a partner are left out with a warning.
+        ValueError: If a folder is missing or empty. Files without a partner are left out with a warning.
     """
 
     OPTIONS = {

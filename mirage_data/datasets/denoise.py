@@ -24,8 +24,8 @@ def evaluation_rng(sigma: float, name: str) -> np.random.Generator:
     """The generator of one test image's noise: the same for that sigma and file name in any subset and order.
 
     Args:
-        sigma: noise level on the 0..255 scale.
-        name: the image's file, with forward slashes; only its name without folder and extension counts.
+        sigma: Noise level on the 0..255 scale.
+        name: The image's file, with forward slashes; only its name without folder and extension counts.
     """
     letters = PurePosixPath(name).stem.encode('utf-8', 'surrogateescape')
     return np.random.default_rng([round(sigma * 1000), zlib.crc32(letters)])
@@ -37,9 +37,9 @@ class AuthorsNoise:
     Images are visited in order, which costs nothing extra; going back starts the stream again.
 
     Args:
-        sigmas: the levels through which the stream runs, in their order.
-        sizes: gives the (height, width) of each file after its crop.
-        files: number of files.
+        sigmas: The levels through which the stream runs, in their order.
+        sizes: Gives the (height, width) of each file after its crop.
+        files: Number of files.
     """
 
     def __init__(self, sigmas: tuple[float, ...], sizes: Callable[[int], tuple[int, int]], files: int) -> None:
@@ -87,7 +87,7 @@ class GaussianDenoiseDataset(TaskDataset):
     Items: as in `PairedTaskDataset`; `lq_path` and `gt_path` are both the clean file's.
 
     Raises:
-        ValueError: for a missing folder, an empty one, or a value that is not allowed.
+        ValueError: For a missing folder, an empty one, or a value that is not allowed.
     """
 
     OPTIONS = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from mirage_data.datasets.sample import Index, split_index
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.datasets.variation import OPTIONS as VARIATIONS
 from mirage_data.option import Option
-from mirage_data.sets.completeness import mixture_notes, published
+from mirage_data.sets.table import mixture_notes, published
 
 # What a source takes over from the mixture's own options unless it names its own.
 INHERITED = (
@@ -78,7 +79,7 @@ class MixedDegradationDataset(TaskDataset):
             `TaskDataset`.
 
     Raises:
-        ValueError: if a source is unusable; the message begins with its number and task.
+        ValueError: If a source is unusable; the message begins with its number and task.
     """
 
     OPTIONS = {
@@ -183,7 +184,7 @@ class MixedDegradationDataset(TaskDataset):
             return np.array(sizes) * np.array(repeats)
         if balance == 'published':
             raise ValueError('balance: published is about repeat:; with share: the shares are given already')
-        shares = [source.get('share') for source in sources]
+        shares: list[Any] = [source.get('share') for source in sources]
         if not all(isinstance(share, (int, float)) and share > 0 for share in shares):
             raise ValueError(f'share: {shares}; needed is a number above 0 for every source')
         if any('repeat' in source for source in sources):

@@ -35,7 +35,7 @@ class PairedTaskDataset(TaskDataset):
     `dataroot_gt` may be absent (photographs without ground truth): items then lack `gt` and `gt_path`.
 
     Raises:
-        ValueError: for missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
+        ValueError: For missing folders or options, an empty set, ambiguous names; when read, for a broken image or two
             images of different size. Files without a partner are left out with a warning.
     """
 

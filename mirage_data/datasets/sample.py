@@ -1,4 +1,4 @@
-"""What one training sample is made of: its random numbers, its place in the stream, and its final form.
+"""What one training sample is made of: its random numbers, its place in the endless, resumable stream, its final form.
 
 A training sample is a pure function of (manual_seed, epoch, position): which crop, flip, noise and synthesis it gets
 is drawn from one generator seeded with those three. So the number of workers, the start method of the processes and a
@@ -8,11 +8,13 @@ resume change nothing. A foreign sampler that hands out plain integers gets rand
 
 from __future__ import annotations
 
+import math
 import os
+from collections.abc import Iterator
 
 import numpy as np
 import torch
-from torch.utils.data import default_collate
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from mirage_data.files.image import to_float
 
@@ -25,9 +27,9 @@ def sample_rng(manual_seed: int, epoch: int, position: int) -> np.random.Generat
     """The generator from which everything random about one sample is drawn.
 
     Args:
-        manual_seed: seed of the run, >= 0.
-        epoch: how often the stream of samples has passed through the data set before, >= 0.
-        position: number of the sample within the data set, >= 0.
+        manual_seed: Seed of the run, >= 0.
+        epoch: How often the stream of samples has passed through the data set before, >= 0.
+        position: Number of the sample within the data set, >= 0.
 
     Returns:
         A generator that depends on nothing but the three numbers.
@@ -49,13 +51,13 @@ def split_index(index: Index, length: int) -> tuple[int | None, int]:
 
     Args:
         index: `(epoch, position)` from our sampler, or a plain integer from another one.
-        length: number of samples of the data set.
+        length: Number of samples of the data set.
 
     Returns:
         `(epoch, position)`; the epoch is None for a plain integer.
 
     Raises:
-        IndexError: if the position lies outside the data set (this also ends a `for sample in dataset` loop).
+        IndexError: If the position lies outside the data set (this also ends a `for sample in dataset` loop).
     """
     epoch, position = index if isinstance(index, tuple) else (None, index)
     position = int(position)
@@ -91,12 +93,12 @@ def make_sample(
     """The dictionary every dataset of this package returns.
 
     Args:
-        lq: degraded image (h, w, 3), RGB.
-        gt: clean image (h, w, 3), RGB.
-        lq_path: file (or LMDB key) of the degraded image.
-        gt_path: file (or LMDB key) of the clean image.
-        task: name of the degradation.
-        keep_bytes: leave 8-bit images as they are.
+        lq: Degraded image (h, w, 3), RGB.
+        gt: Clean image (h, w, 3), RGB.
+        lq_path: File (or LMDB key) of the degraded image.
+        gt_path: File (or LMDB key) of the clean image.
+        task: Name of the degradation.
+        keep_bytes: Leave 8-bit images as they are.
 
     Returns:
         `lq` and `gt` as float32 (3, h, w) in [0, 1] or, with `keep_bytes`, as uint8 where they are; and the three
@@ -109,3 +111,93 @@ def make_sample(
         for key, image in (('lq', lq), ('gt', gt))
     }
     return {**images, 'lq_path': lq_path, 'gt_path': gt_path, 'task': task}
+
+
+_SHUFFLE = 0x5A4D  # keeps the permutations' seeds apart from the samples' own
+
+
+class EpochSampler(Sampler):
+    """Hands out `(epoch, position)` pairs so that each sample is a function of its number in one continuous stream.
+
+    Sample number n = 0, 1, 2, ... is position `permutation_e[n % len(dataset)]` of data epoch `e = n // len(dataset)`.
+    BasicSR's epoch k covers the numbers `offset + [k * total_size, (k + 1) * total_size)`, where `total_size` is a
+    whole number of batches: nothing is dropped at an epoch's end, and BasicSR's count of iterations is right. Each
+    global batch is shared out in contiguous pieces, so one process with batch 4 and two with batch 2 see the same
+    batches.
+
+    Datasets that do not have the class attribute `samples_by_epoch` get plain integers.
+
+    Args:
+        dataset: Anything with a length >= 1.
+        num_replicas: Number of training processes.
+        rank: Number of this process, 0 <= rank < num_replicas.
+        ratio: BasicSR's `dataset_enlarge_ratio`: passes through the data per BasicSR epoch.
+        seed: Seed of the permutations, normally the run's `manual_seed`.
+        batch_size: Batch size of one process.
+        start_sample: Numbers below this are left out: what a resumed run has seen already.
+        offset: Where BasicSR's epoch 0 begins in the stream; lets a run go on with another batch size.
+
+    Raises:
+        ValueError: For an empty dataset, a rank or size out of range, or a start in the middle of a batch.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        num_replicas: int,
+        rank: int,
+        ratio: float = 1,
+        *,
+        seed: int = 0,
+        batch_size: int = 1,
+        start_sample: int = 0,
+        offset: int = 0,
+    ) -> None:
+        self.length = len(dataset)
+        if self.length < 1:
+            raise ValueError('the training set has no samples; check its folders and lists')
+        if batch_size < 1 or num_replicas < 1 or not 0 <= rank < num_replicas:
+            raise ValueError(
+                f'batch_size {batch_size}, rank {rank} of {num_replicas}: need batch_size >= 1, 0 <= rank < replicas'
+            )
+        if not ratio > 0:
+            raise ValueError(f'dataset_enlarge_ratio is {ratio}; it must be above 0')
+        self.num_replicas, self.rank, self.batch_size = num_replicas, rank, batch_size
+        self.seed, self.start_sample, self.offset = int(seed), int(start_sample), int(offset)
+        self.by_epoch = getattr(dataset, 'samples_by_epoch', False)
+        self.global_batch = batch_size * num_replicas
+        self.total_size = math.ceil(self.length * ratio / self.global_batch) * self.global_batch
+        self.num_samples = self.total_size // num_replicas
+        self.epoch = 0
+        self._order: tuple[int, np.ndarray] | None = None
+        if self.start_sample > self.offset and (self.start_sample - self.offset) % self.global_batch:
+            raise ValueError(
+                f'cannot start at sample {start_sample}: it is not a whole number of batches of {self.global_batch} '
+                f'behind {offset}'
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the BasicSR epoch that the next iteration covers."""
+        self.epoch = int(epoch)
+
+    def _span(self) -> tuple[int, int]:
+        end = self.offset + (self.epoch + 1) * self.total_size
+        return min(max(end - self.total_size, self.start_sample), end), end
+
+    def __len__(self) -> int:
+        begin, end = self._span()
+        return (end - begin) // self.num_replicas
+
+    def _permutation(self, data_epoch: int) -> np.ndarray:
+        if self._order is None or self._order[0] != data_epoch:
+            rng = np.random.default_rng([_SHUFFLE, self.seed, data_epoch])
+            self._order = (data_epoch, rng.permutation(self.length))
+        return self._order[1]
+
+    def __iter__(self) -> Iterator[tuple[int, int] | int]:
+        begin, end = self._span()
+        for batch in range(begin + self.rank * self.batch_size, end, self.global_batch):
+            for number in range(batch, batch + self.batch_size):
+                data_epoch, place = divmod(number, self.length)
+                position = int(self._permutation(data_epoch)[place])
+                yield (data_epoch, position) if self.by_epoch else position

@@ -55,7 +55,7 @@ class SyntheticDegradationDataset(TaskDataset):
     Items: as in `PairedTaskDataset`; `lq_path` and `gt_path` are both the clean file's.
 
     Raises:
-        ValueError: an option that cannot work, a folder without photographs, or a recipe with a fault.
+        ValueError: An option that cannot work, a folder without photographs, or a recipe with a fault.
     """
 
     OPTIONS = {
@@ -107,18 +107,19 @@ class SyntheticDegradationDataset(TaskDataset):
         Drawn in this order: entry, crop, flip, tone, parameters, pixels, surround.
         """
         height, width = photograph.shape[:2]
+        side = self.gt_size if self.train and self.gt_size else 0
         entry = self.recipe.pick(rng)
         inner = self.window(height, width, rng, path)
         mode = draw_dihedral(self.augmentation, rng) if self.train else 0
         placed = is_placed(entry)
         if placed:
             mode &= 1  # the ground stays at the bottom
-        shrink = inner.height / self.gt_size if self.train else 1.0
+        shrink = inner.height / side if side else 1.0
         outer = widened(inner, math.ceil(entry.margin * shrink), height, width)
         inside = flipped(Window(inner.top - outer.top, inner.left - outer.left, *inner[2:]), outer, mode)
         context = dihedral(outer.of(photograph), mode)
         if shrink != 1:
-            context, inside = _shrunk(context, inside, self.gt_size)
+            context, inside = _shrunk(context, inside, side)
         context = self.variation.toned([np.ascontiguousarray(context)], rng)[0]
         context = self.variation.surrounded_scene(context, rng)
         lq, scene, record = degrade_pair(
@@ -153,12 +154,12 @@ def widened(window: Window, margin: int, height: int, width: int) -> Window:
 
 
 def flipped(inner: Window, outer: Window, mode: int) -> Window:
-    """Where a window of ``outer`` lies after :func:`mirage_data.files.crops.dihedral` with ``mode``.
+    """Where a window of ``outer`` lies after `mirage_data.files.crops.dihedral` with ``mode``.
 
     Args:
-        inner: the window, its top and left counted from those of ``outer``.
-        outer: what is flipped.
-        mode: of the flip.
+        inner: The window, its top and left counted from those of ``outer``.
+        outer: What is flipped.
+        mode: Of the flip.
     """
     top, left, height, width = inner
     left = outer.width - width - left if mode & 1 else left

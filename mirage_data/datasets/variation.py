@@ -35,11 +35,11 @@ class Variation:
     """The drawn variations of one data set; see the module.
 
     Attributes:
-        resize: lowest and highest share of the size that is left, None for none.
-        tone: probability and the three ranges.
-        grey: probability.
-        sepia: probability.
-        surround: probability, lowest and highest share of the crop that is covered, and the share of those that are
+        resize: Lowest and highest share of the size that is left, None for none.
+        tone: Probability and the three ranges.
+        grey: Probability.
+        sepia: Probability.
+        surround: Probability, lowest and highest share of the crop that is covered, and the share of those that are
             degraded with it.
     """
 
@@ -54,7 +54,7 @@ class Variation:
         """Read the four options of a data set.
 
         Raises:
-            ValueError: a value that is not allowed; the message begins with the option's name.
+            ValueError: A value that is not allowed; the message begins with the option's name.
         """
         resize = opt.get('resize')
         if resize is not None:
@@ -71,9 +71,9 @@ class Variation:
         """The side of the square of the photograph that becomes a crop of ``side`` pixels.
 
         Args:
-            side: of the crop.
-            shorter: the photograph's shorter side, which bounds the result unless it is below ``side`` itself.
-            rng: one number is drawn, none without ``resize``.
+            side: Of the crop.
+            shorter: The photograph's shorter side, which bounds the result unless it is below ``side`` itself.
+            rng: One number is drawn, none without ``resize``.
         """
         if self.resize is None:
             return side
@@ -106,6 +106,7 @@ class Variation:
 
     def _covered(self, images: Sequence[np.ndarray], rng: np.random.Generator, share: float) -> list[np.ndarray]:
         images = list(images)
+        assert self.surround is not None
         if rng.random() >= self.surround['probability'] * share:
             return images
         layers = draw_surround(images[0].shape[:2], rng.uniform(*self.surround['cover']), rng)
@@ -125,9 +126,9 @@ def retoned(image: np.ndarray, *, gamma: float = 1, contrast: float = 1, saturat
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        gamma: power of the values; above 1 is darker.
-        contrast: factor around the middle of the range.
-        saturation: factor around each pixel's grey (Rec. 601); 0 is black-and-white, with three equal channels.
+        gamma: Power of the values; above 1 is darker.
+        contrast: Factor around the middle of the range.
+        saturation: Factor around each pixel's grey (Rec. 601); 0 is black-and-white, with three equal channels.
 
     Returns:
         float32 image clipped to [0, 1].
@@ -147,7 +148,7 @@ def browned(image: np.ndarray, colour: np.ndarray, lift: float = 0) -> np.ndarra
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
         colour: RGB of white, in [0, 1].
-        lift: what black becomes, before the colour.
+        lift: What black becomes, before the colour.
 
     Returns:
         float32 image in [0, 1].
@@ -161,9 +162,9 @@ def draw_surround(
     """Flat areas over a crop: bars, pillars, one side, a frame, a straightened picture's corner, an oval, patches.
 
     Args:
-        shape: height and width in pixels.
-        cover: about which share of the area is covered.
-        rng: source of the kind, its place and its colour.
+        shape: Height and width in pixels.
+        cover: About which share of the area is covered.
+        rng: Source of the kind, its place and its colour.
 
     Returns:
         pairs of a boolean ``(h, w)`` mask and an 8-bit RGB colour, in the order in which they are laid over.

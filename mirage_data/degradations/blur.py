@@ -13,9 +13,9 @@ def trajectory_kernel(*, length: float, bend: float, rng: np.random.Generator) -
     idea of Boracchi and Foi, "Modeling the performance of image restoration from motion blur", 2012).
 
     Args:
-        length: length of the path in pixels.
-        bend: deviation of the direction over the whole path, in radians; 0 is a straight line.
-        rng: source of the path.
+        length: Length of the path in pixels.
+        bend: Deviation of the direction over the whole path, in radians; 0 is a straight line.
+        rng: Source of the path.
 
     Returns:
         ``(k, k)`` float32, k odd, non-negative, sum 1, centred on the path's mean.
@@ -53,7 +53,7 @@ def convolve(image: np.ndarray, kernel: np.ndarray, *, gamma: float = 1.0) -> np
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
         kernel: ``(k, k)`` float32 with sum 1.
-        gamma: power that makes the values linear; highlights then leave bright trails as in real photographs.
+        gamma: Power that makes the values linear; highlights then leave bright trails as in real photographs.
     """
     light = image if gamma == 1 else cv2.pow(np.maximum(image, 0), gamma)
     # filter2D correlates: the kernel is turned by 180 degrees to convolve
@@ -67,9 +67,9 @@ def motion_blur(image: np.ndarray, *, length: float, bend: float, gamma: float, 
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        length, bend: see :func:`trajectory_kernel`.
-        gamma: see :func:`convolve`.
-        rng: source of the path.
+        length, bend: See `trajectory_kernel`.
+        gamma: See `convolve`.
+        rng: Source of the path.
 
     Returns:
         float32 image in [0, 1].
@@ -84,9 +84,9 @@ def defocus_blur(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        radius: radius of the disc in pixels.
-        gamma: see :func:`convolve`.
-        rng: not used; accepted because every degradation takes one.
+        radius: Radius of the disc in pixels.
+        gamma: See `convolve`.
+        rng: Not used; accepted because every degradation takes one.
 
     Returns:
         float32 image in [0, 1].
@@ -98,13 +98,13 @@ def shake_kernel(*, length: float, bend: float, dwell: float, rng: np.random.Gen
     """Blur kernel of a hand's tremor as measured ones look: a bent path that the camera passes at very uneven speed.
 
     Args:
-        length: length of the path in pixels.
-        bend: see :func:`trajectory_kernel`.
-        dwell: deviation of the logarithm of the speed; with 1 most of the light gathers at two or three places.
-        rng: source of the path.
+        length: Length of the path in pixels.
+        bend: See `trajectory_kernel`.
+        dwell: Deviation of the logarithm of the speed; with 1 most of the light gathers at two or three places.
+        rng: Source of the path.
 
     Returns:
-        as :func:`trajectory_kernel`, the line softened to about the thickness of measured kernels.
+        as `trajectory_kernel`, the line softened to about the thickness of measured kernels.
     """
     steps = max(12, int(4 * length))
     places = np.linspace(0, 1, steps)
@@ -127,9 +127,9 @@ def shake_blur(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        length, bend, dwell: see :func:`shake_kernel`.
-        gamma: see :func:`convolve`.
-        rng: source of the path.
+        length, bend, dwell: See `shake_kernel`.
+        gamma: See `convolve`.
+        rng: Source of the path.
 
     Returns:
         float32 image in [0, 1].
@@ -146,11 +146,11 @@ def frame_blur(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        shift: length of the shift in pixels.
-        turn: largest turn in degrees, either way.
-        zoom: largest change of size as a share, either way.
-        frames: exposures that are averaged, in the light behind a tone curve of power 2.2.
-        rng: source of the direction, the turn and the centre.
+        shift: Length of the shift in pixels.
+        turn: Largest turn in degrees, either way.
+        zoom: Largest change of size as a share, either way.
+        frames: Exposures that are averaged, in the light behind a tone curve of power 2.2.
+        rng: Source of the direction, the turn and the centre.
 
     Returns:
         float32 image in [0, 1].

@@ -2,7 +2,7 @@
 
 Order: low light, rain, snow, haze (Guo et al., "OneRestore", ECCV 2024, and the data set's published generator). The
 four formulas take their maps as arguments and keep the dtype of the image; nothing is clipped but low light and haze,
-as published. Without the data set's maps, :func:`synthesise` generates plausible ones.
+as published. Without the data set's maps, `synthesise` generates plausible ones.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def illumination_of(
     Args:
         image: ``(h, w, 3)`` RGB in [0, 1].
         illumination: ``(h, w)`` in [0, 1].
-        grey_weights: how grey is made. The published generator reads its files as BGR and converts them as RGB, which
+        grey_weights: How grey is made. The published generator reads its files as BGR and converts them as RGB, which
             comes to ``(0.114, 0.587, 0.299)`` here.
 
     Returns:
@@ -83,9 +83,9 @@ def add_low_light(
         image: ``(h, w, 3)`` RGB in [0, 1].
         illumination: ``(h, w)`` map in [0, 1].
         gamma: 2 to 3 in the data set.
-        noise: deviation of the noise, 0.03 to 0.08 in the data set.
-        rng: source of the noise: one ``standard_normal(image.shape, float32)``.
-        grey_weights: see :func:`illumination_of`.
+        noise: Deviation of the noise, 0.03 to 0.08 in the data set.
+        rng: Source of the noise: one ``standard_normal(image.shape, float32)``.
+        grey_weights: See `illumination_of`.
     """
     light = illumination_of(image, illumination, grey_weights)
     dark = image * (light ** (gamma - 1)).astype(image.dtype)[:, :, None]  # R L^gamma = I L^(gamma - 1)
@@ -125,7 +125,7 @@ class Part:
     """What one word of a type's name stands for.
 
     Attributes:
-        needs: name of its map.
+        needs: Name of its map.
         add: ``add(image, map, values, rng)`` -> image.
         make: ``make(image, values, rng, window)`` -> its map.
     """
@@ -171,7 +171,7 @@ def parts_of(kind: str) -> list[str]:
     """The parts of a type, in the order in which they happen.
 
     Raises:
-        ValueError: a word that is no part, or one that occurs twice.
+        ValueError: A word that is no part, or one that occurs twice.
     """
     words = kind.split('_')
     if set(words) - set(PARTS) or len(set(words)) < len(words):
@@ -196,17 +196,17 @@ def composite(
 
     Args:
         image: ``(h, w, 3)`` RGB in [0, 1], float32 or float64.
-        kind: one of :data:`TYPES`, or another combination of :data:`PARTS`.
-        maps: those of ``illumination``, ``rain``, ``snow``, ``depth`` that the type needs; any size.
-        rng: source of the noise of low light.
-        gamma, noise: see :func:`add_low_light`.
-        beta, airlight: see :func:`add_haze`.
+        kind: One of :data:`TYPES`, or another combination of :data:`PARTS`.
+        maps: Those of ``illumination``, ``rain``, ``snow``, ``depth`` that the type needs; any size.
+        rng: Source of the noise of low light.
+        gamma, noise: See `add_low_light`.
+        beta, airlight: See `add_haze`.
 
     Returns:
         array of the image's shape and dtype; types that end in rain or snow may exceed 1 until they are stored.
 
     Raises:
-        ValueError: an unknown type or a missing map.
+        ValueError: An unknown type or a missing map.
     """
     given = {'gamma': gamma, 'noise': noise, 'beta': beta, 'airlight': airlight}
     for part in parts_of(kind):
@@ -222,7 +222,7 @@ def generate_illumination(image: np.ndarray, *, size: int) -> np.ndarray:
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        size: side of the smoothing window in pixels.
+        size: Side of the smoothing window in pixels.
 
     Returns:
         ``(h, w)`` float32 in [0, 1].
@@ -243,14 +243,14 @@ def synthesise(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        kind: one of :data:`TYPES`, or another combination of :data:`PARTS`.
-        rng: source of the maps and the noise.
-        window: where in the whole photograph the image lies.
-        **values: of the type's parts: ``gamma``, ``noise``; ``rain_*`` and ``snow_*``, the arguments of
-            :func:`.rain.streak_mask` and :func:`.snow.snow_mask`; ``beta``, ``airlight``, ``horizon``, ``relief``.
+        kind: One of :data:`TYPES`, or another combination of :data:`PARTS`.
+        rng: Source of the maps and the noise.
+        window: Where in the whole photograph the image lies.
+        **values: Of the type's parts: ``gamma``, ``noise``; ``rain_*`` and ``snow_*``, the arguments of
+            `streak_mask` and `snow_mask`; ``beta``, ``airlight``, ``horizon``, ``relief``.
 
     Returns:
-        float32 image; see :func:`composite`.
+        float32 image; see `composite`.
     """
     maps = {PARTS[part].needs: PARTS[part].make(image, values, rng, window) for part in parts_of(kind)}
     given = {key: values[key] for key in ('gamma', 'noise', 'beta', 'airlight') if key in values}

@@ -128,7 +128,7 @@ def _expand(options: Any) -> list[Any]:
 
 
 def parse_recipe(recipe: Any) -> Recipe:
-    """Check a recipe as it stands in an option file and turn it into a :class:`Recipe`.
+    """Check a recipe as it stands in an option file and turn it into a `Recipe`.
 
     Each item is a mapping with
 
@@ -140,7 +140,7 @@ def parse_recipe(recipe: Any) -> Recipe:
     - ``task``: what samples of this item are called; the table's names of the tasks joined by ``_`` if absent.
 
     Raises:
-        ValueError: anything else, naming the item, what was found and what is allowed.
+        ValueError: Anything else, naming the item, what was found and what is allowed.
     """
     if isinstance(recipe, Recipe):
         return recipe
@@ -156,7 +156,7 @@ def parse_recipe(recipe: Any) -> Recipe:
 def degrade_pair(
     image: np.ndarray, entry: Entry, rng: np.random.Generator, window: Window = WHOLE
 ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Apply one entry; beside what :func:`degrade` returns the clean side, in the middle.
+    """Apply one entry; beside what `degrade` returns the clean side, in the middle.
 
     The clean side is ``image`` itself unless a member makes another scene of it; such a scene has whole 8-bit steps.
     """
@@ -179,9 +179,9 @@ def degrade(
 
     Args:
         image: ``(h, w, 3)`` float32 RGB in [0, 1]; not changed.
-        recipe: see :func:`parse_recipe`, or its result.
-        rng: source of all randomness.
-        window: where in its photograph the image lies, as shares (top, bottom, left, right).
+        recipe: See `parse_recipe`, or its result.
+        rng: Source of all randomness.
+        window: Where in its photograph the image lies, as shares (top, bottom, left, right).
 
     Returns:
         the degraded image (float32, clipped to [0, 1]) and a record of plain Python values: ``task``, ``window`` and

@@ -16,10 +16,10 @@ def guided_filter(
 
     Args:
         guide: ``(h, w)`` or ``(h, w, c)``, the image whose edges are kept.
-        values: what is smoothed; same shape, channels apart, and dtype as the guide (float32 or float64).
-        size: side of the square box window in pixels.
-        epsilon: variance of the guide below which an edge is smoothed away.
-        border: how OpenCV goes on behind the borders; by default they are mirrored without repeating the edge pixel.
+        values: What is smoothed; same shape, channels apart, and dtype as the guide (float32 or float64).
+        size: Side of the square box window in pixels.
+        epsilon: Variance of the guide below which an edge is smoothed away.
+        border: How OpenCV goes on behind the borders; by default they are mirrored without repeating the edge pixel.
 
     Returns:
         An array of the same shape and dtype.
@@ -44,10 +44,10 @@ def coarse_field(
     """A smooth random field with values in [0, 1], of which an image shows a window.
 
     Args:
-        shape: height and width of the result.
-        cells: number of random knots along each side of the whole field.
-        rng: source of the knots.
-        window: top, bottom, left, right of the image within the field, as shares.
+        shape: Height and width of the result.
+        cells: Number of random knots along each side of the whole field.
+        rng: Source of the knots.
+        window: Top, bottom, left, right of the image within the field, as shares.
 
     Returns:
         ``(h, w)`` float32.
@@ -80,10 +80,10 @@ def generate_depth(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        horizon: height of the horizon in the whole photograph, 0 = top, 1 = bottom.
-        relief: weight of the random relief, 0 to 1.
-        rng: source of the relief.
-        window: where in the whole photograph the image lies, so that a crop gets the depth of its place.
+        horizon: Height of the horizon in the whole photograph, 0 = top, 1 = bottom.
+        relief: Weight of the random relief, 0 to 1.
+        rng: Source of the relief.
+        window: Where in the whole photograph the image lies, so that a crop gets the depth of its place.
 
     Returns:
         ``(h, w)`` float32 in [0, 1], 1 = nearest.

@@ -22,8 +22,8 @@ def graphics(image: np.ndarray, *, keep: float, rng: np.random.Generator) -> np.
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1]; only its size counts unless some of it is kept.
-        keep: probability that a part of the photograph stays in it, as a picture on a page or in a window.
-        rng: source of everything that is drawn.
+        keep: Probability that a part of the photograph stays in it, as a picture on a page or in a window.
+        rng: Source of everything that is drawn.
 
     Returns:
         ``(h, w, 3)`` float32 in [0, 1] of whole 8-bit steps.

@@ -26,13 +26,13 @@ def low_light(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        exposure: share of the light that is left, in linear light.
-        contrast: how uneven the light is, 0 (even) to 1 (the darkest places get none).
-        cast: colour of the light, from -1 (bluish) to 1 (warm, as from lamps); full cast weakens a channel by 30 %.
-        shot: variance of the photon noise at white.
-        read: deviation of the read-out noise.
-        rng: source of the light's shape and of the noise.
-        window: where in the whole photograph the image lies.
+        exposure: Share of the light that is left, in linear light.
+        contrast: How uneven the light is, 0 (even) to 1 (the darkest places get none).
+        cast: Colour of the light, from -1 (bluish) to 1 (warm, as from lamps); full cast weakens a channel by 30 %.
+        shot: Variance of the photon noise at white.
+        read: Deviation of the read-out noise.
+        rng: Source of the light's shape and of the noise.
+        window: Where in the whole photograph the image lies.
 
     Returns:
         float32 image in [0, 1].
@@ -71,13 +71,13 @@ def underexposed(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        level: what white becomes.
-        power: steepness; above 1 shadows lose more than lights.
-        red, blue: factors of the two channels beside green: the colour cast of a wrong white balance.
-        black: what is subtracted, in 8-bit steps; the darkest pixels become 0.
-        noise: deviation at the darkest places in 8-bit steps, doubled at 60 of 255.
-        smear: grain of the noise: standard deviation of its smoothing in pixels.
-        rng: source of the noise.
+        level: What white becomes.
+        power: Steepness; above 1 shadows lose more than lights.
+        red, blue: Factors of the two channels beside green: the colour cast of a wrong white balance.
+        black: What is subtracted, in 8-bit steps; the darkest pixels become 0.
+        noise: Deviation at the darkest places in 8-bit steps, doubled at 60 of 255.
+        smear: Grain of the noise: standard deviation of its smoothing in pixels.
+        rng: Source of the noise.
 
     Returns:
         float32 image in [0, 1].
@@ -102,10 +102,10 @@ def dark_scene(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        power: of the values; above 1 darkens all but the lights.
-        level: what white becomes.
-        cast: colour of the light, from -1 (bluish, night) to 1 (warm, lamps); full cast weakens a channel by 30 %.
-        rng: not used; accepted because every degradation takes one.
+        power: Of the values; above 1 darkens all but the lights.
+        level: What white becomes.
+        cast: Colour of the light, from -1 (bluish, night) to 1 (warm, lamps); full cast weakens a channel by 30 %.
+        rng: Not used; accepted because every degradation takes one.
 
     Returns:
         float32 image in [0, 1].

@@ -18,7 +18,7 @@ def lookup(name: str) -> Degradation:
     """The row called ``name``.
 
     Raises:
-        ValueError: there is none.
+        ValueError: There is none.
     """
     try:
         return TABLE[name]
@@ -30,12 +30,12 @@ def check_range(name: str, key: str, asked: Any) -> tuple[float, float]:
     """Check what a recipe asks for one parameter; returns ``(low, high)``.
 
     Args:
-        name: degradation.
-        key: its parameter.
-        asked: a number or ``[low, high]``.
+        name: Degradation.
+        key: Its parameter.
+        asked: A number or ``[low, high]``.
 
     Raises:
-        ValueError: no such parameter, not a number or pair of numbers, or outside what is allowed.
+        ValueError: No such parameter, not a number or pair of numbers, or outside what is allowed.
     """
     parameters = lookup(name).parameters
     if key not in parameters:
@@ -67,15 +67,15 @@ def draw(name: str, rng: np.random.Generator, ranges: Mapping[str, Any] | None =
     leaves the values of the others as they were.
 
     Args:
-        name: row of the table.
-        rng: source of the values.
-        ranges: parameter -> number or ``[low, high]``; the table's own ranges where absent.
+        name: Row of the table.
+        rng: Source of the values.
+        ranges: Parameter -> number or ``[low, high]``; the table's own ranges where absent.
 
     Returns:
         parameter -> Python float or int, in the table's order.
 
     Raises:
-        ValueError: unknown name or parameter, or a range outside what is allowed.
+        ValueError: Unknown name or parameter, or a range outside what is allowed.
     """
     ranges = ranges or {}
     asked = {key: check_range(name, key, value) for key, value in ranges.items()}
@@ -93,17 +93,17 @@ def apply(
     """Degrade an image with given parameters.
 
     Args:
-        name: row of the table.
+        name: Row of the table.
         image: ``(h, w, 3)`` float32 RGB in [0, 1]; not changed.
-        params: every parameter of the row.
-        rng: source of whatever the parameters leave open (the noise, the place of each streak).
-        window: top, bottom, left, right of the image within its photograph, as shares.
+        params: Every parameter of the row.
+        rng: Source of whatever the parameters leave open (the noise, the place of each streak).
+        window: Top, bottom, left, right of the image within its photograph, as shares.
 
     Returns:
         ``(h, w, 3)`` float32.
 
     Raises:
-        ValueError: an unknown name, or parameters that are not exactly those of the row.
+        ValueError: An unknown name, or parameters that are not exactly those of the row.
     """
     row = lookup(name)
     if params.keys() != row.parameters.keys():

@@ -1,4 +1,7 @@
-"""Rain: streaks in several layers of depth, brighter and longer near the camera, finer and denser far away."""
+"""Rain: streaks in several layers of depth, brighter and longer near the camera, finer and denser far away.
+
+Drops on the window in front of the lens each show the scene upside down, small and out of focus.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ def streak_layer(
     upright is separable, which keeps a layer of a 128 x 128 crop well under a millisecond.
 
     Args:
-        shape: height and width in pixels.
-        angle: direction of fall in degrees from the vertical; positive leans to the right.
-        length: length of a streak in pixels.
-        width: thickness in pixels (about the full width at half maximum).
-        density: share of the area that streaks would cover if none overlapped.
-        rng: source of the positions and brightnesses.
+        shape: Height and width in pixels.
+        angle: Direction of fall in degrees from the vertical; positive leans to the right.
+        length: Length of a streak in pixels.
+        width: Thickness in pixels (about the full width at half maximum).
+        density: Share of the area that streaks would cover if none overlapped.
+        rng: Source of the positions and brightnesses.
 
     Returns:
         ``(h, w)`` float32, 0 without rain, brightest streaks about 1.
@@ -61,13 +64,13 @@ def streak_mask(
     """Rain streaks of three depths.
 
     Args:
-        shape: height and width in pixels.
-        angle: direction of fall in degrees from the vertical; layers differ by a few degrees.
-        length: length of the nearest streaks in pixels; far ones are down to a third of it.
-        width: thickness of the nearest streaks in pixels.
-        density: share of the area that streaks would cover if none overlapped.
-        brightness: value of the brightest streaks.
-        rng: source of everything else.
+        shape: Height and width in pixels.
+        angle: Direction of fall in degrees from the vertical; layers differ by a few degrees.
+        length: Length of the nearest streaks in pixels; far ones are down to a third of it.
+        width: Thickness of the nearest streaks in pixels.
+        density: Share of the area that streaks would cover if none overlapped.
+        brightness: Value of the brightest streaks.
+        rng: Source of everything else.
 
     Returns:
         ``(h, w)`` float32 mask in [0, 1].
@@ -97,7 +100,7 @@ def add_rain(image: np.ndarray, mask: np.ndarray, *, blend: float = 0.0) -> np.n
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
         mask: ``(h, w)`` float32 in [0, 1].
-        blend: how much a streak hides of what is behind it.
+        blend: How much a streak hides of what is behind it.
     """
     mask = mask[:, :, None]
     rainy = image * (1 - np.float32(blend) * mask)
@@ -121,10 +124,10 @@ def rain(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        angle, length, width, density, brightness: see :func:`streak_mask`.
-        blend: see :func:`add_rain`.
-        veil: share of grey (0.75) mixed in before the streaks.
-        rng: source of the streaks.
+        angle, length, width, density, brightness: See `streak_mask`.
+        blend: See `add_rain`.
+        veil: Share of grey (0.75) mixed in before the streaks.
+        rng: Source of the streaks.
 
     Returns:
         float32 image in [0, 1].
@@ -134,3 +137,86 @@ def rain(
     )
     veiled = image * np.float32(1 - veil) + np.float32(0.75 * veil)
     return add_rain(veiled, mask, blend=blend)
+
+
+def drop_field(
+    shape: tuple[int, int], *, count: float, size: float, defocus: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Opacity of the drops and where in the scene each of their points looks.
+
+    Args:
+        shape: Height and width in pixels.
+        count: Drops per 100 x 100 pixels.
+        size: Typical radius in pixels.
+        defocus: Blur of the drops' outlines in pixels.
+        rng: Source of places, sizes and shapes.
+
+    Returns:
+        opacity ``(h, w)`` float32 in [0, 1], and offsets ``(h, w, 2)`` float32 in pixels (x, y).
+    """
+    height, width = shape
+    opacity = np.zeros(shape, np.float32)
+    offsets = np.zeros((height, width, 2), np.float32)
+    border = 2 * size
+    number = int(rng.poisson(count * (height + 2 * border) * (width + 2 * border) / 1e4))
+    for _ in range(number):
+        x, y = rng.uniform(-border, width + border), rng.uniform(-border, height + border)
+        radius = size * float(np.exp(rng.normal(0, 0.35)))
+        squash, lean = rng.uniform(0.7, 1.0), rng.uniform(-0.3, 0.3)
+        wobble, phase = rng.uniform(0.0, 0.12, 2), rng.uniform(0, 2 * np.pi, 2)
+        magnify = rng.uniform(2.5, 5.0)
+        reach = int(1.6 * radius) + 2
+        top, bottom = max(0, int(y) - reach), min(height, int(y) + reach + 1)
+        left, right = max(0, int(x) - reach), min(width, int(x) + reach + 1)
+        if top >= bottom or left >= right:
+            continue
+        v = (np.arange(top, bottom, dtype=np.float32) - np.float32(y))[:, None] / np.float32(radius)
+        u = (np.arange(left, right, dtype=np.float32) - np.float32(x))[None, :] / np.float32(radius * squash)
+        u = u + np.float32(lean) * v
+        u, v = np.broadcast_arrays(u * (1 - 0.25 * v), v)  # heavier below, as a hanging drop is
+        around = np.arctan2(v, u)
+        outline = 1 + wobble[0] * np.cos(2 * around + phase[0]) + wobble[1] * np.cos(3 * around + phase[1])
+        distance = np.hypot(u, v) / outline.astype(np.float32)
+        inside = np.clip((1 - distance) * np.float32(radius) + 0.5, 0, 1)
+        here = (slice(top, bottom), slice(left, right))
+        bulge = np.float32(-magnify * radius) * (0.4 + 0.6 * np.minimum(distance, 1))  # rays bend most at the rim
+        replaced = inside > opacity[here]
+        offsets[here][replaced] = np.stack([u * bulge, v * bulge], axis=2)[replaced]
+        np.maximum(opacity[here], inside, out=opacity[here])
+    if defocus > 0.3:
+        opacity = cv2.GaussianBlur(opacity, (0, 0), defocus, borderType=cv2.BORDER_REPLICATE).reshape(shape)
+    return opacity, offsets
+
+
+def raindrops(
+    image: np.ndarray,
+    *,
+    count: float,
+    size: float,
+    defocus: float,
+    opacity: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Drops on a pane of glass.
+
+    Args:
+        image: ``(h, w, 3)`` float32 in [0, 1].
+        count, size, defocus: See `drop_field`.
+        opacity: How much a drop hides, 0 to 1.
+        rng: Source of the drops.
+
+    Returns:
+        float32 image in [0, 1].
+    """
+    height, width = image.shape[:2]
+    cover, offsets = drop_field((height, width), count=count, size=size, defocus=defocus, rng=rng)
+    scene = cv2.GaussianBlur(image, (0, 0), 0.4 * size + 0.5, borderType=cv2.BORDER_REFLECT).reshape(image.shape)
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    seen = cv2.remap(
+        scene, columns + offsets[..., 0], rows + offsets[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    ).reshape(image.shape)
+    # the rim bends light away from the lens and is dark above, where the drop shows the ground; below it gathers sky
+    tilt = np.clip(offsets[..., 1] / np.float32(4 * size), -1, 1)
+    seen *= (1.02 - 0.22 * tilt)[:, :, None]
+    cover = (np.float32(opacity) * cover)[:, :, None]
+    return np.clip(image * (1 - cover) + seen * cover, 0, 1)

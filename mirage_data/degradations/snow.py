@@ -22,14 +22,14 @@ def flake_layer(
     """One layer of flakes of about one size, each with its own size, shape, direction and opacity.
 
     Args:
-        shape: height and width in pixels.
-        size: typical radius in pixels.
-        coverage: share of the area the flakes would cover if none overlapped.
-        opacity: opacity of the densest flakes, 0 to 1.
-        defocus: radius of the blur in pixels.
-        trail: length of the fall during the exposure in pixels.
-        angle: direction of the fall in degrees from the vertical.
-        rng: source of everything else.
+        shape: Height and width in pixels.
+        size: Typical radius in pixels.
+        coverage: Share of the area the flakes would cover if none overlapped.
+        opacity: Opacity of the densest flakes, 0 to 1.
+        defocus: Radius of the blur in pixels.
+        trail: Length of the fall during the exposure in pixels.
+        angle: Direction of the fall in degrees from the vertical.
+        rng: Source of everything else.
 
     Returns:
         ``(h, w)`` float32 in [0, 1].
@@ -73,11 +73,11 @@ def drift_layer(
     """The far flakes that merge to a moving grain: filtered noise, with denser and thinner places.
 
     Args:
-        shape: height and width in pixels.
-        amount: mean opacity of the drift.
-        trail: length of the motion in pixels.
-        angle: direction in degrees from the vertical.
-        rng: source of the grain.
+        shape: Height and width in pixels.
+        amount: Mean opacity of the drift.
+        trail: Length of the motion in pixels.
+        angle: Direction in degrees from the vertical.
+        rng: Source of the grain.
 
     Returns:
         ``(h, w)`` float32 in [0, 1].
@@ -119,14 +119,14 @@ def snow_mask(
     """Opacity of falling snow: far drift, a far, a middle and a near layer of flakes, and a few blurred ones.
 
     Args:
-        shape: height and width in pixels.
-        size: radius of the middle flakes in pixels; far ones are half, near ones twice as large, blurred ones larger.
-        density: share of the area covered by the flakes of each layer.
-        opacity: opacity of the densest flakes.
-        trail: length of the middle flakes' fall during the exposure in pixels.
-        angle: direction of the fall in degrees from the vertical.
-        drift: mean opacity of the far drift.
-        rng: source of everything else.
+        shape: Height and width in pixels.
+        size: Radius of the middle flakes in pixels; far ones are half, near ones twice as large, blurred ones larger.
+        density: Share of the area covered by the flakes of each layer.
+        opacity: Opacity of the densest flakes.
+        trail: Length of the middle flakes' fall during the exposure in pixels.
+        angle: Direction of the fall in degrees from the vertical.
+        drift: Mean opacity of the far drift.
+        rng: Source of everything else.
 
     Returns:
         ``(h, w)`` float32 in [0, 1].
@@ -158,7 +158,7 @@ def add_snow(image: np.ndarray, mask: np.ndarray, *, colour: float = 1.0) -> np.
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
         mask: ``(h, w)`` opacity in [0, 1].
-        colour: brightness of the flakes.
+        colour: Brightness of the flakes.
     """
     mask = mask[:, :, None]
     return image * (1 - mask) + mask * np.float32(colour)
@@ -180,9 +180,9 @@ def snow(
 
     Args:
         image: ``(h, w, 3)`` float32 in [0, 1].
-        size, density, opacity, trail, angle, drift: see :func:`snow_mask`.
-        colour: brightness of the flakes.
-        rng: source of the flakes.
+        size, density, opacity, trail, angle, drift: See `snow_mask`.
+        colour: Brightness of the flakes.
+        rng: Source of the flakes.
 
     Returns:
         float32 image in [0, 1].

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 
-from . import blur, camera, cdd11, graphics, haze, jpeg, low_light, noise, rain, raindrops, room, snow, underwater
+from . import blur, cdd11, graphics, haze, low_light, noise, rain, snow
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class Degradation:
 
     Attributes:
         function: ``function(image, *, <parameters>, rng[, window])`` -> image, pure given the generator's state.
-        parameters: name -> :class:`Parameter`, in the order in which they are drawn.
-        task: what removing it is called.
-        stage: place in the physical order: the scene itself (below 10), the air (1x), the window or water before the
+        parameters: Name -> `Parameter`, in the order in which they are drawn.
+        task: What removing it is called.
+        stage: Place in the physical order: the scene itself (below 10), the air (1x), the window or water before the
             lens (2x), lens and camera (3x), exposure and sensor (4x), the file (5x).
-        margin: pixels around a crop that the result inside depends on, in any case.
-        reach: a parameter and a factor: so many pixels more (a blur reaches over the border of a crop).
-        windowed: the result depends on where in the whole photograph the image lies (depth, uneven light).
-        scene: it makes another scene, not a fault: the clean side of a sample is changed alike.
+        margin: Pixels around a crop that the result inside depends on, in any case.
+        reach: A parameter and a factor: so many pixels more (a blur reaches over the border of a crop).
+        windowed: The result depends on where in the whole photograph the image lies (depth, uneven light).
+        scene: It makes another scene, not a fault: the clean side of a sample is changed alike.
     """
 
     function: Callable[..., np.ndarray]
@@ -100,7 +100,7 @@ TABLE: dict[str, Degradation] = {
         stage=14,
     ),
     'raindrops': Degradation(
-        raindrops.raindrops,
+        rain.raindrops,
         {
             'count': Parameter(2, 12, 0, 200),
             'size': Parameter(4, 14, 1, 200),
@@ -111,7 +111,7 @@ TABLE: dict[str, Degradation] = {
         stage=20,
     ),
     'underwater': Degradation(
-        underwater.underwater,
+        haze.underwater,
         {
             'distance': Parameter(0.2, 1.1, 0, 20),
             'turbidity': Parameter(0.2, 1.2, 0, 20),
@@ -172,7 +172,7 @@ TABLE: dict[str, Degradation] = {
         stage=44,
     ),
     'gaussian_noise': Degradation(noise.gaussian_noise, {'sigma': Parameter(5, 55, 0, 1000)}, task='denoise', stage=46),
-    'jpeg': Degradation(jpeg.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, task='dejpeg', stage=50),
+    'jpeg': Degradation(noise.jpeg, {'quality': Parameter(10, 60, 1, 100, whole=True)}, task='dejpeg', stage=50),
 }
 
 _STREAKS = dict(TABLE['rain'].parameters)
@@ -190,7 +190,7 @@ TABLE |= {
     ),
     'black_and_white': Degradation(low_light.black_and_white, {}, task='clean', stage=6, scene=True),
     'haze_indoor': Degradation(
-        room.haze_indoor,
+        haze.haze_indoor,
         {
             'beta': Parameter(0.6, 1.8, 0, 20),
             'airlight': Parameter(0.7, 1.0, 0, 1),
@@ -271,7 +271,7 @@ TABLE |= {
         stage=40,
     ),
     'raw_noise': Degradation(
-        camera.raw_noise,
+        noise.raw_noise,
         {
             'stops': Parameter(0, 8, 0, 9),
             'camera': Parameter(0, 1, 0, 1),

@@ -1,7 +1,8 @@
-"""Windows and flips: pure arithmetic on sizes and views, so that nothing is copied before the final crop."""
+"""Windows and flips as sizes and views, so that nothing is copied before the final crop; pictures side by side."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,13 +27,13 @@ def centre_window(height: int, width: int, multiple: int, name: str) -> Window:
     """The central part whose sides are the largest multiples of `multiple`, as the authors' evaluation crops it.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
         multiple: 16 in the paper's protocol; 1 leaves the image whole.
-        name: the image's file, for the error.
+        name: The image's file, for the error.
 
     Raises:
-        ValueError: if a side is shorter than `multiple`.
+        ValueError: If a side is shorter than `multiple`.
     """
     if min(height, width) < multiple:
         raise ValueError(
@@ -51,15 +52,15 @@ def random_window(height: int, width: int, size: int, multiple: int, rng: np.ran
     """A random square crop of the centre that `centre_window` leaves.
 
     Args:
-        height: of the image, in pixels.
-        width: of the image, in pixels.
-        size: side of the crop (`gt_size`).
-        multiple: see `centre_window`.
-        rng: two numbers are drawn from it, the row first.
-        name: the image's file, for the error.
+        height: Of the image, in pixels.
+        width: Of the image, in pixels.
+        size: Side of the crop (`gt_size`).
+        multiple: See `centre_window`.
+        rng: Two numbers are drawn from it, the row first.
+        name: The image's file, for the error.
 
     Raises:
-        ValueError: if the centre is smaller than the crop.
+        ValueError: If the centre is smaller than the crop.
     """
     top, left, height_in, width_in = centre_window(height, width, min(multiple, height, width), name)
     if min(height_in, width_in) < size:
@@ -76,8 +77,8 @@ def dihedral(image: np.ndarray, mode: int) -> np.ndarray:
     """One of the eight flips and rotations of an (h, w, c) image, as a view.
 
     Args:
-        image: any (h, w, c) array.
-        mode: bit 0 flips left-right, bit 1 flips up-down, bit 2 then transposes; 0 is the identity.
+        image: Any (h, w, c) array.
+        mode: Bit 0 flips left-right, bit 1 flips up-down, bit 2 then transposes; 0 is the identity.
     """
     if mode & 1:
         image = image[:, ::-1]
@@ -92,7 +93,7 @@ def draw_dihedral(augmentation: str, rng: np.random.Generator) -> int:
     Args:
         augmentation: 'none'; 'hflip'; 'rot' (up-down and transposition, BasicSR's `use_rot`); 'flips' (left-right and
             up-down, the paper's text); 'dihedral7' (one of the seven that change the image, the authors' code).
-        rng: one number is drawn from it, none for 'none'.
+        rng: One number is drawn from it, none for 'none'.
     """
     if augmentation == 'none':
         return 0
@@ -109,7 +110,7 @@ def augmentation_from_options(opt: dict) -> str:
     least one of the two is not switched off.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: For an unknown name.
     """
     hflip, rot = opt.get('use_hflip'), opt.get('use_rot')
     named = opt.get('augment')
@@ -120,3 +121,37 @@ def augmentation_from_options(opt: dict) -> str:
     return {(False, False): 'none', (True, False): 'hflip', (False, True): 'rot', (True, True): 'dihedral7'}[
         bool(hflip), bool(rot)
     ]
+
+
+_GAP = 4  # white columns between the images of a sheet
+
+
+def side_by_side(images: Sequence[np.ndarray], height: int | None = None) -> np.ndarray:
+    """One sheet of images next to each other on white.
+
+    Args:
+        images: Arrays (h, w, 3) of one type and any sizes.
+        height: Shrink images that are higher than this; the width follows.
+
+    Returns:
+        Array (max h, sum of widths and gaps, 3).
+    """
+    images = [_shrunk(image, height) if height else image for image in images]
+    tallest = max(image.shape[0] for image in images)
+    white = np.iinfo(images[0].dtype).max if np.issubdtype(images[0].dtype, np.integer) else 1
+    columns: list[np.ndarray] = []
+    for image in images:
+        if columns:
+            columns.append(np.full((tallest, _GAP, 3), white, image.dtype))
+        below = ((0, tallest - image.shape[0]), (0, 0), (0, 0))
+        columns.append(np.pad(image, below, constant_values=white))
+    return np.concatenate(columns, axis=1)
+
+
+def _shrunk(image: np.ndarray, height: int) -> np.ndarray:
+    if image.shape[0] <= height:
+        return image
+    import cv2  # most sheets are not shrunk
+
+    width = max(1, round(image.shape[1] * height / image.shape[0]))
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,24 +1,27 @@
-"""What an image file's first and last bytes say about it, before it is decoded."""
+"""What an image file's first and last bytes say about it, before it is decoded; and the error for what is of no use."""
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 
-from mirage_data.files.errors import ImageError
-
 _PNG = b'\x89PNG\r\n\x1a\n'
 MOST_PIXELS = 2**28  # of one file: up to 1.6 GB when decoded; a damaged or made-up header may ask for any number
+
+
+class ImageError(ValueError):
+    """An image that cannot be used; the message begins with its name and ends with the cure."""
 
 
 def refuse_unsuitable(data: bytes, name: str) -> None:
     """Raises `ImageError` for files that OpenCV would decode to something other than the one picture they show.
 
     Args:
-        data: the whole file.
-        name: what to call it in the error.
+        data: The whole file.
+        name: What to call it in the error.
     """
     if not data:
         raise ImageError(f'{name}: the file is empty; copy it again from its source')
@@ -32,7 +35,7 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
         if data[12:16] == b'VP8X' and len(data) > 20 and data[20] & 0x02:
             raise _animated(name)
     elif data[:6] in (b'GIF87a', b'GIF89a'):
-        if _gif_frames(data) > 1:
+        if _is_animated_gif(data):
             raise _animated(name)
     elif data[:4] in (b'II*\0', b'MM\0*'):
         _check_tiff(data, name)
@@ -150,23 +153,13 @@ def _check_jpeg(data: bytes, name: str) -> None:
         raise ImageError(f'{name}: the JPEG is damaged or truncated ({len(data)} bytes); copy it again from its source')
 
 
-def _gif_frames(data: bytes) -> int:
-    """Counts pictures, at most two, by walking over the blocks."""
+def _is_animated_gif(data: bytes) -> bool:
+    from PIL.GifImagePlugin import GifImageFile  # GIF files are rare
 
-    def table(flags: int) -> int:
-        return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
-
-    frames, place = 0, 13 + table(data[10] if len(data) > 10 else 0)
-    while place < len(data) and frames < 2 and data[place] in (0x21, 0x2C):
-        if data[place] == 0x2C:
-            frames += 1
-            place += 11 + table(data[place + 9] if len(data) > place + 9 else 0)
-        else:
-            place += 2
-        while place < len(data) and data[place]:
-            place += data[place] + 1
-        place += 1
-    return frames
+    try:
+        return GifImageFile(io.BytesIO(data)).is_animated
+    except Exception:  # damaged: the decoder says so
+        return False
 
 
 def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:

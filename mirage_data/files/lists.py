@@ -1,4 +1,7 @@
-"""The pairs of a data set, as two columns of numbers, from the names in two stores or from a list file."""
+"""The pairs of a data set, as two columns of numbers, from the names in two stores or from a list file.
+
+And list files against the disk: names that are listed but absent, or there but not listed.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ import codecs
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from mirage_data.files.image import IMAGE_EXTENSIONS
 from mirage_data.files.lmdb import key_of
 from mirage_data.files.pairing import PairingError, composed, match_indices, same_file_test
 from mirage_data.files.store import FolderStore, LmdbStore
@@ -31,7 +38,7 @@ def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
         (n, 2) int32: positions in the two stores.
 
     Raises:
-        PairingError: if nothing fits, or a name is ambiguous.
+        PairingError: If nothing fits, or a name is ambiguous.
     """
     lq_names, gt_names = list(lq.names), list(gt.names)
     same_file = same_file_test(lq.root, gt.root)
@@ -65,7 +72,7 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
         (n, 2) int32 in the order of the list. Lines that name absent images are left out with a warning.
 
     Raises:
-        PairingError: if the file cannot be read, or none of its images is there.
+        PairingError: If the file cannot be read, or none of its images is there.
     """
     lines = read_list(file)
     finders = (NameFinder(lq.root, lq.names), NameFinder(gt.root, gt.names))
@@ -96,7 +103,7 @@ def places_of_list(file: str | Path, store: Store) -> np.ndarray:
         (n,) int64 positions in the store, in the order of the list. Absent images are left out with a warning.
 
     Raises:
-        PairingError: if the file cannot be read, or none of its images is there.
+        PairingError: If the file cannot be read, or none of its images is there.
     """
     finder = NameFinder(store.root, store.names)
     lines = read_list(file)
@@ -115,7 +122,7 @@ def read_list(file: str | Path) -> list[str]:
     Texts in UTF-8 and UTF-16 (which Windows' editors and shells write) are read, with or without a mark of order.
 
     Raises:
-        PairingError: if the file cannot be read, or is no such text.
+        PairingError: If the file cannot be read, or is no such text.
     """
     try:
         data = Path(file).read_bytes()
@@ -146,9 +153,9 @@ def named_places(line: str, first: NameFinder, second: NameFinder) -> tuple[int,
     if alone is not None:
         return alone, None
     for gap in re.finditer(r'\s*[\t,;]\s*|\s+', line):  # names may have blanks: take the split that names two images
-        both = first(line[: gap.start()]), second(line[gap.end() :])
-        if None not in both:
-            return both
+        one, other = first(line[: gap.start()]), second(line[gap.end() :])
+        if one is not None and other is not None:
+            return one, other
     return None
 
 
@@ -160,8 +167,8 @@ class NameFinder:
     one taken apart, as macOS does it, are the same.
 
     Args:
-        root: the folder or database.
-        names: of its images, relative to it.
+        root: The folder or database.
+        names: Of its images, relative to it.
     """
 
     def __init__(self, root: str | Path, names: Sequence[str]) -> None:
@@ -197,3 +204,80 @@ class NameFinder:
     def _place(self, name: str) -> int | None:
         place = self._places.get(name)
         return self._places.get(composed(name)) if place is None else place
+
+
+@dataclass
+class ListCheck:
+    """A list file beside the disk.
+
+    Attributes:
+        file: The list.
+        lines: How many lines name images.
+        absent: Names that no folder has.
+        repeated: Names listed more than once.
+        unlisted: Images of the folders the list refers to that it does not name.
+    """
+
+    file: Path
+    lines: int = 0
+    absent: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)
+
+
+def check_list(file: str | Path, folders: dict[str, list[str]]) -> ListCheck:
+    """Compares a list file with folders.
+
+    Lines are read as the data sets read them, see `mirage_data.files.lists.named_places`.
+
+    Args:
+        file: The list.
+        folders: The images of every folder the list may refer to, by the folder's path.
+
+    Raises:
+        ValueError: If the file cannot be read as text.
+    """
+    result = ListCheck(Path(file))
+    finders = {folder: NameFinder(folder, names) for folder, names in folders.items()}
+    seen: set[tuple[str, int]] = set()
+    first: Counter[tuple[str, int]] = Counter()
+    referred: Counter[str] = Counter()
+    for line in read_list(file):
+        result.lines += 1
+        found, absent = _named(line, finders)
+        result.absent += absent
+        seen.update(found)
+        first.update(found[:1])  # a clean image may be the partner of many
+        referred.update(folder for folder, _ in found)
+    result.repeated = [folders[folder][place] for (folder, place), count in first.items() if count > 1]
+    # A list of pairs refers to both sides; one that names degraded images only leaves clean ones unlisted on purpose.
+    folder = referred.most_common(1)[0][0] if referred else ''
+    result.unlisted = [name for place, name in enumerate(folders.get(folder, [])) if (folder, place) not in seen]
+    return result
+
+
+def _named(line: str, finders: dict[str, NameFinder]) -> tuple[list[tuple[str, int]], list[str]]:
+    """The images of a line as (folder, place), and the names of those that no folder has.
+
+    A name alone that several folders have, as both sides of a pair, stands for all of them.
+    """
+    named = [(folder, finder.in_line(line)) for folder, finder in finders.items()]
+    alone = [(folder, place) for folder, place in named if place is not None]
+    if alone:
+        return alone, []
+    for (one, first), (other, second) in product(finders.items(), repeat=2):
+        pair = named_places(line, first, second)
+        if pair is not None and pair[1] is not None and one != other:
+            return [(one, pair[0]), (other, pair[1])], []
+    # Names may have blanks, so a name ends where an image's extension is followed by a separator.
+    ending = f'(?:{"|".join(re.escape(end) for end in IMAGE_EXTENSIONS)})' + r'(?=[\s,;]|$)'
+    text = re.sub(r' \(\d+,\d+,\d+\).*$', '', line)
+    pieces = [piece.strip(' ,;\t') for piece in re.findall(f'.+?{ending}', text, re.IGNORECASE)] or [text]
+    found: list[tuple[str, int]] = []
+    absent: list[str] = []
+    for piece in pieces:
+        named = [(folder, finder(piece)) for folder, finder in finders.items()]
+        places = [(folder, place) for folder, place in named if place is not None]
+        found += places
+        absent += [] if places else [piece]
+    return found, absent or pieces[:1] * (not found)

@@ -10,21 +10,20 @@ from pathlib import Path
 import lmdb
 import numpy as np
 
-from mirage_data.files.image import ImageError, decode_rgb
-from mirage_data.files.lmdb_format import (
+from mirage_data.files.image import ImageError, NameList, decode_rgb
+from mirage_data.files.lmdb_writer import (
     ALIAS,
     CHECKSUM_FILE,
     FORMAT_FILE,
     FORMAT_VERSION,
     META_FILE,
     LmdbError,
+    LmdbWriter,
     key_of,
     name_of_meta_line,
     partial_path,
     unpack_raw,
 )
-from mirage_data.files.lmdb_writer import LmdbWriter
-from mirage_data.files.names import NameList
 
 __all__ = ['LmdbError', 'LmdbReader', 'LmdbWriter', 'key_of', 'open_lmdb', 'partial_path']
 
@@ -33,12 +32,12 @@ class LmdbReader:
     """Reads a database; use `open_lmdb`, which opens each only once in a process.
 
     Attributes:
-        path: the database.
-        names: the images' names as in `meta_info.txt`, with extension, in its order.
-        raw: whether crops can be read without decoding.
+        path: The database.
+        names: The images' names as in `meta_info.txt`, with extension, in its order.
+        raw: Whether crops can be read without decoding.
 
     Raises:
-        LmdbError: if it is missing, unfinished, damaged, or of another version.
+        LmdbError: If it is missing, unfinished, damaged, or of another version.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -112,7 +111,7 @@ class LmdbReader:
         """The stored bytes of a key (aliases followed), not copied; valid as long as this reader.
 
         Raises:
-            LmdbError: if there is no such key.
+            LmdbError: If there is no such key.
         """
         found = self._get(key)
         if bytes(found[: len(ALIAS)]) == ALIAS:
@@ -132,8 +131,8 @@ class LmdbReader:
         """The image as (h, w, 3) RGB; in a raw database a read-only view of the file, of which nothing is read yet.
 
         Raises:
-            ImageError: if the value is not a usable image.
-            LmdbError: if there is no such key.
+            ImageError: If the value is not a usable image.
+            LmdbError: If there is no such key.
         """
         value, name = self.value(key), f'{self.path}: {key}'
         if not self.raw:
@@ -172,7 +171,7 @@ class LmdbReader:
         """A (height, width, 3) part of the image, copied; a raw database reads no other rows.
 
         Raises:
-            ImageError: if the rectangle does not lie inside the image.
+            ImageError: If the rectangle does not lie inside the image.
         """
         image = self.view(key)
         if (

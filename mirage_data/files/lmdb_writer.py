@@ -1,35 +1,86 @@
-"""Writing image databases; the format is described in `mirage_data.files.lmdb_format`."""
+"""Images in LMDB: BasicSR's format, a raw one whose crops are read without decoding, and the writing of both.
+
+A database is a folder `NAME.lmdb` with LMDB's `data.mdb`, BasicSR's `meta_info.txt` (a line `name.png (h,w,c) level`
+per image; the key is the name without its extension) and `format.json`, which says how values are stored:
+
+- `encoded`: the bytes of an image file. BasicSR reads these, too, as long as no name has a dot of its own.
+- `raw`: a header of 64 bytes, then rows of RGB pixels, so that a crop touches only the pages it lies on.
+
+A value may also be a reference to another name (`LmdbWriter.add_alias`); BasicSR does not know those.
+`checksums.json` holds the CRC-32 of each value; it is looked at on request, not with every picture.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
+import struct
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import cv2
 import lmdb
 import numpy as np
 
 from mirage_data.files.image import ImageError, decode_rgb
-from mirage_data.files.lmdb_format import (
-    ALIAS,
-    CHECKSUM_FILE,
-    FORMAT_FILE,
-    FORMAT_VERSION,
-    JOURNAL_FILE,
-    MAX_KEY,
-    META_FILE,
-    LmdbError,
-    key_of,
-    meta_ending,
-    name_of_meta_line,
-    pack_raw,
-    partial_path,
-)
 
+META_FILE, FORMAT_FILE, JOURNAL_FILE, CHECKSUM_FILE = 'meta_info.txt', 'format.json', 'journal.txt', 'checksums.json'
+FORMAT_VERSION = 1
+MAX_KEY = 511  # LMDB's limit, in bytes
+ALIAS = b'MIRAGE-ALIAS\0'  # followed by the key whose value is meant
+_RAW = b'MIRAGE-RAW\0'
+_RAW_HEADER = struct.Struct('<11sBIII')  # magic, bytes per value, height, width, channels
+_RAW_OFFSET = 64
 _FIRST_MAP, _COMMIT_BYTES = 1 << 26, 1 << 26
+
+
+class LmdbError(ValueError):
+    """A database that cannot be read or written; the message begins with its path and ends with the cure."""
+
+
+def key_of(name: str) -> str:
+    """The key of an image: its name without the last extension (other dots stay)."""
+    return str(PurePosixPath(name).with_suffix(''))
+
+
+def meta_ending(shape: tuple[int, ...]) -> str:
+    """What follows a name in `meta_info.txt`; the last column, BasicSR's compression level, is read by nobody."""
+    height, width, channels = shape
+    return f' ({height},{width},{channels}) 1'
+
+
+def name_of_meta_line(line: str) -> str:
+    """The name of such a line (names may have blanks and brackets); of a line without a shape all of it."""
+    return line.rpartition(' (')[0] or line.strip()
+
+
+def partial_path(path: str | Path) -> Path:
+    """Where an unfinished database lies until it is renamed to `path`."""
+    path = Path(path)
+    return path.with_name(path.name + '.partial')
+
+
+def pack_raw(image: np.ndarray) -> bytes:
+    """(h, w, c) uint8 or uint16 pixels as a value of a raw database."""
+    header = _RAW_HEADER.pack(_RAW, image.itemsize, *image.shape).ljust(_RAW_OFFSET, b'\0')
+    return header + np.ascontiguousarray(image).tobytes()
+
+
+def unpack_raw(value: memoryview) -> np.ndarray:
+    """The pixels of such a value, as a view of it.
+
+    Raises:
+        ValueError: If it is no such value.
+    """
+    try:
+        magic, itemsize, *shape = _RAW_HEADER.unpack_from(value)
+    except struct.error as error:
+        raise ValueError(str(error)) from None
+    if magic != _RAW or itemsize not in (1, 2):
+        raise ValueError('another format')
+    kind = np.uint8 if itemsize == 1 else np.uint16
+    return np.frombuffer(value, kind, int(np.prod(shape)), _RAW_OFFSET).reshape(shape)
 
 
 class LmdbWriter:
@@ -40,12 +91,12 @@ class LmdbWriter:
     database.
 
     Args:
-        path: the database to make; its name ends with `.lmdb`.
-        raw: store pixels instead of files.
-        overwrite: replace a finished database of that name (at the end, not before).
+        path: The database to make; its name ends with `.lmdb`.
+        raw: Store pixels instead of files.
+        overwrite: Replace a finished database of that name (at the end, not before).
 
     Raises:
-        LmdbError: if the name is unsuitable, a database is there already, or the unfinished one is of the other kind.
+        LmdbError: If the name is unsuitable, a database is there already, or the unfinished one is of the other kind.
     """
 
     def __init__(self, path: str | Path, raw: bool = False, overwrite: bool = False) -> None:
@@ -101,8 +152,8 @@ class LmdbWriter:
         """Stores an image file under `name` (with extension), as it is, or as pixels in a raw database.
 
         Raises:
-            ImageError: if `data` is not a usable image.
-            LmdbError: if the name is taken or too long, or the disk is full.
+            ImageError: If `data` is not a usable image.
+            LmdbError: If the name is taken or too long, or the disk is full.
         """
         image = decode_rgb(data, name)
         if self.raw:
@@ -114,8 +165,8 @@ class LmdbWriter:
         """Stores (h, w, 3) RGB uint8 or uint16 pixels, as PNG of OpenCV's own settings (quick to read), or raw.
 
         Raises:
-            LmdbError: if the name is taken or too long, or the disk is full.
-            ImageError: if the array is not of that kind.
+            LmdbError: If the name is taken or too long, or the disk is full.
+            ImageError: If the array is not of that kind.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype not in (np.uint8, np.uint16) or not image.size:
             raise ImageError(f'{name}: {image.dtype} array of shape {image.shape}; needed is (h, w, 3) uint8 or uint16')
@@ -129,7 +180,7 @@ class LmdbWriter:
         """Lets `name` stand for the image stored under `target`, which must have been added before.
 
         Raises:
-            LmdbError: if there is no such target, or the name is taken.
+            LmdbError: If there is no such target, or the name is taken.
         """
         line = self._names.get(key_of(target))
         if line is None:
@@ -157,7 +208,7 @@ class LmdbWriter:
         """Brings what was added so far safely to the disk.
 
         Raises:
-            LmdbError: if the disk is full or fails; what was committed before is kept.
+            LmdbError: If the disk is full or fails; what was committed before is kept.
         """
         while self._pending:
             try:

@@ -50,7 +50,7 @@ def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
     """The compiled patterns of a rule of `RULES`, or of the user's own `{lq: REGEX, gt: NAME}`.
 
     Raises:
-        PairingError: for an unknown name, or a pattern that is not a regular expression with the groups NAME needs.
+        PairingError: For an unknown name, or a pattern that is not a regular expression with the groups NAME needs.
     """
     if isinstance(rule, dict):
         if set(rule) != {'lq', 'gt'}:
@@ -64,7 +64,9 @@ def rule_named(rule: str | dict) -> list[tuple[re.Pattern, str]]:
     for pattern, name in table:
         try:
             patterns.append((re.compile(pattern), name))
-            re.compile(f'(?:{pattern})|').fullmatch('').expand(name)  # a reference to a group that is not there
+            empty = re.compile(f'(?:{pattern})|').fullmatch('')
+            assert empty is not None
+            empty.expand(name)  # a reference to a group that is not there
         except (re.error, IndexError) as error:
             raise PairingError(f'pairing: {{lq: {pattern!r}, gt: {name!r}}}: {error}') from None
     return patterns
@@ -94,10 +96,10 @@ def match_indices(
     """`match_pairs` in positions instead of names: `(degraded, clean)` pairs and the positions of the leftovers.
 
     Args:
-        lq_paths: degraded names.
-        gt_paths: clean names.
-        rule: as in `match_pairs`.
-        same_file: result of `same_file_test` for the roots of the two sides.
+        lq_paths: Degraded names.
+        gt_paths: Clean names.
+        rule: As in `match_pairs`.
+        same_file: Result of `same_file_test` for the roots of the two sides.
     """
     patterns = rule_named(rule)
     own = rule if isinstance(rule, dict) else {}
@@ -175,21 +177,21 @@ def match_pairs(
     """Matches degraded with clean images by their names.
 
     Args:
-        lq_paths: names of degraded images, relative to their folder (strings or paths). Several may share a clean one.
-        gt_paths: names of clean images, relative to theirs. With 'same_name' folders below the root count as part of
+        lq_paths: Names of degraded images, relative to their folder (strings or paths). Several may share a clean one.
+        gt_paths: Names of clean images, relative to theirs. With 'same_name' folders below the root count as part of
             the name, with the other rules they do not.
-        rule: a name of `RULES`, or `{lq: REGEX, gt: NAME}`, where the pattern must match the whole degraded name
+        rule: A name of `RULES`, or `{lq: REGEX, gt: NAME}`, where the pattern must match the whole degraded name
             (with or without extension), and NAME may refer to its groups by \\1, \\2. Names without a match then have
             no partner, equal ones neither. If either has a slash, folders count as part of the name.
-        lq_root: folder of the degraded images, if a file of both sides is to be recognised as one and not paired.
-        gt_root: folder of the clean images, likewise.
+        lq_root: Folder of the degraded images, if a file of both sides is to be recognised as one and not paired.
+        gt_root: Folder of the clean images, likewise.
 
     Returns:
         `(pairs, leftover_lq, leftover_gt)`: (degraded, clean) tuples in the order of `lq_paths`, and the files of
         either side without a partner, all as they were given.
 
     Raises:
-        PairingError: for an unknown or unusable rule, or two clean images that fit one degraded one.
+        PairingError: For an unknown or unusable rule, or two clean images that fit one degraded one.
     """
     lq, gt = list(lq_paths), list(gt_paths)
     lq_texts, gt_texts = ([path if isinstance(path, str) else path.as_posix() for path in side] for side in (lq, gt))

@@ -15,8 +15,8 @@ class YamlError(ValueError):
     """A text that is no YAML, or not of plain values.
 
     Attributes:
-        line: where, counted from 1; 0 if unknown.
-        reason: what is wrong there.
+        line: Where, counted from 1; 0 if unknown.
+        reason: What is wrong there.
     """
 
     def __init__(self, reason: str, line: int = 0, name: str = '') -> None:
@@ -46,7 +46,7 @@ def compose(text: str, name: str = '') -> yaml.Node | None:
     """The node tree of a text, which knows the line of every value; None for a text without values.
 
     Raises:
-        YamlError: it is no YAML, is longer than `MOST_CHARACTERS`, nested deeper than `MOST_LEVELS`, or has more
+        YamlError: It is no YAML, is longer than `MOST_CHARACTERS`, nested deeper than `MOST_LEVELS`, or has more
             than `MOST_VALUES` values.
     """
     if len(text) > MOST_CHARACTERS:
@@ -90,7 +90,7 @@ def construct(node: yaml.Node | None, name: str = '') -> Any:
     """The plain values of a node.
 
     Raises:
-        YamlError: a value whose tag is not known, or that is not of the kind its tag says.
+        YamlError: A value whose tag is not known, or that is not of the kind its tag says.
     """
     if node is None:
         return None
@@ -125,10 +125,10 @@ def load(text: str, name: str = '') -> Any:
 
     Args:
         text: YAML.
-        name: the file, for messages.
+        name: The file, for messages.
 
     Raises:
-        YamlError: see `compose` and `construct`.
+        YamlError: See `compose` and `construct`.
     """
     return construct(compose(text, name), name)
 
@@ -137,8 +137,8 @@ def load_file(path: str | Path) -> Any:
     """The plain values of a file.
 
     Raises:
-        YamlError: as `load`, or it is no UTF-8 text.
-        OSError: it cannot be read.
+        YamlError: As `load`, or it is no UTF-8 text.
+        OSError: It cannot be read.
     """
     try:
         text = Path(path).read_text(encoding='utf-8-sig')

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mirage_data.files.image import ImageError, list_names, read_rgb
+from mirage_data.files.image import ImageError, NameList, list_names, read_rgb
 from mirage_data.files.lmdb import key_of, open_lmdb
-from mirage_data.files.names import NameList
 
 logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
 
@@ -19,11 +18,11 @@ class FolderStore:
     """The images below a folder.
 
     Attributes:
-        root: the folder.
-        names: names relative to it, sorted.
+        root: The folder.
+        names: Names relative to it, sorted.
 
     Raises:
-        ImageError: if the folder is missing or has no images.
+        ImageError: If the folder is missing or has no images.
     """
 
     def __init__(self, root: str | Path, recursive: bool = True) -> None:
@@ -52,9 +51,9 @@ class LmdbStore:
     """The images of an LMDB.
 
     Attributes:
-        root: the database.
-        names: names with extension, as in its `meta_info.txt`.
-        foreign: always 0: a database has no other files.
+        root: The database.
+        names: Names with extension, as in its `meta_info.txt`.
+        foreign: Always 0: a database has no other files.
     """
 
     foreign = 0
@@ -81,10 +80,10 @@ def open_store(root: str | Path, io_backend: dict | None = None, recursive: bool
         root: `dataroot_*`.
         io_backend: BasicSR's `{type: disk}` or `{type: lmdb}`. A root that ends with `.lmdb` is a database whatever it
             says, so one option file may name folders and databases.
-        recursive: look into folders below, too.
+        recursive: Look into folders below, too.
 
     Raises:
-        ValueError: for another type, or a path that does not fit it.
+        ValueError: For another type, or a path that does not fit it.
     """
     is_database = str(root).rstrip('/\\').endswith('.lmdb')
     kind = (io_backend or {}).get('type') or 'disk'

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from mirage_data.crew import Team
 from mirage_data.files.image import ImageError
+from mirage_data.files.lists import check_list
 from mirage_data.files.lmdb import LmdbError, LmdbReader
 from mirage_data.files.pairing import PairingError, match_pairs
-from mirage_data.sets.alignment import misaligned
-from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.check_report import Finding, FolderRow, Report, below
+from mirage_data.sets.fingerprint import misaligned
 from mirage_data.sets.folder_scan import CheckCache, FolderScan, Progress, scan_folder
 from mirage_data.sets.leaks import Leak, find_leaks
 from mirage_data.sets.pack import lmdb_path
@@ -24,13 +24,13 @@ class Checker:
     """Checks data sets below one root; every folder is read once, however many sets share it.
 
     Args:
-        root: the data root.
-        quick: compare names only, read no image (no sizes, duplicates or leaks then).
-        workers: threads; default is the number of cores.
-        progress: wraps long loops: `progress(items, total, what)`.
-        pool: reads and compares instead of threads.
-        cache: knows files and comparisons of earlier checks.
-        acknowledged: what the user knows and accepts: names of training sets, whose known overlaps (`DataSet.overlaps`)
+        root: The data root.
+        quick: Compare names only, read no image (no sizes, duplicates or leaks then).
+        workers: Threads; default is the number of cores.
+        progress: Wraps long loops: `progress(items, total, what)`.
+        pool: Reads and compares instead of threads.
+        cache: Knows files and comparisons of earlier checks.
+        acknowledged: What the user knows and accepts: names of training sets, whose known overlaps (`DataSet.overlaps`)
             are notes then, or pairs (training image, test image), below the root or whole, which are notes.
     """
 
@@ -147,6 +147,7 @@ class Checker:
             self._add('warning', 'lmdb', path, len(differing), text, differing)
 
     def _check_pairs(self, row: DataSet, part: Part) -> None:
+        assert part.lq is not None
         lq, gt = self._scan(row, part, part.lq), self._scan(row, part, part.gt)
         try:
             pairs, left_lq, left_gt = match_pairs(lq.names, gt.names, part.pairing, lq.folder, gt.folder)
@@ -188,7 +189,7 @@ class Checker:
         """Compares a list file with the folders of some sets that have been checked.
 
         Raises:
-            ValueError: if the file cannot be read.
+            ValueError: If the file cannot be read.
         """
         wanted = {row.name for row in rows}
         folders: dict[str, list[str]] = defaultdict(list)

@@ -19,10 +19,10 @@ class Finding:
         level: 'error' (the data is not usable as it is), 'warning' (figures may differ), or 'note'.
         kind: 'absent', 'count', 'unreadable', 'foreign', 'unpaired', 'size', 'alignment', 'equal sides', 'duplicates',
             'grey', 'lmdb', 'list' or 'leak'.
-        where: the folder or file.
-        count: how many files it is about.
-        message: in words.
-        examples: some of them; all in the JSON report.
+        where: The folder or file.
+        count: How many files it is about.
+        message: In words.
+        examples: Some of them; all in the JSON report.
     """
 
     level: str
@@ -55,10 +55,10 @@ class Report:
     """All that was found.
 
     Attributes:
-        rows: a line for each folder that exists.
-        findings: worst first within a set.
-        leaks: the pairs behind the 'leak' findings.
-        leak_free: for each training folder that was compared, the samples whose photograph is in no test set.
+        rows: A line for each folder that exists.
+        findings: Worst first within a set.
+        leaks: The pairs behind the 'leak' findings.
+        leak_free: For each training folder that was compared, the samples whose photograph is in no test set.
     """
 
     rows: list[FolderRow] = field(default_factory=list)
@@ -81,10 +81,10 @@ def as_text(report: Report, quick: bool = False, leaks_checked: bool = True, exa
     """The table of folders, then the findings with a few examples each, then the verdict.
 
     Args:
-        report: what was found.
-        quick: no image was read, so the columns that need it show a dash.
-        leaks_checked: whether leaks were looked for.
-        examples: how many names are shown with a finding; None for all.
+        report: What was found.
+        quick: No image was read, so the columns that need it show a dash.
+        leaks_checked: Whether leaks were looked for.
+        examples: How many names are shown with a finding; None for all.
     """
     unknown = {'unreadable', 'unequal', 'duplicates'} if quick else set()
     lines: list[tuple[str, ...]] = [('set', 'split', 'folder', *_COLUMNS)]
@@ -157,8 +157,8 @@ def leaks_in(report: str | Path) -> list[tuple[str, str]]:
     """The leaking pairs of a JSON report: (training image, test image), each below its root or whole.
 
     Raises:
-        ValueError: for a file that is no such report.
-        OSError: if it cannot be read.
+        ValueError: For a file that is no such report.
+        OSError: If it cannot be read.
     """
     try:
         content = json.loads(Path(report).read_text(encoding='utf-8'))

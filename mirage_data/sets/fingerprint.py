@@ -3,6 +3,10 @@
 ORB (Rublee et al., ICCV 2011) describes the surroundings of a corner by 256 comparisons of brightness, turned into
 the corner's own direction and scale. JPEG, resizing, cropping, brightness and noise change few of them. The corners
 are spread over the picture, so that any part of it can be recognised, not only its busiest one.
+
+Whether the two sides of a pair show one picture is found by content, too (`misaligned`): details of both (a band of
+spatial frequencies, so that haze, darkness and noise matter little) are compared by normalised correlation over all
+small shifts at once, by the Fourier transform.
 """
 
 from __future__ import annotations
@@ -28,8 +32,8 @@ class Fingerprint:
     """A photograph's traces.
 
     Attributes:
-        path: the file.
-        digest: hash of size and pixels; equal for equal pixels whatever the file format.
+        path: The file.
+        digest: Hash of size and pixels; equal for equal pixels whatever the file format.
         shape: (height, width) in pixels of the file.
         points: (n, 2) float32 x, y of the corners, in pixels of the file.
         descriptors: (n, 32) uint8, their 256 bits.
@@ -65,7 +69,7 @@ def fingerprint(path: str | Path) -> Fingerprint:
     """Reads a photograph and takes its traces.
 
     Raises:
-        ImageError: if the file is not a usable image.
+        ImageError: If the file is not a usable image.
     """
     image = read_rgb(path)
     points, descriptors = corners(grey(image))
@@ -121,7 +125,7 @@ class DescriptorIndex:
     """Hash tables over the descriptors of some images.
 
     Args:
-        prints: the images' fingerprints.
+        prints: The images' fingerprints.
     """
 
     def __init__(self, prints: Sequence[Fingerprint]) -> None:
@@ -173,3 +177,92 @@ def _background(votes: np.ndarray) -> float:
         return 0.0
     usual = np.sort(votes)[: -(len(votes) // 20)]
     return float(usual.mean() + 3.5 * usual.std())
+
+
+SIDE = 256  # pairs are compared at this length of the longer side, or as they are
+_ALIKE, _SHIFTED, _CLEARLY = 0.1, 0.5, 0.1
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How two pictures of one size lie on each other.
+
+    Attributes:
+        correlation: Of the details at the best shift, at most 1.
+        unshifted: The same without a shift.
+        shift: (right, down) in pixels by which the clean picture must move to lie on the degraded one.
+    """
+
+    correlation: float
+    unshifted: float
+    shift: tuple[int, int]
+
+
+def details(path: str | Path) -> tuple[np.ndarray, float]:
+    """The details of a picture, (h, w) float32 with mean 0 and norm 1, and its scale against the file.
+
+    Raises:
+        ImageError: If the file is not a usable image.
+    """
+    image = grey(read_rgb(path))
+    scale = min(1.0, SIDE / max(image.shape))
+    if scale < 1:
+        size = (max(8, round(image.shape[1] * scale)), max(8, round(image.shape[0] * scale)))
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    image = np.log1p(image.astype(np.float32))  # so that dark pictures have details, too
+    band = cv2.GaussianBlur(image, (0, 0), 1) - cv2.GaussianBlur(image, (0, 0), 8)
+    band -= band.mean()
+    return band / max(float(np.linalg.norm(band)), 1e-6), scale
+
+
+def align(lq: np.ndarray, gt: np.ndarray, scale: float = 1.0) -> Alignment:
+    """Compares the details of two pictures of one shape over all shifts up to an eighth of each side.
+
+    Args:
+        lq: Of the degraded picture, from `details`.
+        gt: Of the clean one.
+        scale: Of both against their files.
+    """
+    product = np.fft.irfft2(np.fft.rfft2(lq) * np.conj(np.fft.rfft2(gt)), lq.shape)
+    rows, columns = (max(1, length // 8) for length in lq.shape)
+    near = np.roll(product, (rows, columns), (0, 1))[: 2 * rows + 1, : 2 * columns + 1]
+    down, right = np.unravel_index(int(near.argmax()), near.shape)
+    shift = (round((int(right) - columns) / scale), round((int(down) - rows) / scale))
+    return Alignment(float(near.max()), float(product[0, 0]), shift)
+
+
+def misaligned(pairs: Sequence[tuple[Path, Path]]) -> tuple[list[str], list[str]]:
+    """Looks for pairs that are shifted, and pairs whose sides show different pictures.
+
+    Args:
+        pairs: (degraded, clean) files, each pair of one size.
+
+    Returns:
+        Sentences about shifted pairs, and about others that do not fit; of these another pair's clean picture is named
+        where it fits clearly better.
+
+    Raises:
+        ImageError: If a file is not a usable image.
+    """
+    shifted, other = [], []
+    suspects = []
+    for lq_path, gt_path in pairs:
+        (lq, scale), (gt, _) = details(lq_path), details(gt_path)
+        if lq.shape != gt.shape or not lq.any() or not gt.any():  # flat pictures say nothing
+            continue
+        found = align(lq, gt, scale)
+        in_place = found.shift == (0, 0) or found.correlation < found.unshifted + _CLEARLY
+        if in_place and found.unshifted >= _ALIKE:
+            continue
+        if in_place or found.correlation < _SHIFTED:
+            suspects.append((lq_path, gt_path, lq, found.unshifted))
+        else:
+            right, down = found.shift
+            shifted.append(f'{lq_path.name}: shifted by {right}, {down} pixels against {gt_path.name}')
+    cleans = [(gt_path, details(gt_path)[0]) for _, gt_path, _, _ in suspects]
+    for lq_path, gt_path, lq, correlation in suspects:
+        scores = [(align(lq, gt).unshifted, path) for path, gt in cleans if path != gt_path and gt.shape == lq.shape]
+        best, fitting = max(scores, default=(0.0, gt_path))
+        hint = f'; {fitting.name} fits' if best > max(2 * _ALIKE, correlation + _CLEARLY) else ''
+        other.append(f'{lq_path.name}: shows another picture than {gt_path.name}{hint}')
+    return shifted, other

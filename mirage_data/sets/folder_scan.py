@@ -30,13 +30,13 @@ class FolderScan:
     """What a folder holds.
 
     Attributes:
-        folder: the folder.
-        names: its images, relative, sorted; unreadable ones included.
-        foreign: files that are no images.
-        unreadable: name and error message of images that cannot be used.
+        folder: The folder.
+        names: Its images, relative, sorted; unreadable ones included.
+        foreign: Files that are no images.
+        unreadable: Name and error message of images that cannot be used.
         shapes: (height, width) of each readable image; empty after a quick scan.
-        digests: hash of each readable image's pixels; empty after a quick scan.
-        grey: images whose three channels are equal.
+        digests: Hash of each readable image's pixels; empty after a quick scan.
+        grey: Images whose three channels are equal.
     """
 
     folder: Path
@@ -59,7 +59,7 @@ class CheckCache:
     """What earlier checks found of files that have not changed since: size and times of content and entry are the same.
 
     Args:
-        file: where it is kept; None keeps nothing. A damaged or foreign file counts as empty.
+        file: Where it is kept; None keeps nothing. A damaged or foreign file counts as empty.
     """
 
     VERSION = 1  # of what is kept and of how it is found out
@@ -99,9 +99,9 @@ class CheckCache:
         """The result of a comparison of files, from earlier if none of them has changed and all are still there.
 
         Args:
-            what: which comparison.
-            files: everything that it depends on, in its order.
-            compare: does it; its result is JSON.
+            what: Which comparison.
+            files: Everything that it depends on, in its order.
+            compare: Does it; its result is JSON.
         """
         digest = blake2b(f'{what} {self.VERSION}'.encode(), digest_size=16)
         for file in files:
@@ -136,14 +136,14 @@ def scan_folder(
     """Looks at all images of a folder.
 
     Args:
-        folder: where; need not exist (the result is then empty).
-        recursive: look into folders below, too.
-        quick: list names only, read nothing.
-        owns: which names count, for a folder that two sets share.
-        workers: threads; default is the number of cores.
-        progress: wraps what is iterated over, e.g. with a bar.
-        pool: reads instead of threads.
-        cache: knows files that have not changed.
+        folder: Where; need not exist (the result is then empty).
+        recursive: Look into folders below, too.
+        quick: List names only, read nothing.
+        owns: Which names count, for a folder that two sets share.
+        workers: Threads; default is the number of cores.
+        progress: Wraps what is iterated over, e.g. with a bar.
+        pool: Reads instead of threads.
+        cache: Knows files that have not changed.
     """
     scan = FolderScan(Path(folder))
     if not scan.folder.is_dir():

@@ -24,16 +24,16 @@ class Layout:
     """Where one part of a data set lies in a download.
 
     Attributes:
-        origin: who hands it out like this.
-        gt: pattern of the clean files.
-        lq: pattern of the degraded ones; None for sets without.
+        origin: Who hands it out like this.
+        gt: Pattern of the clean files.
+        lq: Pattern of the degraded ones; None for sets without.
         split: 'train' or 'test'.
-        degradation: as in the table's part.
-        gt_name: stem of the file in our layout, made of the pattern's groups.
-        lq_name: the same for degraded files.
-        exclude: pattern of paths that do not count although they fit.
-        halves: where one picture holds both sides, the half ('left', 'right') that is the degraded and the clean one.
-        inner: whether folders above the source do not count.
+        degradation: As in the table's part.
+        gt_name: Stem of the file in our layout, made of the pattern's groups.
+        lq_name: The same for degraded files.
+        exclude: Pattern of paths that do not count although they fit.
+        halves: Where one picture holds both sides, the half ('left', 'right') that is the degraded and the clean one.
+        inner: Whether folders above the source do not count.
     """
 
     origin: str
@@ -130,7 +130,7 @@ def by_sides(split: str, only_split: bool) -> Layout:
 
     Args:
         split: 'train' or 'test'.
-        only_split: whether the set has no other.
+        only_split: Whether the set has no other.
     """
     word = 'train' if split == 'train' else 'test|val|eval'
     above = '[^/]*' if only_split else rf'[^/]*(?:{word})[^/]*(?:/[^/]+)?'

@@ -1,8 +1,7 @@
 """Finds photographs of a training set that are in a test set, too: as the same file, re-encoded, resized or cropped.
 
 1. Equal pixels are found by their hash.
-2. Candidates: every training image asks an index of the test images' descriptors (`mirage_data.sets.fingerprint`,
-   `mirage_data.sets.fingerprint`).
+2. Candidates: every training image asks an index of the test images' descriptors (`mirage_data.sets.fingerprint`).
 3. Verification: the matched corners of the best candidates must agree on one shift, scale and rotation (RANSAC), and
    the training image, moved by it, must look like the test image: normalised correlation of details in the overlap.
 
@@ -45,19 +44,19 @@ def find_leaks(
     """Compares two sets of images by content.
 
     Args:
-        train: image files of the training set.
-        test: those of the test set (the clean sides suffice: a leaking pair has both).
-        workers: threads; default is the number of cores.
-        on_unreadable: called for every file that cannot be read; such files are left out. Default: raise.
+        train: Image files of the training set.
+        test: Those of the test set (the clean sides suffice: a leaking pair has both).
+        workers: Threads; default is the number of cores.
+        on_unreadable: Called for every file that cannot be read; such files are left out. Default: raise.
         progress: `progress(iterable, total, what)` wraps what is iterated over, e.g. with a bar.
-        pool: reads and compares instead of threads.
+        pool: Reads and compares instead of threads.
 
     Returns:
         Every pair found, in the order of `train`, the surest of each training image first. At most `CANDIDATES` test
         images are found for one training image and index, besides those of equal pixels.
 
     Raises:
-        ImageError: for an unreadable file, unless `on_unreadable` is given.
+        ImageError: For an unreadable file, unless `on_unreadable` is given.
     """
     wrap = progress or (lambda items, total, what: items)
     leaks: list[tuple[int, Leak]] = []
@@ -137,14 +136,14 @@ class Leak:
     """A training image that shows a test image's photograph.
 
     Attributes:
-        train: path of the training image.
-        test: path of the test image.
+        train: Path of the training image.
+        test: Path of the test image.
         kind: 'same pixels', 're-encoded', 'the same view in other light', 'resized' or 'part' (a crop
             either way); the last two with ', other light' where the brightness differs as between two exposures.
-        agreeing: matched corners that agree on one movement; 0 for equal pixels.
-        correlation: of the two images' details where they overlap, at most 1.
-        scale: size of the test image's content over that of the training image's.
-        coverage: share of the test image that the training image shows.
+        agreeing: Matched corners that agree on one movement; 0 for equal pixels.
+        correlation: Of the two images' details where they overlap, at most 1.
+        scale: Size of the test image's content over that of the training image's.
+        coverage: Share of the test image that the training image shows.
     """
 
     train: str
@@ -160,7 +159,7 @@ def verify(train: Fingerprint, test: Fingerprint) -> Leak | None:
     """Decides whether two images show the same photograph; see `mirage_data.sets.leaks` for how.
 
     Raises:
-        ImageError: if a file has become unreadable since its fingerprint was taken.
+        ImageError: If a file has become unreadable since its fingerprint was taken.
     """
     if not (train.comparable and test.comparable):
         return None

@@ -39,14 +39,14 @@ def carry_out(
     """Fills our folders.
 
     Args:
-        todo: what goes where.
-        root: the data root; made if needed.
-        link: link files that lie in a folder instead of copying them (files of archives are always unpacked).
-        overwrite: replace files that are there already with other content.
-        progress: wraps what is iterated over, e.g. with a bar.
+        todo: What goes where.
+        root: The data root; made if needed.
+        link: Link files that lie in a folder instead of copying them (files of archives are always unpacked).
+        overwrite: Replace files that are there already with other content.
+        progress: Wraps what is iterated over, e.g. with a bar.
 
     Raises:
-        SourceError: if a file cannot be written (a full disk), or an archive turns out to be damaged.
+        SourceError: If a file cannot be written (a full disk), or an archive turns out to be damaged.
     """
     root = Path(root)
     try:
@@ -119,7 +119,7 @@ def half_of(image: np.ndarray, entry: Entry) -> np.ndarray:
     """The half of a picture that an entry means.
 
     Raises:
-        SourceError: if the picture cannot be divided into two of equal width.
+        SourceError: If the picture cannot be divided into two of equal width.
     """
     width = image.shape[1]
     if width % 2:

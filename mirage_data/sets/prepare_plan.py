@@ -22,10 +22,10 @@ class Plan:
     """What goes where.
 
     Attributes:
-        row: the data set.
-        files: for each file of our layout, relative to the data root, the file of the source.
-        origins: for each part that was found, 'split degradation', whose layout it was recognised by.
-        skipped: for each reason, the paths left out.
+        row: The data set.
+        files: For each file of our layout, relative to the data root, the file of the source.
+        origins: For each part that was found, 'split degradation', whose layout it was recognised by.
+        skipped: For each reason, the paths left out.
     """
 
     row: DataSet
@@ -38,14 +38,14 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
     """Recognises a data set in a source.
 
     Args:
-        name: of the data set.
-        tree: the source.
+        name: Of the data set.
+        tree: The source.
         folders: (degraded, clean) folders inside the source, for a layout that is not known; degraded is None where
             the set has none.
-        split: which part those folders are.
+        split: Which part those folders are.
 
     Raises:
-        SourceError: if nothing of the set is found, saying what is there and what is recognised.
+        SourceError: If nothing of the set is found, saying what is there and what is recognised.
     """
     row = data_set(name)
     result = Plan(row)
@@ -91,15 +91,15 @@ def plan_own(
     """Pairs of one's own: both sides get one name, in `Train/NAME/input` and `target` (`test/NAME/...`).
 
     Args:
-        name: of the set, a plain folder name.
-        tree: the source.
+        name: Of the set, a plain folder name.
+        tree: The source.
         split: 'train' or 'test'.
-        rule: of `mirage_data.files.pairing`, over the names below the source (below `folders` where given).
+        rule: Of `mirage_data.files.pairing`, over the names below the source (below `folders` where given).
         folders: (degraded, clean) folders inside the source.
         degraded_half: 'left' or 'right' where each picture holds both sides; the rule and folders don't count then.
 
     Raises:
-        SourceError: if the name is none, or the source has no pair.
+        SourceError: If the name is none, or the source has no pair.
     """
     if not re.fullmatch(r'[\w][\w .+-]{0,99}', name) or name != name.strip():
         raise SourceError(f'{name!r}: cannot be the name of a folder; give it letters, digits, -, _ and .')
@@ -197,8 +197,8 @@ def _layouts_of(row: DataSet, part: Part) -> list[Layout]:
 
 
 def _given_folders(part: Part, folders: tuple[str | None, str]) -> Layout:
-    lq, gt = (None if folder is None else re.escape(folder.strip('/')) + r'/(?P<name>[^/]+)' for folder in folders)
-    return Layout('the folders you named', part.split, gt=gt, lq=lq)
+    lq, gt = (re.escape((folder or '').strip('/')) + r'/(?P<name>[^/]+)' for folder in folders)
+    return Layout('the folders you named', part.split, gt=gt, lq=lq if folders[0] is not None else None)
 
 
 def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:

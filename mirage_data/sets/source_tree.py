@@ -40,12 +40,12 @@ class Entry:
     """A file of the source.
 
     Attributes:
-        path: its place with forward slashes; begins with the source's own absolute path, or with an archive's name
+        path: Its place with forward slashes; begins with the source's own absolute path, or with an archive's name
             without ending, so that layouts are recognised from whichever level the user pointed at.
-        size: bytes.
-        file: the file itself, or None if it lies in an archive.
-        archive: the archive it lies in, or None.
-        member: its name there.
+        size: Bytes.
+        file: The file itself, or None if it lies in an archive.
+        archive: The archive it lies in, or None.
+        member: Its name there.
         half: 'left' or 'right' where only this half of the picture is meant; '' for the whole file.
     """
 
@@ -62,9 +62,9 @@ class SourceTree:
     """All files of a source.
 
     Attributes:
-        root: what the user named.
-        entries: the files in the order of reading.
-        refused: name and reason of what is unusable (links and unsafe names in archives, archives of other kinds).
+        root: What the user named.
+        entries: The files in the order of reading.
+        refused: Name and reason of what is unusable (links and unsafe names in archives, archives of other kinds).
     """
 
     root: Path
@@ -76,7 +76,7 @@ def read_source(source: str | Path) -> SourceTree:
     """Lists the files of a folder or archive.
 
     Raises:
-        SourceError: if it does not exist, is damaged, encrypted, or an archive of a kind we cannot read.
+        SourceError: If it does not exist, is damaged, encrypted, or an archive of a kind we cannot read.
     """
     root = Path(source)
     tree = SourceTree(root)
@@ -251,6 +251,6 @@ def _tar_streams(archive: Path, wanted: dict[str, Entry]) -> Iterator[tuple[Entr
         for info in content:  # sequentially: a compressed tar can only be read from its beginning
             entry = wanted.get(info.name)
             stream = content.extractfile(info) if entry is not None and info.isfile() else None
-            if stream is not None:
+            if entry is not None and stream is not None:
                 with stream:
                     yield entry, _Member(stream, archive)

@@ -47,7 +47,7 @@ def photographs_below(sources: Sequence[str | Path]) -> dict[str, str]:
     """The photographs in and below some folders: their name (path below the source, without extension) -> file.
 
     Raises:
-        ValueError: two would get the same name, or there is none.
+        ValueError: Two would get the same name, or there is none.
     """
     files: dict[str, str] = {}
     for source in sources:
@@ -115,23 +115,23 @@ def synthesize(
     parameter, ``synthesis.json`` the settings.
 
     Args:
-        sources: folders of clean photographs, searched with the folders below them.
-        output: where the layout's folders go.
-        layout: one of :data:`LAYOUTS`.
-        recipe: see :func:`mirage_data.degradations.parse_recipe`; needed by ``paired``, optional for the others.
-        seed: of everything random.
-        copies: how often each photograph is degraded, each time differently.
-        limit: use only the first so many photographs.
-        max_side: reduce larger photographs to this longest side, in pixels.
-        jobs: processes, all cores by default; workers on the cluster, one on each CPU by default.
+        sources: Folders of clean photographs, searched with the folders below them.
+        output: Where the layout's folders go.
+        layout: One of :data:`LAYOUTS`.
+        recipe: See `mirage_data.degradations.parse_recipe`; needed by ``paired``, optional for the others.
+        seed: Of everything random.
+        copies: How often each photograph is degraded, each time differently.
+        limit: Use only the first so many photographs.
+        max_side: Reduce larger photographs to this longest side, in pixels.
+        jobs: Processes, all cores by default; workers on the cluster, one on each CPU by default.
         ray: 'auto' or the address of a Ray cluster whose nodes see the same folders.
-        progress: show a progress bar.
+        progress: Show a progress bar.
 
     Returns:
         the records of all pairs in the layout's order, and ``file: reason`` of every photograph that failed.
 
     Raises:
-        ValueError: settings that cannot work, or an output made with other settings.
+        ValueError: Settings that cannot work, or an output made with other settings.
     """
     _check(layout, recipe, seed=seed, copies=copies, limit=limit, max_side=max_side, jobs=jobs)
     files = photographs_below(sources)
@@ -228,12 +228,12 @@ class Pair:
     """One degraded file and its clean partner.
 
     Attributes:
-        source: number of the photograph.
-        clean: file of the clean image below the output folder; several pairs may share one.
-        degraded: file of the degraded image, '' where only the clean one is stored (noise is added later). With
+        source: Number of the photograph.
+        clean: File of the clean image below the output folder; several pairs may share one.
+        degraded: File of the degraded image, '' where only the clean one is stored (noise is added later). With
             ``named_by_parameters`` drawn values are filled in: ``12_{airlight:.2f}_{beta:.2f}.jpg``.
-        recipe: how it is made.
-        named_by_parameters: see there.
+        recipe: How it is made.
+        named_by_parameters: See there.
     """
 
     source: int
@@ -248,7 +248,7 @@ class Pair:
         return self.clean, self.degraded
 
 
-def paired(names: Sequence[str], recipe: Recipe, copies: int) -> list[Pair]:
+def paired(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair]:
     """``lq/`` and ``gt/`` with the same names; with several copies ``NAME_2.png``, each with a clean partner."""
     pairs = []
     for number, name in enumerate(names):
@@ -264,7 +264,7 @@ def cdd11(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair
     A recipe replaces the published one where it names a type (``task: low_haze``).
 
     Raises:
-        ValueError: more than one copy, which the layout has no names for.
+        ValueError: More than one copy, which the layout has no names for.
     """
     if copies != 1:
         raise ValueError(f'copies: {copies}; the layout cdd11 holds each photograph once')
@@ -308,7 +308,7 @@ def test5(names: Sequence[str], recipe: Recipe | None, copies: int) -> list[Pair
     """The test folders of the five-degradation setting, to be written to ``datasets/test``.
 
     Raises:
-        ValueError: more than one copy.
+        ValueError: More than one copy.
     """
     if copies != 1:
         raise ValueError(f'copies: {copies}; the layout test5 holds each photograph once')
@@ -362,7 +362,7 @@ def _claim(output: Path, settings: Mapping[str, Any]) -> None:
     """Note the settings of an output folder, or compare them with those it was begun with.
 
     Raises:
-        ValueError: they differ.
+        ValueError: They differ.
     """
     path = output / SETTINGS_FILE
     settings = json.loads(json.dumps(settings))  # as they will be read back

@@ -8,6 +8,7 @@ questions one can ask of them. All folders are relative to the data root, which 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -26,15 +27,15 @@ class Part:
 
     Attributes:
         split: 'train' or 'test'.
-        gt: folder of the clean images.
-        gt_count: how many clean images the published set has.
-        lq: folder of the degraded images, or None where they are made from the clean ones (denoising).
-        lq_count: how many degraded images the published set has.
-        pairing: name of the rule in `mirage_data.files.pairing` that finds a degraded image's clean one.
-        content: what the files are, with an example of their names, in words for an error message.
-        degradation: the type within a set that has several ('low_haze', 'snow100k_l'), else ''.
-        recursive: whether degraded images may lie in folders below `lq` (OTS comes in parts).
-        gt_names: regular expression a clean file's stem matches where two sets share a folder; '' accepts all.
+        gt: Folder of the clean images.
+        gt_count: How many clean images the published set has.
+        lq: Folder of the degraded images, or None where they are made from the clean ones (denoising).
+        lq_count: How many degraded images the published set has.
+        pairing: Name of the rule in `mirage_data.files.pairing` that finds a degraded image's clean one.
+        content: What the files are, with an example of their names, in words for an error message.
+        degradation: The type within a set that has several ('low_haze', 'snow100k_l'), else ''.
+        recursive: Whether degraded images may lie in folders below `lq` (OTS comes in parts).
+        gt_names: Regular expression a clean file's stem matches where two sets share a folder; '' accepts all.
     """
 
     split: str
@@ -63,8 +64,8 @@ class Overlap:
     """Photographs that a training set shares with a test set as both are published.
 
     Attributes:
-        note: in words.
-        train: stems of the training images.
+        note: In words.
+        train: Stems of the training images.
     """
 
     note: str
@@ -80,16 +81,16 @@ class DataSet:
     """A published data set.
 
     Attributes:
-        name: what one types after `mirage-basicsr prepare`.
-        title: its usual name.
+        name: What one types after `mirage-basicsr prepare`.
+        title: Its usual name.
         task: 'denoise', 'derain', 'dehaze', 'deblur', 'enhance', 'desnow', 'raindrop', 'weather', 'composite',
             'underwater' or 'display'.
-        parts: its folders.
-        published: pages from which the publishers (or the field's usual mirrors) hand it out.
-        licence: what the publishers say about use. Not legal advice.
-        paper: who to cite.
-        note: what one should know before using it; may be empty.
-        overlaps: for each set whose test photographs are among the training ones as published, which they are.
+        parts: Its folders.
+        published: Pages from which the publishers (or the field's usual mirrors) hand it out.
+        licence: What the publishers say about use. Not legal advice.
+        paper: Who to cite.
+        note: What one should know before using it; may be empty.
+        overlaps: For each set whose test photographs are among the training ones as published, which they are.
     """
 
     name: str
@@ -117,10 +118,10 @@ class SettingSource:
     """One source of a training setting, as the authors' released code samples it in an epoch.
 
     Attributes:
-        task: task name that samples carry; noise sources name their sigma ('denoise_15').
-        datasets: names of the data sets whose training parts are read.
-        repeat: how often each image is used per epoch.
-        sigma: noise level on the 0..255 scale, or None.
+        task: Task name that samples carry; noise sources name their sigma ('denoise_15').
+        datasets: Names of the data sets whose training parts are read.
+        repeat: How often each image is used per epoch.
+        sigma: Noise level on the 0..255 scale, or None.
     """
 
     task: str
@@ -178,7 +179,7 @@ def data_set(name: str) -> DataSet:
     """The data set called `name`.
 
     Raises:
-        ValueError: if there is none, naming those there are.
+        ValueError: If there is none, naming those there are.
     """
     table = all_data_sets()
     if name not in table:
@@ -190,7 +191,7 @@ def data_sets_for_folder(path: str | Path) -> tuple[DataSet, ...]:
     """The data sets that own a folder, recognised by the end of its path.
 
     Args:
-        path: a folder as an option file names it, e.g. 'datasets/Train/Derain/rainy' or an absolute path.
+        path: A folder as an option file names it, e.g. 'datasets/Train/Derain/rainy' or an absolute path.
 
     Returns:
         All that read this folder, or have folders below it (two share Train/Denoise); empty if it is none of ours.
@@ -224,7 +225,7 @@ def describe_folder(path: str | Path) -> str | None:
     """What belongs into a folder, where it is published and how to get it there; a line each.
 
     Args:
-        path: a folder as an option file names it; it need not exist.
+        path: A folder as an option file names it; it need not exist.
 
     Returns:
         The description, or None if the folder belongs to none of our data sets.
@@ -255,16 +256,16 @@ def describe_missing(root: str | Path, names: list[str] | tuple[str, ...], split
     """One line for every folder of some data sets that is absent or has no file in it.
 
     Args:
-        root: the data root, usually 'datasets'.
-        names: data sets that a run needs.
-        split: only 'train' or only 'test' parts; None for both.
+        root: The data root, usually 'datasets'.
+        names: Data sets that a run needs.
+        split: Only 'train' or only 'test' parts; None for both.
 
     Returns:
         Lines 'FOLDER: COUNT what belongs there; COMMAND', without repetition, in the table's order; empty if all is
         there. Two sets that share a folder each give their line.
 
     Raises:
-        ValueError: for a name that is not in the table.
+        ValueError: For a name that is not in the table.
     """
     lines: list[str] = []
     for row in map(data_set, names):
@@ -288,3 +289,70 @@ def _has_files(place: Path, part: Part, folder: str) -> bool:
     if folder != part.gt or not part.gt_names:
         return any(place.iterdir())
     return any(part.owns_clean_file(entry.name) for entry in place.iterdir())
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the publishers hand out for a folder.
+
+    Attributes:
+        titles: The data sets that lie there, in words.
+        samples: How many images (without a degraded side) or pairs they have.
+    """
+
+    titles: str
+    samples: int
+
+
+def published(options: Mapping, split: str) -> Published | None:
+    """The published number of samples of a data set, recognised by the ends of its folders.
+
+    Args:
+        options: Those of a data set or source; read are `dataroot_gt` and `dataroot_lq`, folders or databases, and
+            `sigma`, of which a list makes a sample for each.
+        split: 'train' or 'test'.
+
+    Returns:
+        None for folders that the table of data sets does not know, such as one's own or cut-up copies, and for sets
+        that are made from photographs by a recipe.
+    """
+    lq, gt = (_folder(options.get(key)) for key in ('dataroot_lq', 'dataroot_gt'))
+    here = lq or gt
+    if here is None or options.get('recipe'):
+        return None
+    found: list[tuple[str, Part]] = []
+    for row in data_sets_for_folder(here):
+        for part in row.parts_of(split):
+            wanted = part.lq if lq else part.gt
+            if wanted and _ends_with(_lower_parts(here), _lower_parts(wanted)) and (row.title, part) not in found:
+                found.append((row.title, part))
+    if not found:
+        return None
+    count = sum(part.lq_count if lq else part.gt_count for _, part in found)
+    if isinstance(options.get('sigma'), (list, tuple)):
+        count *= len(options['sigma'])
+    return Published(' and '.join(dict.fromkeys(title for title, _ in found)), count) if count else None
+
+
+def _folder(root: object) -> str | None:
+    return str(root).rstrip('/\\').removesuffix('.lmdb') if isinstance(root, (str, Path)) and str(root) else None
+
+
+def source_note(row: Mapping) -> str:
+    """A source whose data are not the published ones, in words; empty if they are, or nothing is known.
+
+    Args:
+        row: Of `MixedDegradationDataset.ratios`: `task`, `images`, `published`, `titles`, `percent`,
+            `published_percent`.
+    """
+    if row['published'] is None or row['images'] == row['published']:
+        return ''
+    share = f'makes {row["percent"]:.1f} % of an epoch'
+    if row['published_percent'] is not None:
+        share += f' (published: {row["published_percent"]:.1f} %)'
+    return f'{row["task"]} has {row["images"]:,} of the {row["published"]:,} samples of {row["titles"]} and {share}'
+
+
+def mixture_notes(rows: Sequence[Mapping]) -> list[str]:
+    """`source_note` of every source that has one."""
+    return [note for note in map(source_note, rows) if note]

@@ -23,11 +23,10 @@ from tqdm import tqdm
 
 from mirage_data.files.image import list_names
 from mirage_data.files.pairing import parse_rule
-from mirage_data.sets.pack import write_lmdb
+from mirage_data.sets.pack import SUFFIX, cut_folder, write_lmdb
 from mirage_data.sets.prepare import Outcome, carry_out
 from mirage_data.sets.prepare_plan import Plan, plan, plan_own, unpaired
 from mirage_data.sets.source_tree import read_source
-from mirage_data.sets.subimages import SUFFIX, cut_folder
 from mirage_data.sets.table import DEFAULT_ROOT, DataSet, all_data_sets, data_set
 
 from . import command_parser, existing, failed, print_json

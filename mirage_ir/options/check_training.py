@@ -211,7 +211,7 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
                 here='a metric of `val: metrics:`',
             )
             try:
-                require_available(section.get('type'), section.get('net', 'alex'))
+                require_available(str(section.get('type')), section.get('net', 'alex'))
             except ValueError as error:
                 options.add((*key, 'type'), 'cannot be computed here', str(error))
 
@@ -249,6 +249,7 @@ def _check_disk(options: OptionFile, networks: Mapping[str, nn.Module], folder: 
     total, every = options.section('train').get('total_iter'), options.section('logger').get('save_checkpoint_freq')
     if not networks or not all(isinstance(n, (int, float)) and n >= 1 for n in (total, every)):
         return
+    assert total and every
     values = sum(p.numel() for net in networks.values() for p in net.parameters())
     copies = 4 if options.section('train').get('ema_decay') else 3
     kept = options.section('logger').get('keep_checkpoints')

@@ -15,8 +15,7 @@ from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.registry import MODEL_REGISTRY
 
 from mirage_data.datasets.base import SampleError
-from mirage_data.datasets.sample import collate_samples
-from mirage_data.datasets.sampler import EpochSampler
+from mirage_data.datasets.sample import EpochSampler, collate_samples
 from mirage_restore.machine import available_bytes
 
 from .command_line import CommandLine, resolve_all

@@ -12,7 +12,7 @@ from mirage_data.files.image import list_names
 from mirage_data.files.lists import read_list
 from mirage_data.files.store import open_store
 from mirage_data.files.write import write_file
-from mirage_data.sets.completeness import mixture_notes, published
+from mirage_data.sets.table import mixture_notes, published
 
 FLAGS = ('--only', '--without')
 

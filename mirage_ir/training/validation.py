@@ -20,7 +20,7 @@ from mirage_arch.checkpoints import load_into
 from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
-from mirage_data.files.sheet import side_by_side
+from mirage_data.files.crops import side_by_side
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
 from mirage_ir.measuring.protocols import centre_crop, check_metrics, described, measure

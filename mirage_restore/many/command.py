@@ -258,7 +258,7 @@ class Worker:
             fetch(task.source, job.source)
         notes = restore_job(self._restore, job, replace(self._setup.options, progress=False))
         for place, file in ((task.comparison, job.comparison), (task.target, job.target)):
-            if place and is_url(place):
+            if place and file and is_url(place):
                 put(file, place)
         return notes
 

@@ -158,7 +158,7 @@ class UrlRecord:
     def is_done(self, source: str, result: str, state: list) -> bool:
         """Whether the result was made from the source as it is now, and is still there."""
         path = self._system._strip_protocol(result if is_url(result) else Path(result).resolve().as_uri())
-        return self._done.get(source) == [result, *state] and path in self._there
+        return self._done.get(source) == [result, *state] and path in (self._there or ())
 
     def add(self, source: str, result: str, state: list) -> None:
         """Note a result that has been written."""

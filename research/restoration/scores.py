@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mirage_data.files.sheet import side_by_side
+from mirage_data.files.crops import side_by_side
 from mirage_ir.measuring import metrics
 from research.classical.methods import apply_steps, described, tuned
 from research.restoration.sets import BenchmarkSet, Picture

@@ -9,7 +9,7 @@ import pytest
 from made_files import CASES, RGB, RGB16
 from PIL import Image
 
-from mirage_data.files.errors import ImageError
+from mirage_data.files.image_headers import ImageError
 from mirage_restore.files import Options, restore_files
 from mirage_restore.formats import FORMATS
 from mirage_restore.jobs import RECORD_NAME

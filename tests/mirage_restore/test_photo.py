@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mirage_data.files.errors import ImageError
+from mirage_data.files.image_headers import ImageError
 from mirage_restore.photo import Photo, read_photo
 from mirage_restore.photo_write import write_photo
 

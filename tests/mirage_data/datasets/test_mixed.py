@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mirage_data.datasets.mixed import MixedDegradationDataset
-from mirage_data.datasets.sampler import EpochSampler
+from mirage_data.datasets.sample import EpochSampler
 
 
 @pytest.fixture

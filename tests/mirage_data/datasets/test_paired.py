@@ -10,7 +10,7 @@ from made_up_images import random_image, write_png
 from torch.utils.data import DataLoader
 
 from mirage_data.datasets.paired import PairedTaskDataset
-from mirage_data.datasets.sampler import EpochSampler
+from mirage_data.datasets.sample import EpochSampler
 from mirage_data.files.image import read_rgb
 from mirage_data.files.lmdb import LmdbWriter
 

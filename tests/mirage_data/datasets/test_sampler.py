@@ -3,7 +3,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from mirage_data.datasets.sampler import EpochSampler
+from mirage_data.datasets.sample import EpochSampler
 
 
 class Numbers:

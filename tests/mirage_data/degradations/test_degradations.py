@@ -9,13 +9,11 @@ from scipy import ndimage
 from mirage_data.degradations import TABLE, apply, draw, gaussian_noise_uint8
 from mirage_data.degradations.blur import convolve, disc_kernel, trajectory_kernel
 from mirage_data.degradations.depth import coarse_field, generate_depth, guided_filter
-from mirage_data.degradations.haze import add_haze, haze
-from mirage_data.degradations.jpeg import jpeg
+from mirage_data.degradations.haze import add_haze, haze, underwater
 from mirage_data.degradations.low_light import low_light
-from mirage_data.degradations.noise import camera_noise, poisson_noise, to_uint8
+from mirage_data.degradations.noise import camera_noise, jpeg, poisson_noise, to_uint8
 from mirage_data.degradations.rain import add_rain, rain, streak_layer, streak_mask
 from mirage_data.degradations.snow import add_snow, line_kernel, snow_mask
-from mirage_data.degradations.underwater import underwater
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -300,3 +298,11 @@ def test_water_swallows_red_first():
     green, blue = (underwater(grey, blue=colour, rng=seeded(), **fixed).mean(axis=(0, 1)) for colour in (0.0, 1.0))
     assert green[0] < green[2] < green[1] < 0.6
     assert blue[0] < blue[1] < blue[2] < 0.6
+
+
+def test_modules_that_became_parts_of_others_can_be_imported():
+    from mirage_data.degradations.camera import raw_noise
+    from mirage_data.degradations.jpeg import jpeg as found
+    from mirage_data.degradations.underwater import underwater as water
+
+    assert (found, water) == (jpeg, underwater) and callable(raw_noise)

@@ -11,12 +11,11 @@ from made_up_scene import scene, seeded
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.degradations import TABLE, apply, degrade, draw, parse_recipe
 from mirage_data.degradations.blur import frame_blur, shake_kernel
-from mirage_data.degradations.camera import mosaic_grain, profile, profiles, raw_noise
 from mirage_data.degradations.compose import degrade_pair
 from mirage_data.degradations.graphics import graphics
+from mirage_data.degradations.haze import haze_indoor, room_depth
 from mirage_data.degradations.low_light import dark_scene, underexposed
-from mirage_data.degradations.noise import to_uint8
-from mirage_data.degradations.room import haze_indoor, room_depth
+from mirage_data.degradations.noise import mosaic_grain, profile, profiles, raw_noise, to_uint8
 from mirage_data.sets.synthesis import synthesize
 
 # sum of the drawn parameters; mean, deviation and mean step to the right of the degraded scene

@@ -5,8 +5,8 @@ import pytest
 
 from mirage_data.datasets.denoise import GaussianDenoiseDataset
 from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.files.lists import check_list
 from mirage_data.files.pairing import PairingError, match_pairs
-from mirage_data.sets.check_lists import check_list
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from made_up_images import random_image
 from mirage_data.files import lmdb_writer
 from mirage_data.files.image import ImageError
 from mirage_data.files.lmdb import LmdbError, LmdbReader, LmdbWriter, key_of, open_lmdb, partial_path
-from mirage_data.files.lmdb_format import JOURNAL_FILE, name_of_meta_line
+from mirage_data.files.lmdb_writer import JOURNAL_FILE, name_of_meta_line
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = ['0001_0.8_0.04.jpg.png', 'part1/rain-1.png', 'été 2.png', 'plain.png']

@@ -2,7 +2,7 @@ import pickle
 
 import pytest
 
-from mirage_data.files.names import NameList
+from mirage_data.files.image import NameList
 
 NAMES = ['a.png', '', 'été 1.0.jpg', 'x/y/z.bmp', 'odd\udcff.png']  # the last: a file name that is not UTF-8
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mirage_data.files.sheet import side_by_side
+from mirage_data.files.crops import side_by_side
 
 
 def test_sheet_holds_every_image_unchanged():

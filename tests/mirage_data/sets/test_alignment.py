@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from made_up_images import write_png
 
-from mirage_data.sets.alignment import misaligned
+from mirage_data.sets.fingerprint import misaligned
 from mirage_ir.commands.check_data import main
 
 

@@ -11,10 +11,10 @@ import pytest
 from made_up_images import random_image, write_png
 
 from mirage_data.files.image import read_rgb
+from mirage_data.files.lists import check_list
 from mirage_data.sets import fingerprint as fingerprints
 from mirage_data.sets import folder_scan
 from mirage_data.sets.check import Checker
-from mirage_data.sets.check_lists import check_list
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.table import all_data_sets, data_set
 from mirage_ir.commands.check_data import cache_file, main

@@ -10,8 +10,7 @@ from made_up_images import random_image, write_png
 
 from mirage_data.files.image import ImageError, read_rgb
 from mirage_data.files.lmdb import LmdbReader, LmdbWriter
-from mirage_data.sets.pack import lmdb_path, write_lmdb
-from mirage_data.sets.subimages import cut_folder, starts
+from mirage_data.sets.pack import cut_folder, lmdb_path, starts, write_lmdb
 from mirage_ir.commands.check_data import main as check_data
 from mirage_ir.commands.prepare import main
 
