@@ -178,13 +178,15 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     The file appears under its name when it is whole; what was there before is lost only then.
 
     Raises:
-        ValueError: Another file ending.
+        ValueError: Another file ending, or values that are NaN or infinite: no reader of ours takes them.
         OSError: It cannot be written.
     """
     path = Path(path)
     if path.suffix not in ('.pth', '.safetensors'):
         raise ValueError(f'{path}: weights are written as .pth or .safetensors, got {path.suffix!r}')
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state_dict.items()}
+    if name := _without_numbers(tensors):
+        raise CheckpointError(f'{path}: not written: tensor {name} holds NaN or infinity (float16 ends at 65,504)')
     aside = path.with_name(f'.{path.name}.{os.getpid()}.part')
     try:
         if path.suffix == '.safetensors':
@@ -270,9 +272,16 @@ def _refuse_unusable(tensors: StateDict, path: Path) -> None:
         unfolded += tensor.numel() * tensor.element_size()
     if unfolded > 4 * sum(stored.values()):  # networks may share some of their tensors
         raise CheckpointError(f'{path}: its tensors unfold to {unfolded:,} bytes, it stores {sum(stored.values()):,}')
+    if name := _without_numbers(tensors):
+        raise CheckpointError(f'{path}: tensor {name} holds NaN or infinity: damaged, or of a training that failed')
     for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f'{path}: tensor {name} holds NaN or infinity: damaged, or of a training that failed')
+        if name.endswith('running_var') and (tensor < 0).any():
+            raise CheckpointError(f'{path}: tensor {name} holds variances below 0: damaged')
+
+
+def _without_numbers(tensors: Mapping[str, Tensor]) -> str | None:
+    """The first tensor with a value that is no number."""
+    return next((n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()), None)
 
 
 def _first_line(error: BaseException) -> str:

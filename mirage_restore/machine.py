@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mirage_data.files.image_headers import harmless
+
 if TYPE_CHECKING:
     import torch
 
@@ -69,11 +71,6 @@ def bound_spinning() -> None:
     os.environ.setdefault('KMP_BLOCKTIME', '1')  # LLVM's and Intel's, in milliseconds (200 by themselves): the others
 
 
-def harmless(text: str) -> str:
-    """Text for a terminal, without control characters: in a file name they would move the cursor, or worse."""
-    return ''.join(c if c.isprintable() or c == ' ' else _escaped(c) for c in text)
-
-
 def say(text: str, stream: TextIO | None = None) -> None:
     """Print a line, escaping what the stream's encoding does not have; above a progress bar if there is one."""
     stream = stream or sys.stdout
@@ -86,10 +83,3 @@ def say(text: str, stream: TextIO | None = None) -> None:
         tqdm.write(line, file=stream)
     else:
         print(line, file=stream, flush=True)
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no text, as Python keeps it in file names
-        return f'\\x{number - 0xDC00:02x}'
-    return f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}' if number < 65536 else f'\\U{number:08x}'

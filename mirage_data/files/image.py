@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mirage_data.files.image_headers import ImageError, needs_alpha_check, refuse_unsuitable
+from mirage_data.files.image_headers import CONTROL, ImageError, harmless, needs_alpha_check, refuse_unsuitable
 
 __all__ = [
     'IMAGE_EXTENSIONS',
@@ -143,10 +143,11 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
         folder: Where to look.
         recursive: Look into folders below, too (hidden ones and `SYSTEM_FOLDERS` aside).
         foreign: A list to which the names of files that are no images are added, e.g. 'Thumbs.db', and those of folders
-            that are passed over, with a slash: '@eaDir/'.
+            that are passed over, with a slash: '@eaDir/'; and those of images whose names have control characters.
 
     Raises:
-        ImageError: If the folder does not exist or cannot be read.
+        ImageError: If the folder does not exist or cannot be read; without `foreign`, also for a name with control
+            characters, which no list or table could tell from two lines.
     """
     names: list[str] = []
     pending = ['']
@@ -170,7 +171,13 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
                         if recursive:
                             pending.append(name + '/')
                     elif not hidden and os.path.splitext(entry.name)[1].lower() in IMAGE_EXTENSIONS:
-                        names.append(name)
+                        if not CONTROL.search(name):
+                            names.append(name)
+                        elif foreign is not None:
+                            foreign.append(harmless(name))
+                        else:
+                            where = harmless(os.path.join(folder, name))
+                            raise ImageError(f'{where}: the name has control characters; rename it')
                     elif foreign is not None:
                         foreign.append(name)
         except OSError as error:

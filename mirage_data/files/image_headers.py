@@ -1,4 +1,5 @@
-"""What an image file's first and last bytes say about it, before it is decoded; and the error for what is of no use."""
+"""What an image file's first and last bytes say about it, before it is decoded; the error for what is of no use,
+and names that can do nothing but be read."""
 
 from __future__ import annotations
 
@@ -9,11 +10,24 @@ import zlib
 from collections.abc import Iterator
 
 _PNG = b'\x89PNG\r\n\x1a\n'
+CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')  # these begin a line, move the cursor, or worse
 MOST_PIXELS = 2**28  # of one file: up to 1.6 GB when decoded; a damaged or made-up header may ask for any number
 
 
 class ImageError(ValueError):
     """An image that cannot be used; the message begins with its name and ends with the cure."""
+
+
+def harmless(text: str) -> str:
+    """Text in one line without control characters: in a file name they would move the cursor, or worse."""
+    return ''.join(c if c.isprintable() or c == ' ' else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    number = ord(character)
+    if 0xDC80 <= number <= 0xDCFF:  # a byte that is no text, as Python keeps it in file names
+        return f'\\x{number - 0xDC00:02x}'
+    return f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}' if number < 65536 else f'\\U{number:08x}'
 
 
 def refuse_unsuitable(data: bytes, name: str) -> None:

@@ -11,6 +11,7 @@ import lmdb
 import numpy as np
 
 from mirage_data.files.image import ImageError, NameList, decode_rgb
+from mirage_data.files.image_headers import CONTROL, harmless
 from mirage_data.files.lmdb_writer import (
     ALIAS,
     CHECKSUM_FILE,
@@ -95,9 +96,14 @@ class LmdbReader:
     def _read_names(self) -> list[str]:
         try:
             lines = (self.path / META_FILE).read_text(encoding='utf-8').splitlines()
-            return [name_of_meta_line(line) for line in lines if line.strip()]
+            names = [name_of_meta_line(line) for line in lines if line.strip()]
         except (OSError, ValueError) as error:
             raise LmdbError(f'{self.path}: {META_FILE} cannot be read ({error}); make the database again') from error
+        if strange := next(filter(CONTROL.search, names), None):
+            raise LmdbError(
+                f'{self.path}: {META_FILE}: {harmless(strange)}: control characters; make the database again'
+            )
+        return names
 
     def __len__(self) -> int:
         return len(self.names)

@@ -140,6 +140,8 @@ def load_file(path: str | Path) -> Any:
         YamlError: As `load`, or it is no UTF-8 text.
         OSError: It cannot be read.
     """
+    if not Path(path).is_file() and Path(path).exists():
+        raise YamlError('no ordinary file', 0, str(path))
     try:
         text = Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:

@@ -42,9 +42,12 @@ def written_aside(path: str | Path, durable: bool = False) -> Iterator[Path]:
 
 
 def write_file(path: str | Path, content: bytes | memoryview | str, durable: bool = False) -> None:
-    """Writes a whole file by `written_aside`; text as UTF-8 with its line ends as they are."""
+    """Writes a whole file by `written_aside`; text as UTF-8 with its line ends as they are.
+
+    A byte of a file name that is no text is written as Python's escape for it, which JSON knows, too.
+    """
     with written_aside(path, durable) as aside:
-        aside.write_bytes(content.encode('utf-8') if isinstance(content, str) else content)
+        aside.write_bytes(content.encode('utf-8', 'backslashreplace') if isinstance(content, str) else content)
 
 
 def write_image(path: str | Path, image: np.ndarray, quality: int = 95) -> None:

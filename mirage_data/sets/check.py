@@ -109,7 +109,8 @@ class Checker:
             texts = list(scan.unreadable.values())
             self._add('error', 'unreadable', folder, len(texts), 'cannot be read', texts)
         if scan.foreign:
-            self._add('warning', 'foreign', folder, len(scan.foreign), 'no images; remove them', scan.foreign)
+            text = 'no images (remove them), or control characters in the name (rename them)'
+            self._add('warning', 'foreign', folder, len(scan.foreign), text, scan.foreign)
         if groups:
             names = [' = '.join(group) for group in groups]
             self._add('warning', 'duplicates', folder, extra, 'images whose pixels another one has', names)

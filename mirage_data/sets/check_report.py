@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from mirage_data.files.image_headers import harmless
 from mirage_data.sets.leaks import Leak
 
 
@@ -95,21 +96,16 @@ def as_text(report: Report, quick: bool = False, leaks_checked: bool = True, exa
             no_leaks = column == 'leaks' and (row.split != 'train' or not leaks_checked)
             no_count = column == 'expected' and not value
             cells.append(_NOT_DONE if column in unknown or no_leaks or no_count else f'{value:,}')
-        lines.append((row.data_set, row.split, row.folder, *cells))
+        lines.append((harmless(row.data_set), row.split, harmless(row.folder), *cells))
     parts = [_table(lines)] if report.rows else []
     for finding in report.findings:
-        shown = ''.join(f'\n    {_one_line(example)}' for example in finding.examples[:examples])
+        shown = ''.join(f'\n    {harmless(example)}' for example in finding.examples[:examples])
         more = len(finding.examples) - (len(finding.examples) if examples is None else examples)
         count = f'{finding.count:,} ' if finding.count and finding.kind != 'count' else ''
-        text = f'{finding.level}: {finding.where}: {count}{finding.message}{shown}'
-        parts.append(text + (f'\n    and {more:,} more (--all-names)' if more > 0 else ''))
+        text = harmless(f'{finding.level}: {finding.where}: {count}{finding.message}')
+        parts.append(text + shown + (f'\n    and {more:,} more (--all-names)' if more > 0 else ''))
     parts.append(_verdict(report))
     return '\n'.join(parts)
-
-
-def _one_line(name: str) -> str:
-    """A name with a line break in it must not look like a line of the report."""
-    return name.replace('\n', '\\x0a').replace('\r', '\\x0d')
 
 
 def _table(lines: Sequence[Sequence[str]]) -> str:

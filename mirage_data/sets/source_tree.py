@@ -12,17 +12,20 @@ import stat
 import tarfile
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from mirage_data.files.image_headers import CONTROL, harmless
+
 ZIP_ENDINGS = ('.zip',)
 TAR_ENDINGS = ('.tar', '.tar.gz', '.tgz', '.tar.bz2', '.tbz2', '.tar.xz', '.txz')
 FOREIGN_ARCHIVES = {'.rar': 'unrar x', '.7z': '7z x', '.001': '7z x'}
 _ANY_ARCHIVE = (*ZIP_ENDINGS, *TAR_ENDINGS, *FOREIGN_ARCHIVES)
-
+_CONTROL_NAME = 'control characters in its name: rename it'
 
 #: What the readers of archives raise for damage; `OSError` without a number is one of bzip2's and gzip's.
 _DAMAGE = (
@@ -111,7 +114,9 @@ def _list_folder(root: Path, tree: SourceTree) -> None:
         below[:] = sorted(name for name in below if os.path.join(folder, name) not in dict(tree.refused))
         for name in sorted(names):
             file = Path(folder, name)
-            if not file.is_file():
+            if CONTROL.search(str(file)[len(str(top)) :]):
+                tree.refused.append((harmless(str(file)), _CONTROL_NAME))
+            elif not file.is_file():
                 tree.refused.append((str(file), 'no file: a dangling link, a pipe or a device'))
             elif _is_archive(file):
                 _list_archive(file, file, tree)
@@ -126,14 +131,19 @@ def _list_archive(archive: Path, full: Path, tree: SourceTree) -> None:
     ending = next(end for end in sorted(ZIP_ENDINGS + TAR_ENDINGS, key=len, reverse=True) if name.endswith(end))
     prefix = (full.parent / archive.name[: -len(ending)]).as_posix()
     try:
-        members = _zip_members(archive) if ending in ZIP_ENDINGS else _tar_members(archive)
+        members = list(_zip_members(archive) if ending in ZIP_ENDINGS else _tar_members(archive))
+        counts = Counter(member for member, _, _ in members)
         for member, size, problem in members:
-            if problem is None and _is_unsafe(member):
+            if problem is None and counts[member] > 1:
+                problem = 'twice in the archive: unpack it and give its folder'
+            elif problem is None and _is_unsafe(member):
                 problem = 'its name leads out of the archive'
+            elif problem is None and CONTROL.search(member):
+                problem = _CONTROL_NAME
             elif problem is None and PurePosixPath(member).name.lower().endswith(_ANY_ARCHIVE):
                 problem = 'an archive within an archive: unpack the outer one and give its folder'
             if problem is not None:
-                tree.refused.append((f'{archive.name}: {member}', problem))
+                tree.refused.append((harmless(f'{archive.name}: {member}'), problem))
             else:
                 clean = PurePosixPath(member.replace('\\', '/')).as_posix()
                 tree.entries.append(Entry(f'{prefix}/{clean}', size, archive=archive, member=member))

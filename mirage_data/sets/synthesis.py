@@ -65,8 +65,8 @@ def make_pairs(work: Work) -> list[dict[str, Any]]:
     """Degrade one photograph and write its files.
 
     Returns:
-        one record per pair: ``photograph``, ``clean``, ``degraded`` and, where it was degraded, ``task`` and ``steps``
-        with every drawn parameter.
+        one record per pair: ``photograph``, ``source`` (its file's checksum), ``clean``, ``degraded`` and, where it was
+        degraded, ``task`` and ``steps`` with every drawn parameter.
     """
     cv2.setNumThreads(1)  # the processes are the parallelism
     image = read_rgb(work.file)
@@ -78,8 +78,12 @@ def make_pairs(work: Work) -> list[dict[str, Any]]:
         image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     for name in dict.fromkeys(pair.clean for pair in work.pairs):
         write_image(Path(work.output, name), image)
-    clean = to_float(image)
-    return [_make_pair(work, pair, clean) for pair in work.pairs]
+    clean, source = to_float(image), _checksum(work.file)
+    return [{**_make_pair(work, pair, clean), 'source': source} for pair in work.pairs]
+
+
+def _checksum(file: str) -> str:
+    return f'{zlib.crc32(Path(file).read_bytes()):08x}'
 
 
 def _make_pair(work: Work, pair: Pair, clean: np.ndarray) -> dict[str, Any]:
@@ -134,6 +138,10 @@ def synthesize(
         ValueError: Settings that cannot work, or an output made with other settings.
     """
     _check(layout, recipe, seed=seed, copies=copies, limit=limit, max_side=max_side, jobs=jobs)
+    here = Path(os.path.realpath(output))
+    for source in sources:
+        if here.is_relative_to(os.path.realpath(source)):
+            raise ValueError(f'{output}: lies in {source}, whose photographs it would join; choose a folder elsewhere')
     files = photographs_below(sources)
     names = list(files)[:limit]
     parsed = parse_recipe(recipe) if recipe else None
@@ -143,6 +151,7 @@ def synthesize(
             'photograph share on disk; use them in training'
         )
     pairs = LAYOUTS[layout](names, parsed, copies)
+    _refuse_equal_files(pairs, names)
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     settings = {'layout': layout, 'recipe': recipe, 'seed': seed, 'copies': copies, 'max_side': max_side}
@@ -166,9 +175,11 @@ def _make_missing(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     done = _finished(output)
     missing: dict[str, list[Pair]] = {}
+    now: dict[str, str] = {}  # checksums of the photographs, each read once
     for pair in pairs:
-        if done.get(pair.key, {}).get('photograph') != names[pair.source]:
-            missing.setdefault(names[pair.source], []).append(pair)
+        name, old = names[pair.source], done.get(pair.key, {})
+        if old.get('photograph') != name or _replaced(old, files[name], now):
+            missing.setdefault(name, []).append(pair)
     works = [
         Work(files[name], name, tuple(some), str(output), settings['seed'], settings['max_side'])
         for name, some in missing.items()
@@ -185,11 +196,35 @@ def _make_missing(
                 failures.append(outcome.failure)
                 continue
             for pair, record in zip(work.pairs, outcome.value):
+                old = done.get(pair.key, {}).get('degraded')
+                if old and old != record['degraded']:  # of another photograph, under a name with other parameters
+                    (output / old).unlink(missing_ok=True)
                 done[pair.key] = record
                 _append(log, pair.key, record)
             log.flush()
     _rewrite(output, [pair.key for pair in pairs], done)
     return [done[pair.key] for pair in pairs if pair.key in done], failures
+
+
+def _replaced(record: Mapping[str, Any], file: str, now: dict[str, str]) -> bool:
+    """Whether the photograph is not the one that a pair was made from; older records do not know it."""
+    if 'source' not in record:
+        return False
+    if file not in now:
+        try:
+            now[file] = _checksum(file)
+        except OSError:  # said when the pair is made
+            now[file] = ''
+    return record['source'] != now[file]
+
+
+def _refuse_equal_files(pairs: Sequence[Pair], names: Sequence[str]) -> None:
+    owners: dict[str, str] = {}
+    for pair in pairs:
+        for file in filter(None, (pair.clean, pair.degraded)):
+            owner = owners.setdefault(file.lower(), names[pair.source])  # some file systems know one case only
+            if owner != names[pair.source]:
+                raise ValueError(f'{owner} and {names[pair.source]} would both be written as {file}; rename one')
 
 
 def _check(layout: str, recipe: Any, **numbers: int | None) -> None:

@@ -45,7 +45,16 @@ def existing(text: str) -> Path:
         raise argparse.ArgumentTypeError(f'{text}: {error.strerror}') from None
     if not present:
         raise argparse.ArgumentTypeError(f'{text}: no such file or folder')
+    if not (path.is_file() or path.is_dir()):
+        raise argparse.ArgumentTypeError(f'{text}: a pipe or device; needed is an ordinary file or folder')
     return path
+
+
+def refuse_over(parser: argparse.ArgumentParser, output: Path | None, *inputs: str | Path) -> None:
+    """Ends with wrong use where a command would write its output over one of its inputs."""
+    for path in inputs if output is not None and output.exists() else ():
+        if os.path.exists(path) and os.path.samefile(output, path):
+            parser.error(f'{output}: is what is read; choose another file to write')
 
 
 def failed(error: object) -> int:

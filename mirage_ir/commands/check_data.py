@@ -62,6 +62,10 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     args.leaks = not (args.quick or args.no_leaks)
     if args.leak_free and not args.leaks:
         parser.error('--leak-free needs the comparison that --quick and --no-leaks leave out')
+    if args.json and Path(args.json).is_dir():  # said before minutes of reading, not after
+        parser.error(f'--json {args.json}: is a folder; name a file')
+    if args.leak_free and Path(args.leak_free).exists() and not Path(args.leak_free).is_dir():
+        parser.error(f'--leak-free {args.leak_free}: is a file; name a folder')
     for folder in (*args.train, *args.test, *(side for sides in args.pairs for side in sides)):
         if not Path(folder).is_dir():
             parser.error(f'{folder}: no such folder')

@@ -10,7 +10,7 @@ from pathlib import Path
 from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 
-from . import command_parser, existing, failed, print_json
+from . import command_parser, existing, failed, print_json, refuse_over
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,6 +24,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.output.suffix not in ('.pth', '.safetensors'):
         parser.error(f'{args.output}: give a name that ends in .pth or .safetensors')
+    refuse_over(parser, args.output, args.input)
     try:
         state_dict = load_weights(args.input, key=args.key, allow_pickle=args.allow_pickle)
         arguments = infer_arguments(state_dict)

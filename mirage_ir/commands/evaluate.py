@@ -21,6 +21,7 @@ from mirage_ir.measuring import folders as evaluation
 from mirage_ir.measuring import report as validation_report
 from mirage_ir.measuring.metrics import CHANNELS, LPIPS_NETS, METRICS, WINDOWS
 from mirage_ir.measuring.protocols import PROTOCOLS, described
+from mirage_ir.options.check_data import name_fault
 
 from . import command_parser, existing, failed, print_json
 
@@ -57,6 +58,13 @@ def main(argv: list[str] | None = None) -> int:
     if arguments.crop_multiple < 1:
         parser.error(f'--crop-multiple {arguments.crop_multiple}: at least 1, which crops nothing')
     for_programs = arguments.json == Path('-')
+    name = arguments.name or Path(arguments.gt or arguments.restored).resolve().name
+    if arguments.name and (fault := name_fault(arguments.name)):
+        parser.error(f'--name: {fault[0]}; {fault[1]}')
+    if arguments.json and not for_programs and arguments.json.exists() and not arguments.json.is_dir():
+        parser.error(f'--json {arguments.json}: is a file; name a folder for results.json and images_*.csv')
+    if arguments.json and not for_programs and _holds_a_test_run(arguments.json):
+        parser.error(f'--json {arguments.json}: holds the results of a test run; choose another folder')
     try:
         result = evaluation.evaluate_folders(
             arguments.restored,
@@ -75,7 +83,6 @@ def main(argv: list[str] | None = None) -> int:
     if for_programs:
         print_json({'images': result.images, 'mean': result.mean, 'unpaired': result.unpaired, **result.protocol})
         return 0
-    name = arguments.name or Path(arguments.gt or arguments.restored).resolve().name
     scores = [
         validation_report.ImageScore(index, image, arguments.task, values)
         for index, (image, values) in enumerate(result.images.items())
@@ -89,13 +96,22 @@ def main(argv: list[str] | None = None) -> int:
         more = ', ...' if len(result.unpaired) > 5 else ''
         print(f'{len(result.unpaired)} without a partner, left out: {", ".join(result.unpaired[:5])}{more}')
     if arguments.json:
-        label = arguments.json.resolve().name
+        label, protocol = arguments.json.resolve().name, dict(result.protocol)
+        if result.unpaired:
+            protocol['incomplete test sets'] = [f'{name}: {len(result.unpaired):,} pictures without a partner']
         try:
-            validation_report.write_results(str(arguments.json), label, None, result.protocol, rows)
+            validation_report.write_results(str(arguments.json), label, None, protocol, rows)
             validation_report.write_image_scores(str(arguments.json / f'images_{name}.csv'), scores)
         except OSError as error:
             return failed(error)
     return 0
+
+
+def _holds_a_test_run(folder: Path) -> bool:
+    try:
+        return validation_report.load_result(folder).weights is not None
+    except ValueError:
+        return False
 
 
 def _conventions(arguments: argparse.Namespace) -> dict[str, object]:

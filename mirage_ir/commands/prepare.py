@@ -217,14 +217,16 @@ def pack(row: DataSet, args: argparse.Namespace) -> bool:
     if args.subimages:
         training = {Path(args.root, folder) for part in row.parts_of('train') for folder in part.folders}
         places = [place.with_name(place.name + SUFFIX) if place in training else place for place in places]
+    made = False
     for place in places:
         if not place.is_dir():
             print(f'{place}: not there, no LMDB made')
             continue
+        made = True
         result = write_lmdb(place, raw=args.raw, progress=bar(f'LMDB of {place.name}'))
         state = 'there already' if result.there_already else f'{result.shared:,} of them share stored pixels'
         print(f'{result.path}: {result.stored:,} images, {state}')
         for problem in result.problems:
             print(f'  left out: {problem}', file=sys.stderr)
         ok = ok and not result.problems
-    return ok
+    return ok and made

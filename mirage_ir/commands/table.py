@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mirage_data.files.write import write_file
-from mirage_ir.measuring import tables
+from mirage_ir.measuring import report, tables
 
-from . import command_parser, existing, failed, print_json
+from . import command_parser, existing, failed, print_json, refuse_over
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -47,6 +47,8 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.results and not arguments.table:
         parser.error('name at least one result, or a --table to print the published rows')
+    inputs = [path / 'results.json' if path.is_dir() else path for path in arguments.results]
+    refuse_over(parser, arguments.out, *inputs)
     try:
         groups = gather(arguments)
         if arguments.json:
@@ -69,8 +71,8 @@ Group = tuple[tables.PaperTable, list[tables.TableRow], list[tables.TableRow], l
 def gather(arguments: argparse.Namespace) -> list[Group]:
     """All tables that the results belong to."""
     keys = dict(arguments.metric)
-    loaded = [tables.load_result(path) for path in arguments.results]
-    groups: dict[str, list[tables.Result]] = {arguments.table: loaded} if arguments.table else {}
+    loaded = [report.load_result(path) for path in arguments.results]
+    groups: dict[str, list[report.Result]] = {arguments.table: loaded} if arguments.table else {}
     if not arguments.table:
         for result in loaded:
             groups.setdefault(tables.table_for(result).number, []).append(result)
@@ -105,6 +107,6 @@ def _split(word: str) -> tuple[str, str]:
     return metric, key
 
 
-def _default_reference(result: tables.Result, table: tables.PaperTable) -> str:
+def _default_reference(result: report.Result, table: tables.PaperTable) -> str:
     methods = [row.method for row in table.rows]
     return 'MIRAGE-S' if 'MIRAGE-T' not in methods or 'small' in result.name and 'MIRAGE-S' in methods else 'MIRAGE-T'

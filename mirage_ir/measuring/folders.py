@@ -150,7 +150,20 @@ def _pairs(
             f'no picture of {restored} (such as {found[0]}) has a ground truth in {gt} (which has {example}) by the '
             f'rule {rule!r}; a restored name may have a suffix that is to be ignored'
         )
+    twins = [names for names in _by_stem(found).values() if len(names) > 1]
+    if twins and rule == 'same_name':
+        raise ValueError(f'{restored}: {" and ".join(twins[0])} have one ground truth; leave one of them there')
+    for a, b in pairs:
+        if os.path.samefile(restored / bare[a], gt / b):
+            raise ValueError(f'{restored / bare[a]} is its own ground truth; --restored and --gt are two sides')
     return [(bare[a], restored / bare[a], gt / b) for a, b in pairs], [*(bare[n] for n in lonely), *lonely_gt]
+
+
+def _by_stem(names: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault(os.path.splitext(name)[0], []).append(name)
+    return found
 
 
 def _bare(name: str, end: str, number: str) -> str:

@@ -1,4 +1,4 @@
-"""Tables of a validation: in the log, as ``validation.csv`` of a training run, as ``results.json`` of a test."""
+"""Figures of a validation: in the log, as ``validation.csv`` of a training run, as ``results.json`` of a test."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from mirage_data.files.write import write_file
 
@@ -147,6 +148,64 @@ def write_results(
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]
     last = [[AVERAGE, '', str(sum(r.images for r in rows)), *(str(v) for v in average.values())]]
     _write_csv(os.path.join(folder, 'results.csv'), [columns, *body, *last])
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test run left behind.
+
+    Args:
+        name: Name of the run.
+        scores: `scores[data set][metric]`.
+        images: Number of images by data set.
+        protocol: How the figures were made, as the run wrote it.
+        weights: File of the weights.
+        params_m: Millions of parameters of the tested network, so without the SPD heads that only training has.
+    """
+
+    name: str
+    scores: Mapping[str, Mapping[str, float]]
+    images: Mapping[str, int] = field(default_factory=dict)
+    protocol: Mapping = field(default_factory=dict)
+    weights: str | None = None
+    params_m: float | None = None
+
+
+def load_result(path: str | Path) -> Result:
+    """Read `results.json`, given the file or the folder of a test run.
+
+    A data set that was tested with several tasks becomes one column per task: `CDD11` with `low_haze` is
+    `CDD11_low_haze`, `BSD68` with `denoise_25` is `BSD68_25`.
+
+    Raises:
+        ValueError: No such file, or one that is not a result; the message names it.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / 'results.json'
+    try:
+        content = json.loads(file.read_text(encoding='utf-8'))
+        entries = [dict(entry) for entry in content['rows']]
+        several = {e['dataset'] for e in entries if sum(o['dataset'] == e['dataset'] for o in entries) > 1}
+        scores, images = {}, {}
+        for entry in entries:
+            name, task, count = entry.pop('dataset'), entry.pop('task', ''), entry.pop('images', 0)
+            column = f'{name}_{task.removeprefix("denoise_")}' if name in several else name
+            if column in scores:
+                raise ValueError(f'{name} {task} is there twice')
+            scores[column] = {metric: float(value) for metric, value in entry.items()}
+            images[column] = int(count)
+        protocol, weights = dict(content.get('protocol') or {}), content.get('weights')
+        protocol['metrics'] = {key: dict(options) for key, options in (protocol.get('metrics') or {}).items()}
+        params_m = content.get('params_m')
+        return Result(
+            str(content['name']), scores, images, protocol, weights, None if params_m is None else float(params_m)
+        )
+    except FileNotFoundError:
+        raise ValueError(f'{file}: not found; a test run leaves results/NAME/results.json') from None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        said = 'no UTF-8 text' if isinstance(error, UnicodeDecodeError) else f'{type(error).__name__}: {error}'
+        raise ValueError(f'{file}: not the results of a test run ({said})') from None
 
 
 def write_image_scores(path: str, scores: Iterable[ImageScore]) -> None:

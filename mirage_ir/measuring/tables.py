@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +12,20 @@ from pathlib import Path
 
 import yaml
 
+from mirage_data.files.image_headers import harmless
+
 from .metrics import METRICS
+from .report import Result
 
 PUBLISHED = Path(__file__).with_name('published_results.yml')
 AVERAGE = 'average'
 ASSISTED = 'assisted'
+#: Entries of a result's protocol that are lists of details, and what stands in the row itself.
+CAVEATS = {
+    'chosen': 'tasks left out',
+    'trained on incomplete data': 'incomplete training data',
+    'incomplete test sets': 'incomplete test sets',
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,7 @@ class TableRow:
         group: `assisted` for methods with help from language and the like.
         own: Whether the row is ours, not the paper's.
         incomparable: Metrics that were measured by another definition than the paper's.
+        caveats: What the figures should be read with, in few words; notes below the table have the details.
     """
 
     method: str
@@ -41,6 +50,12 @@ class TableRow:
     group: str = ''
     own: bool = False
     incomparable: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
+
+    @property
+    def remark(self) -> str:
+        """The caveats as they stand behind the method."""
+        return f' ({", ".join(self.caveats)})' if self.caveats else ''
 
 
 @dataclass(frozen=True)
@@ -120,58 +135,6 @@ _USUAL = {'channel': 'rgb', 'crop_border': 0, 'eight_bit': False, 'gt_mean': Fal
 _HIGHER_IS_BETTER = tuple(name for name, metric in METRICS.items() if metric.better == 'higher')
 
 
-@dataclass(frozen=True)
-class Result:
-    """What a test run left behind.
-
-    Args:
-        name: Name of the run.
-        scores: `scores[data set][metric]`.
-        images: Number of images by data set.
-        protocol: How the figures were made, as the run wrote it.
-        weights: File of the weights.
-        params_m: Millions of parameters of the tested network, so without the SPD heads that only training has.
-    """
-
-    name: str
-    scores: Mapping[str, Mapping[str, float]]
-    images: Mapping[str, int] = field(default_factory=dict)
-    protocol: Mapping = field(default_factory=dict)
-    weights: str | None = None
-    params_m: float | None = None
-
-
-def load_result(path: str | Path) -> Result:
-    """Read `results.json`, given the file or the folder of a test run.
-
-    A data set that was tested with several tasks becomes one column per task: `CDD11` with `low_haze` is
-    `CDD11_low_haze`, `BSD68` with `denoise_25` is `BSD68_25`.
-
-    Raises:
-        ValueError: No such file, or one that is not a result; the message names it.
-    """
-    file = Path(path)
-    if file.is_dir():
-        file = file / 'results.json'
-    try:
-        content = json.loads(file.read_text(encoding='utf-8'))
-        entries = [dict(entry) for entry in content['rows']]
-        several = {e['dataset'] for e in entries if sum(o['dataset'] == e['dataset'] for o in entries) > 1}
-        scores, images = {}, {}
-        for entry in entries:
-            name, task, count = entry.pop('dataset'), entry.pop('task', ''), entry.pop('images', 0)
-            column = f'{name}_{task.removeprefix("denoise_")}' if name in several else name
-            scores[column] = {metric: float(value) for metric, value in entry.items()}
-            images[column] = count
-        protocol, weights = content.get('protocol') or {}, content.get('weights')
-        return Result(content['name'], scores, images, protocol, weights, content.get('params_m'))
-    except FileNotFoundError:
-        raise ValueError(f'{file}: not found; a test run leaves results/NAME/results.json') from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        said = 'no UTF-8 text' if isinstance(error, UnicodeDecodeError) else f'{type(error).__name__}: {error}'
-        raise ValueError(f'{file}: not the results of a test run ({said})') from None
-
-
 def table_for(result: Result) -> PaperTable:
     """The table whose data sets are most like those of a result.
 
@@ -226,7 +189,19 @@ def own_row(result: Result, table: PaperTable, metric_keys: Mapping[str, str] | 
         }
     # Whoever names a metric has chosen it for the comparison.
     other = tuple(m for m in table.metrics if m not in (metric_keys or {}) and not _is_the_papers(result, m))
-    return TableRow(result.name, scores, params_m=result.params_m, own=True, incomparable=other)
+    other_images = {'incomplete test sets': _other_images(result, table)}
+    caveats = tuple(words for key, words in CAVEATS.items() if result.protocol.get(key) or other_images.get(key))
+    return TableRow(result.name, scores, params_m=result.params_m, own=True, incomparable=other, caveats=caveats)
+
+
+def _other_images(result: Result, table: PaperTable) -> list[str]:
+    """Data sets of which a run measured another number of images than the published test set has."""
+    full = (published_table(table.average_of) if table.average_of else table).images
+    return [
+        f'{c} {result.images[c]} of {full[c]}'
+        for c in table.data_sets
+        if result.images.get(c) and c in full and result.images[c] != full[c]
+    ]
 
 
 def _is_the_papers(result: Result, metric: str) -> bool:
@@ -296,23 +271,21 @@ def protocol_notes(
                 name = kind.pop('type', 'unknown')
                 extras = ', '.join(f'{k} {v}' for k, v in kind.items() if k != 'better')
                 used.append(f'{metric} by {name}' + (f' ({extras})' if extras else ''))
-        rest = [f'{key} {value}' for key, value in result.protocol.items() if key != 'metrics']
+        rest = [f'{key} {value}' for key, value in result.protocol.items() if key not in ('metrics', *CAVEATS)]
         counts = ', '.join(f'{c} {result.images[c]}' for c in table.data_sets if result.images.get(c))
         weights = [f'weights {result.weights}'] if result.weights else []
         weights += ['parameters without training heads'] if result.params_m else []
         notes.append(f'{result.name}: {"; ".join([*used, *rest, *weights, f"images: {counts}"])}.')
+        for key in CAVEATS:
+            details = result.protocol.get(key) or []
+            details = details.split('; ') if isinstance(details, str) else details  # as older results have them
+            notes += [f'{result.name}: {key}:', *(f'  {detail}' for detail in details)] if details else []
         other = [m for m in own_row(result, table, metric_keys).incomparable if m in have]
         if other:
             notes.append(
                 f"{result.name}: {' and '.join(other)} by another definition than the paper's, so not compared with it."
             )
-        full = (published_table(table.average_of) if table.average_of else table).images
-        parts = [
-            f'{c} {result.images[c]} of {full[c]}'
-            for c in table.data_sets
-            if result.images.get(c) and c in full and result.images[c] != full[c]
-        ]
-        if parts:
+        if parts := _other_images(result, table):
             found = ', '.join(parts)
             notes.append(f'{result.name}: not the published test sets, to judge by the number of images: {found}.')
         crop = result.protocol.get('crop_multiple')
@@ -341,6 +314,7 @@ def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]], left: in
         left: So many columns stand at the left, the others, which are numbers, at the right; None for all.
     """
     left = len(heads) if left is None else left
+    heads, *rows = ([harmless(cell).replace('|', '\\|') for cell in cells] for cells in (heads, *rows))
     marks = ['---'] * left + ['---:'] * (len(heads) - left)
     lines = ['|' + ''.join(f' {cell} |' if cell else ' |' for cell in cells) for cells in (heads, *rows)]
     return '\n'.join([lines[0], f'|{"|".join(marks)}|', *lines[1:]])
@@ -361,10 +335,10 @@ def markdown(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[
     best = best_cells(rows, table)
     for row in [*rows, *differences]:
         cells = _cells(row, table, best, '**{}**'.format, signed=row in differences, between=' / ')
-        method = f'{row.method} (assisted)' if row.group else f'**{row.method}**' if row.own else row.method
+        method = f'**{row.method}**{row.remark}' if row.own else row.method + ' (assisted)' * bool(row.group)
         body.append([method, row.venue, _params(row), *cells])
     lines.append(markdown_table(['method', 'venue', 'params (M)', *table.columns], body))
-    return '\n'.join([*lines, '', *(f'- {note}' for note in notes), ''])
+    return '\n'.join([*lines, '', *(_indented('- ', note) for note in notes), ''])
 
 
 def latex(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[TableRow], notes: Sequence[str]) -> str:
@@ -388,8 +362,9 @@ def latex(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[Tab
         if row.own and lines[-1] != r'\midrule' and not any(line.startswith('% own') for line in lines):
             lines += ['% own', r'\midrule']
         cells = _cells(row, table, best, r'\textbf{{{}}}'.format, signed=row in differences, between=' & ')
-        lines.append(rf'{_escaped(row.method)} & {_escaped(row.venue)} & {_params(row)} & {" & ".join(cells)} \\')
-    lines += [r'\bottomrule', r'\end{tabular}', *(f'% {note}' for note in notes), r'\end{table*}', '']
+        method = _escaped(harmless(row.method + row.remark))
+        lines.append(rf'{method} & {_escaped(row.venue)} & {_params(row)} & {" & ".join(cells)} \\')
+    lines += [r'\bottomrule', r'\end{tabular}', *(f'% {harmless(note)}' for note in notes), r'\end{table*}', '']
     return '\n'.join(lines)
 
 
@@ -397,18 +372,24 @@ def as_csv(table: PaperTable, rows: Sequence[TableRow], differences: Sequence[Ta
     """One line per method, one column per figure, `best` listing the winning ones; notes as comment lines."""
     text = io.StringIO()
     for note in notes:
-        text.write(f'# {note}\n')
+        text.write(f'# {harmless(note)}\n')
     writer = csv.writer(text, lineterminator='\n')
     figures = [(column, metric) for column in table.columns for metric in table.metrics]
-    writer.writerow(['table', 'method', 'venue', 'params_m', 'kind', *(f'{c}:{m}' for c, m in figures), 'best'])
+    writer.writerow(['table', 'method', 'venue', 'params_m', 'kind', *(f'{c}:{m}' for c, m in figures), 'best', 'note'])
     best = best_cells(rows, table)
     for row in [*rows, *differences]:
         values = {(c, m): row.scores.get(c, {}).get(m) for c, m in figures}
         kind = 'difference' if row in differences else 'own' if row.own else row.group or 'published'
         won = [f'{c}:{m}' for c, m in figures if row not in differences and _wins(row, c, m, best)]
         cells = ['' if v is None else f'{v:.6g}' if row.own else shown(m, v) for (_, m), v in values.items()]
-        writer.writerow([table.number, row.method, row.venue, _params(row).strip('-'), kind, *cells, ' '.join(won)])
+        name = [table.number, row.method, row.venue, _params(row).strip('-'), kind]
+        writer.writerow([*name, *cells, ' '.join(won), '; '.join(row.caveats)])
     return text.getvalue()
+
+
+def _indented(mark: str, note: str) -> str:
+    depth = len(note) - len(note.lstrip())
+    return ' ' * depth + mark + harmless(note.lstrip())
 
 
 FORMATS = {'markdown': markdown, 'latex': latex, 'csv': as_csv}

@@ -154,6 +154,7 @@ def _check_all(options: OptionFile, is_train: bool | None, launcher: str, resumi
         check_logger(options, model, networks)
     check_val(options, model, is_train)
     check_machine(options, launcher)
+    _check_other_bases(options)
 
 
 def _check_ours(options: OptionFile, model: type) -> None:
@@ -172,6 +173,14 @@ def _check_exponents(options: OptionFile) -> None:
             options.add(
                 key, f'{text} is read as a text, not as a number', f'write {spelled(float(text))} or !!float {text}'
             )
+
+
+def _check_other_bases(options: OptionFile) -> None:
+    """``1:30`` is 90 for YAML and ``010`` is 8, which is good as a number and hardly what is meant."""
+    for key, (text, value) in options.other_base.items():
+        if ':'.join(map(str, key)) not in {problem.key for problem in options.problems}:
+            said = f'{text} is read as {value}: a leading 0 makes a number octal, a colon counts in sixties'
+            options.add(key, said, f'write {value}, or what is meant')
 
 
 # ---- the options in effect ------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from torch import nn
 
 from mirage_arch.checkpoints import CheckpointError, load_into, torch_file_fault
 from mirage_ir.training.network_setup import read_entry
+from mirage_ir.training.resume import state_files
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
@@ -62,10 +63,12 @@ def check_networks(
             _check_checkpoint(options, name.removeprefix('network_'), net, model)
         if name == 'network_g':
             _check_present(options, net, is_train)
-    if is_train and isinstance(state, str) and not options.locate(state).exists():
+    place = options.locate(state) if is_train and isinstance(state, str) else None
+    holds = place is not None and (place.is_file() or any(map(state_files, (place, place / 'training_states'))))
+    if place and not holds:
         options.add(
             ('path', 'resume_state'),
-            f'no such file or folder: {state}',
+            f'no state in this folder: {state}' if place.is_dir() else f'no such file or folder: {state}',
             'name a file in a training_states folder or the folder of an experiment, or leave it out and use '
             '--auto_resume',
         )

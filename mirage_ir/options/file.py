@@ -8,6 +8,7 @@ to check it must never run code from it.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +17,11 @@ from typing import Any
 import yaml
 
 from mirage_data.files import plain_yaml
+from mirage_data.files.image_headers import harmless
 from mirage_ir.training.command_line import force, resolve
 
 KeyPath = tuple[Any, ...]
+_OTHER_BASE = re.compile(r'[-+]?(?:0[0-7_]*[1-7][0-7_]*|[\d_]+(?::[\d_]+)+(?:\.[\d_]*)?)')
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Problem:
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
         indented_cure = self.cure.replace('\n', '\n      ')
-        return f'{place}: {self.key or "(file)"}: {self.message}\n   -> {indented_cure}'
+        said = harmless(f'{place}: {self.key or "(file)"}: {self.message}')
+        return f'{said}\n   -> {indented_cure}'
 
 
 class OptionFile:
@@ -69,6 +73,7 @@ class OptionFile:
         self._lines: dict[KeyPath, int] = {}
         self._forced: set[KeyPath] = set()
         self.unquoted: dict[KeyPath, str] = {}
+        self.other_base: dict[KeyPath, tuple[str, Any]] = {}
         root = self._compose()
         if root is None:
             return
@@ -109,7 +114,7 @@ class OptionFile:
         """Lets the lines of a list follow its items, of which only those at ``positions`` are left in `data`."""
         new = {old: place for place, old in enumerate(positions)}
         size = len(key)
-        for table in (self._lines, self.unquoted):
+        for table in (self._lines, self.unquoted, self.other_base):
             inside = {k: v for k, v in table.items() if k[:size] == key and len(k) > size}
             for known in inside:
                 del table[known]
@@ -119,11 +124,11 @@ class OptionFile:
         path = Path(self.path)
         if not path.is_file():
             siblings = [str(p) for p in path.parent.glob('*.y*ml')] if path.parent.is_dir() else []
-            found = 'is a folder' if path.is_dir() else 'does not exist'
+            found = 'is a folder' if path.is_dir() else 'is no ordinary file' if path.exists() else 'does not exist'
             self.add(
                 (),
                 f'the option file {found}',
-                nearest_hint(str(path), siblings)
+                (not path.exists() and nearest_hint(str(path), siblings))
                 or 'give the path of a YAML file, relative to the current directory or absolute',
             )
             return None
@@ -164,6 +169,8 @@ class OptionFile:
             return self._walk_mapping(node, key)
         if node.tag.endswith(':str') and not node.style:
             self.unquoted[key] = node.value
+        if node.tag.endswith((':int', ':float')) and not node.style and _OTHER_BASE.fullmatch(node.value):
+            self.other_base[key] = node.value, plain_yaml.construct(node)
         return True
 
     def _walk_mapping(self, node: yaml.MappingNode, key: KeyPath) -> bool:
@@ -206,8 +213,9 @@ class OptionFile:
             self.problems.append(Problem('--force_yml', 0, entry.partition('=')[0], str(error), cure))
             return
         self._forced.add(key)
-        for known in [k for k in self.unquoted if k[: len(key)] == key]:
-            del self.unquoted[known]
+        for table in (self.unquoted, self.other_base):
+            for known in [k for k in table if k[: len(key)] == key]:
+                del table[known]
 
 
 def nearest(name: Any, known: Iterable[str], cutoff: float = 0.6) -> str | None:

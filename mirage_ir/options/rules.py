@@ -20,7 +20,9 @@ TOP = {
     'path': Option('section', 'weights and states to start from', required=True),
     'network_g': Option('section', 'type and arguments of the network'),
     'scale': Option('count', 'of super-resolution; 1 here', low=1),
-    'manual_seed': Option('count', 'seed of weights and samples; absent: another in every run', low=0, none=True),
+    'manual_seed': Option(
+        'count', 'seed of weights and samples; absent: another in every run', low=0, high=4 * 10**9, none=True
+    ),
     'train': Option('section', 'losses, optimizer, schedule, switches'),
     'val': Option('section', 'how results are measured'),
     'logger': Option('section', 'logs and checkpoints'),
@@ -57,9 +59,9 @@ ADVERSARIAL = {
 }
 OPTIMIZER = {
     'type': Option('text', 'Adam or AdamW', required=True),
-    'lr': Option('number', 'learning rate, the highest of the schedule', low=0, required=True),
+    'lr': Option('number', 'learning rate, the highest of the schedule', low=0, open_low=True, required=True),
     'weight_decay': Option('number', 'see torch.optim', low=0),
-    'betas': Option('numbers', 'see torch.optim', [0.9, 0.999], low=0, high=1, length=2),
+    'betas': Option('numbers', 'see torch.optim', [0.9, 0.999], low=0, high=1 - 1e-9, length=2),
     'eps': Option('number', 'see torch.optim', low=0),
 }
 SCHEDULER = {

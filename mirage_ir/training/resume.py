@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -89,12 +90,12 @@ def _find(opt: dict) -> tuple[str, list[str]] | None:
     )
 
 
-def state_files(folder: str) -> list[str]:
+def state_files(folder: str | Path) -> list[str]:
     """Return the state files of a folder, newest iteration first; an absent folder has none."""
     if not os.path.isdir(folder):
         return []
     stems = [name[: -len('.state')] for name in os.listdir(folder) if name.endswith('.state')]
-    iterations = sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)
+    iterations = sorted((int(stem) for stem in stems if stem.isdecimal()), reverse=True)
     return [os.path.join(os.path.abspath(folder), f'{iteration}.state') for iteration in iterations]
 
 

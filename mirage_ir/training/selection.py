@@ -202,29 +202,30 @@ def write_training_data(opt: Mapping, dataset: object) -> None:
     if not hasattr(dataset, 'ratios'):
         return
     rows = dataset.ratios()
-    notes = [opt['left_out']] if opt.get('left_out') else []
+    notes = opt['left_out'].split('; ') if opt.get('left_out') else []
     content = {'sources': rows, 'notes': [*notes, *mixture_notes(rows)]}
     write_file(Path(opt['path']['experiments_root'], FILE), json.dumps(content, indent=1, default=str) + '\n')
 
 
-def data_notes(opt: Mapping) -> dict[str, str]:
+def data_notes(opt: Mapping) -> dict[str, list[str]]:
     """What the figures of a test run should be read with: incomplete training data, sets left out.
 
     Args:
         opt: Options of a test run. The notes of the training are found by the place of its weights.
 
     Returns:
-        Entries of the protocol, which tables show below their figures; empty if there is nothing to say.
+        Entries of the protocol, each a list of sentences, which tables show below their figures
+        (`mirage_ir.measuring.tables.CAVEATS`); empty if there is nothing to say.
     """
-    notes = {}
+    notes: dict[str, list[str]] = {}
     if opt.get('left_out'):
-        notes['chosen'] = opt['left_out']
+        notes['chosen'] = opt['left_out'].split('; ')
     weights = opt['path'].get('pretrain_network_g')
     if weights:
         try:
             content = json.loads(Path(weights).resolve().parents[1].joinpath(FILE).read_text(encoding='utf-8'))
             if content['notes']:
-                notes['trained on incomplete data'] = '; '.join(map(str, content['notes']))
+                notes['trained on incomplete data'] = [str(note) for note in content['notes']]
         except (OSError, ValueError, LookupError, TypeError):  # weights from elsewhere
             pass
     parts = []
@@ -232,9 +233,9 @@ def data_notes(opt: Mapping) -> dict[str, str]:
         known = published(dataset, 'test') if phase.startswith('test') else None
         found = _images(dataset) if known else None
         if known and found and found != known.samples:
-            parts.append(f'{dataset["name"]} {found} of {known.samples}')
+            parts.append(f'{dataset["name"]} {found:,} of {known.samples:,}')
     if parts:
-        notes['incomplete test sets'] = ', '.join(parts)
+        notes['incomplete test sets'] = parts
     return notes
 
 

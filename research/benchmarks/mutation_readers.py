@@ -264,7 +264,7 @@ def read_lmdb(path: Path) -> Any:
 
 
 def read_result(path: Path) -> Any:
-    from mirage_ir.measuring.tables import load_result
+    from mirage_ir.measuring.report import load_result
 
     return load_result(path)
 

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mirage_data.files.crops import Window
 from mirage_data.files.image import list_names, read_rgb, to_float
 from mirage_data.files.pairing import match_pairs
-from mirage_ir.measuring import metrics, plotting, tables
+from mirage_ir.measuring import metrics, plotting, report, tables
 from mirage_ir.measuring.tables import ASSISTED, AVERAGE, TableRow
 from research.common import ended, parser_of
 
@@ -205,7 +205,7 @@ _UNITS = {'psnr': 'PSNR (dB)', 'ssim': 'SSIM'}
 _OTHER_IMAGES = '†'
 
 
-def averages(number: str, own: Sequence[tables.Result], best: int = 5) -> list[tuple[TableRow, dict[str, float]]]:
+def averages(number: str, own: Sequence[report.Result], best: int = 5) -> list[tuple[TableRow, dict[str, float]]]:
     """Methods of one setting with their averages, worst first.
 
     Args:
@@ -242,7 +242,7 @@ def averages(number: str, own: Sequence[tables.Result], best: int = 5) -> list[t
     return sorted(pairs, key=lambda pair: pair[1]['psnr'])
 
 
-def summary(own: Sequence[tables.Result], further: Sequence[str] = (), best: int = 5) -> Figure:
+def summary(own: Sequence[report.Result], further: Sequence[str] = (), best: int = 5) -> Figure:
     """Bars of the averages, one column of panels for each setting and a row each for PSNR and SSIM.
 
     Args:
@@ -253,7 +253,7 @@ def summary(own: Sequence[tables.Result], further: Sequence[str] = (), best: int
     Raises:
         ValueError: Nothing to draw, or as `averages` and `tables.table_for`.
     """
-    settings: dict[str, list[tables.Result]] = {number: [] for number in further}
+    settings: dict[str, list[report.Result]] = {number: [] for number in further}
     for result in own:
         settings.setdefault(tables.table_for(result).number, []).append(result)
     if not settings:
@@ -409,7 +409,7 @@ def window(text: str) -> Window:
 
 def draw_summary(arguments: argparse.Namespace) -> list[Path]:
     """The summary figure; returns its files."""
-    own = [tables.load_result(path) for path in arguments.results]
+    own = [report.load_result(path) for path in arguments.results]
     figure = summary(own, arguments.tables, arguments.best)
     return plotting.save(figure, arguments.out, arguments.formats, arguments.dpi)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mirage_ir import commands, doctor
 from mirage_ir.cli import COMMANDS, main
@@ -120,10 +121,29 @@ def test_convert_and_evaluate_as_json(tmp_path, capsys):
     assert main(['convert', str(bundled_weights()), str(out), '--json']) == 0
     made = json.loads(capsys.readouterr().out)
     assert made['file'] == str(out) and made['arguments']['dim'] == 12 and made['parameters'] > 7e5
-    cv2.imwrite(str(tmp_path / 'a.png'), np.full((32, 32, 3), 99, np.uint8))
-    assert main(['evaluate', '--restored', str(tmp_path), '--gt', str(tmp_path), '--json', '-']) == 0
+    for folder in ('restored', 'gt'):
+        (tmp_path / folder).mkdir()
+        cv2.imwrite(str(tmp_path / folder / 'a.png'), np.full((32, 32, 3), 99, np.uint8))
+    words = ['--restored', str(tmp_path / 'restored'), '--gt', str(tmp_path / 'gt')]
+    assert main(['evaluate', *words, '--json', '-']) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures['mean']['ssim'] == pytest.approx(1) and figures['mean']['psnr'] is None, 'JSON has no infinity'
+
+
+def test_convert_keeps_what_it_reads_and_writes_no_weights_that_nobody_takes(tmp_path, capsys):
+    weights, half = tmp_path / 'w.pth', tmp_path / 'half.pth'
+    assert main(['convert', str(bundled_weights()), str(weights)]) == 0
+    before = weights.read_bytes()
+    with pytest.raises(SystemExit) as stop:
+        main(['convert', str(weights), str(tmp_path / '..' / tmp_path.name / 'w.pth'), '--no-head'])
+    assert stop.value.code == 2 and 'is what is read' in capsys.readouterr().err and weights.read_bytes() == before
+    content = torch.load(weights)
+    name = next(name for name in content['params'] if name.endswith('running_var'))
+    for value, words, said in ((1e6, ['--half'], 'not written'), (-1.0, [], 'variances below 0')):
+        content['params'][name].fill_(value)
+        torch.save(content, weights)
+        assert main(['convert', str(weights), str(half), *words]) == 1 and not half.exists()
+        assert name in (error := capsys.readouterr().err) and said in error
 
 
 def test_the_list_of_commands(capsys):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from made_up_images import random_image, write_png
 
-from mirage_data.files.image import read_rgb
+from mirage_data.files.image import list_names, read_rgb
 from mirage_data.files.lists import check_list
 from mirage_data.sets import fingerprint as fingerprints
 from mirage_data.sets import folder_scan
@@ -18,6 +18,7 @@ from mirage_data.sets.check import Checker
 from mirage_data.sets.pack import write_lmdb
 from mirage_data.sets.table import all_data_sets, data_set
 from mirage_ir.commands.check_data import cache_file, main
+from mirage_ir.commands.prepare import main as prepare
 
 
 def write_pairs(root: Path, lq: str, gt: str, names: list[tuple[str, str]], seed: int = 0) -> None:
@@ -225,7 +226,13 @@ def test_exit_codes(leaking, lol, capsys):
     assert main(['sots', '--root', str(leaking), '--quick']) == 1
     assert main(['--root', str(leaking / 'empty')]) == 0
     assert 'nothing to check' in capsys.readouterr().out
-    for wrong in (['bsd500'], ['--train', '/no/such/folder'], ['--quick', '--leak-free', 'x']):
+    for wrong in (
+        ['bsd500'],
+        ['--train', '/no/such/folder'],
+        ['--quick', '--leak-free', 'x'],
+        ['--json', '.'],
+        ['--leak-free', __file__],
+    ):
         with pytest.raises(SystemExit) as stop:
             main(wrong)
         assert stop.value.code == 2
@@ -331,6 +338,28 @@ def test_a_check_that_is_stopped_keeps_what_it_read(leaking, monkeypatch):
     monkeypatch.setattr(folder_scan, 'read_rgb', lambda path: read.append(path.name) or read_rgb(path))
     main(command)
     assert not read
+
+
+def test_a_name_that_is_no_text_does_not_lose_the_report(leaking, tmp_path):
+    odd = leaking / 'Train/Denoise' / os.fsdecode(b'\xff2.png')
+    odd.write_bytes((leaking / 'Train/Denoise/200.png').read_bytes())
+    report = tmp_path / 'report.json'
+    assert main(['bsd400', '--root', str(leaking), '--json', str(report), '--workers', '1']) == 1
+    assert str(odd) in {leak['train'] for leak in json.loads(report.read_text(encoding='utf-8'))['leaks']}
+    assert main(['bsd400', '--root', str(leaking), '--acknowledge', str(report), '--workers', '1']) == 0
+
+
+def test_names_with_control_characters_are_told_in_one_line_and_refused(lol, capsys):
+    strange = lol / 'Train/Enhance/low/4\n0 errors\x1b[2J.png'
+    strange.write_bytes((lol / 'Train/Enhance/low/1.png').read_bytes())
+    assert main(['lol', '--root', str(lol), '--no-cache']) == 0  # a warning
+    out = capsys.readouterr().out
+    assert '4\\x0a0 errors\\x1b[2J.png' in out and '\n0 errors' not in out and '3 images, the published' in out
+    with pytest.raises(ValueError, match=r'4\\x0a0 errors.*rename it'):
+        list_names(strange.parent)
+    assert prepare(['lol', '--source', str(lol), '--root', str(lol.parent / 'new')]) == 0
+    assert not list((lol.parent / 'new').rglob('4*'))
+    assert 'control characters in its name' in capsys.readouterr().out
 
 
 def test_every_known_overlap_is_between_sets_of_the_table():

@@ -132,6 +132,25 @@ def test_names_that_climb_out_of_an_archive_are_refused(tmp_path, name):
     assert not list(tmp_path.rglob('9.png'))
 
 
+@pytest.mark.parametrize('make', [as_zip, as_tar])
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_a_name_that_is_twice_in_an_archive_is_not_guessed_at(tmp_path, make):
+    archive = make(tmp_path)
+    if archive.suffix == '.zip':
+        with zipfile.ZipFile(archive, 'a') as content:
+            content.writestr('our485/low/2.png', b'another')
+    else:
+        with tarfile.open(archive, 'w:gz') as content:
+            for name, text in (*FILES.items(), ('our485/low/2.png', b'another')):
+                info = tarfile.TarInfo(name)
+                info.size = len(text)
+                content.addfile(info, io.BytesIO(text))
+    todo = plan('lol', read_source(archive))
+    assert 'Train/Enhance/low/2.png' not in todo.files and 'test/enhance/lol/input/1 é.png' in todo.files
+    (names,) = (names for why, names in todo.skipped.items() if why.startswith('twice in the archive'))
+    assert len(names) == 2
+
+
 def test_links_and_devices_in_archives_are_refused(tmp_path):
     link, device = tarfile.TarInfo('our485/low/7.png'), tarfile.TarInfo('our485/low/8.png')
     link.type, link.linkname, device.type = tarfile.SYMTYPE, '/etc/passwd', tarfile.CHRTYPE

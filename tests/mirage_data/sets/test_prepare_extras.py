@@ -159,6 +159,11 @@ def test_wrong_use_says_what_to_do(options, code, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_an_lmdb_of_nothing_is_a_failure(tmp_path, capsys):
+    assert main(['lol', '--lmdb', '--root', str(tmp_path)]) == 1
+    assert 'not there, no LMDB made' in capsys.readouterr().out
+
+
 def test_conflicts_make_the_command_fail(tmp_path, capsys):
     source, root = gopro(tmp_path), tmp_path / 'root'
     place = root / 'Train/Deblur/blur/GOPR1_1.png'

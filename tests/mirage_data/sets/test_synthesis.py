@@ -90,6 +90,34 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(photographs, tmp_path, mon
     assert again == []
 
 
+def test_pairs_of_a_replaced_photograph_are_made_again_and_leave_nothing_of_the_old_one(photographs, tmp_path):
+    haze = [{'degradation': 'haze', 'task': 'dehaze'}]
+    make(photographs, tmp_path / 'out', layout='train5', recipe=haze)
+    (photographs / 'p1.png').write_bytes((photographs / 'p2.png').read_bytes())
+    write_png(photographs / 'a.png', np.full((40, 56, 3), 90, np.uint8))  # comes first: all numbers move by one
+    make(photographs, tmp_path / 'out', layout='train5', recipe=haze)
+    make(photographs, tmp_path / 'fresh', layout='train5', recipe=haze)
+    assert files_of(tmp_path / 'out') == files_of(tmp_path / 'fresh')
+    assert len(list((tmp_path / 'out/Dehaze/synthetic').rglob('*.jpg'))) == 4
+
+
+def test_photographs_whose_copies_would_have_one_name_are_refused(photographs, tmp_path):
+    (photographs / 'p1_2.png').write_bytes((photographs / 'p2.png').read_bytes())
+    assert make(photographs, tmp_path / 'one')[1] == []
+    with pytest.raises(ValueError, match=r'p1 and p1_2 would both be written as gt/p1_2\.png'):
+        make(photographs, tmp_path / 'two', copies=2)
+    (photographs / 'P0.png').write_bytes((photographs / 'p2.png').read_bytes())
+    with pytest.raises(ValueError, match='would both be written'):
+        make(photographs, tmp_path / 'three')
+
+
+@pytest.mark.parametrize('place', ['.', 'out'])
+def test_pairs_are_not_written_among_the_photographs(photographs, place):
+    with pytest.raises(ValueError, match='whose photographs it would join'):
+        make(photographs, photographs / place)
+    assert sorted(path.name for path in photographs.iterdir()) == ['p0.png', 'p1.png', 'p2.png']
+
+
 def test_cdd11_layout_follows_the_recipe_of_its_types(photographs, tmp_path):
     records, _ = make(photographs, tmp_path / 'out', layout='cdd11', recipe=None)
     folders = {path.name for path in (tmp_path / 'out').iterdir() if path.is_dir()}

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ def test_figures_are_those_of_the_metrics(tmp_path, cropped):
         a, b = (x[2:34, 1:49].astype(np.float32) for x in (a, b))
         assert values == pytest.approx({'psnr': metrics.psnr(a, b), 'ssim': metrics.ssim(a, b)}, abs=1e-5)
     assert result.mean['psnr'] == pytest.approx(np.mean([v['psnr'] for v in result.images.values()]))
-    whole = evaluation.evaluate_folders(gt, gt, ['psnr'], crop_multiple=1)
+    whole = evaluation.evaluate_folders(shutil.copytree(gt, tmp_path / 'same'), gt, ['psnr'], crop_multiple=1)
     assert whole.mean['psnr'] == float('inf')
 
 
@@ -41,6 +42,44 @@ def test_files_without_a_partner_are_named(tmp_path):
     restored, gt, _ = _folders(tmp_path)
     (gt / 'a.png').unlink()
     assert evaluation.evaluate_folders(restored, gt).unpaired == ('a.png',)
+
+
+def test_what_was_left_out_stands_in_the_results(tmp_path, capsys):
+    restored, gt, _ = _folders(tmp_path)
+    (restored / 'a.png').unlink()
+    assert evaluate.main(['--restored', str(restored), '--gt', str(gt), '--json', str(tmp_path / 'out')]) == 0
+    content = json.loads((tmp_path / 'out/results.json').read_text())
+    assert content['protocol']['incomplete test sets'] == ['gt: 1 pictures without a partner']
+
+
+def test_a_picture_is_never_its_own_ground_truth_nor_one_of_two_of_a_name(tmp_path):
+    restored, gt, _ = _folders(tmp_path)
+    with pytest.raises(ValueError, match='a.png is its own ground truth'):
+        evaluation.evaluate_folders(gt, tmp_path / 'restored' / '..' / 'gt')
+    cv2.imwrite(str(restored / 'a.jpg'), cv2.imread(str(restored / 'a.png')))
+    with pytest.raises(ValueError, match='a.jpg and a.png have one ground truth'):
+        evaluation.evaluate_folders(restored, gt)
+
+
+def test_results_of_a_test_run_are_not_replaced(tmp_path, capsys):
+    restored, gt, _ = _folders(tmp_path)
+    out = tmp_path / 'out'
+    command = ['--restored', str(restored), '--gt', str(gt), '--json', str(out)]
+    assert evaluate.main(command) == 0 and evaluate.main(command) == 0  # its own it replaces
+    content = json.loads((out / 'results.json').read_text())
+    (out / 'results.json').write_text(json.dumps({**content, 'weights': 'net_g_latest.pth'}))
+    with pytest.raises(SystemExit):
+        evaluate.main(command)
+    assert 'holds the results of a test run' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('wrong', [['--name', '../x'], ['--name', 'a\nb'], ['--json', 'a.png']])
+def test_results_go_nowhere_else_and_are_refused_before_they_are_measured(tmp_path, monkeypatch, capsys, wrong):
+    restored, gt, _ = _folders(tmp_path)
+    monkeypatch.chdir(gt)
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(['--restored', str(restored), '--gt', str(gt), '--json', str(tmp_path / 'out'), *wrong])
+    assert stop.value.code == 2 and wrong[0] in capsys.readouterr().err and not (tmp_path / 'x').exists()
 
 
 def test_without_ground_truth_naturalness_only(tmp_path):

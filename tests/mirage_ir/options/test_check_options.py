@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -159,6 +160,12 @@ FAULTS = {
     'out of range': ('ema_decay: 0.99', 'ema_decay: 9.9', 'train:ema_decay', 'at most 1'),
     'number for a name': ('name: small', 'name: 0042', 'name', 'quotation marks'),
     'nothing for a number': ('ema_decay: 0.99', 'ema_decay: ~', 'train:ema_decay', 'a number'),
+    'a number in sixties': ('total_iter: 100', 'total_iter: 1:40', 'train:total_iter', 'read as 100'),
+    'an octal number': ('total_iter: 100', 'total_iter: 0144', 'train:total_iter', 'write 100'),
+    'a seed that NumPy does not take': ('manual_seed: 0', 'manual_seed: 5000000000', 'manual_seed', 'at most 4e+09'),
+    'no learning rate': ('lr: 2.0e-4', 'lr: 0', 'train:optim_g:lr', 'above 0'),
+    'a beta that averages nothing': ('[0.9, 0.999]', '[0.9, 1.0]', 'train:optim_g:betas', 'list of numbers'),
+    'a folder without states': ('resume_state: ~', 'resume_state: photos', 'path:resume_state', 'training_states'),
     'one beta': ('[0.9, 0.999]', '[0.9]', 'train:optim_g:betas', '2 of them'),
     'list for a word': ('type: CosineWithWarmup', 'type: []', 'train:scheduler:type', 'a text'),
     'flag as a text': ('save_img: false', 'save_img: "no"', 'val:save_img', 'true or false'),
@@ -441,6 +448,14 @@ def test_reading_a_file_never_runs_code_from_it(project):
 def test_what_is_no_option_file(project, text, word):
     found = project(text)
     assert word in f'{found[0].message} {found[0].cure}'
+
+
+def test_a_pipe_is_no_option_file_and_keys_stay_in_their_line(project, tmp_path):
+    os.mkfifo(tmp_path / 'pipe.yml')
+    (found,) = check_option_file(tmp_path / 'pipe.yml')
+    assert found.message == 'the option file is no ordinary file' and 'pipe.yml' not in found.cure
+    (found,) = project(MIRAGE + '"a\\nerror: \\e[2J": 1\n')
+    assert '\n' not in str(found).partition('\n   ->')[0] and '\x1b' not in str(found)
 
 
 def test_an_absent_file_names_its_neighbour(project):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from model_setup import LOSSES, PairSet, batch, build, loader, train, training_options
 
+from mirage_ir.training.diagnostics import ProgressLogger
 from mirage_ir.training.guards import NonFiniteError
 
 WHOLE = 4  # samples of the global batch
@@ -76,6 +79,7 @@ def run_of_two(rank, world, folder):
     model.validation(loader(PairSet(PICTURES)), 5, None, save_img=True)
     result['best'] = model.best_metric_results
 
+    result['told'] = told_by_task(f'{folder}/tasks', rank, world)
     bad = share(3, rank, world)
     if rank == world - 1:
         bad['lq'][0, 0, 0, 0] = float('inf')
@@ -85,6 +89,21 @@ def run_of_two(rank, world, folder):
     result['messages'] = [None] * world
     dist.all_gather_object(result['messages'], str(caught.value))
     return result
+
+
+def told_by_task(folder, rank=0, world=1):
+    """What log, TensorBoard and `tasks.csv` say of two steps; the last task is one of the last process alone."""
+    opt = options(folder, rank, world, losses=('pixel_opt', 'fourier_opt'))
+    opt['logger'] = {'print_freq': 2, 'use_tb_logger': True}
+    os.makedirs(folder, exist_ok=True)
+    model, size, lines, scalars = build(opt), WHOLE // world, [], {}
+    tasks = ['haze', 'rain', 'rain', 'snow'][rank * size : (rank + 1) * size]
+    log = train(model, 2, batches=lambda number: {**share(number, rank, world), 'task': tasks})[-1]
+    recorder = SimpleNamespace(add_scalar=lambda key, value, step: scalars.update({key: value}))
+    progress = ProgressLogger(opt, 0, recorder if rank == 0 else None)
+    progress.logger = SimpleNamespace(info=lines.append)
+    progress({'epoch': 0, 'iter': 2, 'lrs': [1e-3], 'time': 1.0, 'data_time': 0.1, **log})
+    return {'lines': lines, 'scalars': scalars}
 
 
 @pytest.fixture(scope='module')
@@ -131,6 +150,24 @@ def test_validation_gives_the_figures_of_one_process(folder, found, tmp_path):
     assert model.best_metric_results == found['best']
     written = [path.stem for path in (folder / 'visualization').rglob('*.png')]
     assert sorted(written) == [f'{n}_5' for n in range(5)]
+
+
+def test_figures_by_task_are_those_of_one_process_in_log_tensorboard_and_table(folder, found, tmp_path):
+    one, two = told_by_task(str(tmp_path)), found['told']
+    keys = {key for key in one['scalars'] if key.startswith('tasks/')}
+    names = ('samples', 'share', 'psnr', 'l_pix', 'l_fourier')
+    assert keys == {f'tasks/{task}/{name}' for task in ('haze', 'rain', 'snow') for name in names}
+    assert {key for key in two['scalars'] if key.startswith('tasks/')} == keys
+    for key in keys:
+        assert two['scalars'][key] == pytest.approx(one['scalars'][key], rel=1e-4), key
+    assert two['scalars']['tasks/rain/samples'] == 4 and two['scalars']['tasks/snow/share'] == 0.25
+    with open(folder / 'tasks/tasks.csv', newline='') as file:
+        table = {f'tasks/{row["task"]}/{row["metric"]}': row for row in csv.DictReader(file)}
+    assert set(table) == keys and {row['iter'] for row in table.values()} == {'2'}
+    for key, row in table.items():
+        assert float(row['value']) == pytest.approx(two['scalars'][key], rel=1e-5), key
+    line = two['lines'][-1]
+    assert line.startswith('by task: haze 25 % ') and '; rain 50 % ' in line and '; snow 25 % ' in line
 
 
 def test_one_bad_rank_stops_all_with_the_same_message(folder, found):

@@ -123,8 +123,9 @@ def test_incomplete_training_data_are_told_with_every_figure(tmp_path):
     test_set = {'name': 'BSD68_25', 'dataroot_gt': str(tmp_path / 'test/denoise/bsd68'), 'sigma': 25}
     weights = str(run / 'models' / 'net_g_latest.pth')
     notes = data_notes({'path': {'pretrain_network_g': weights}, 'datasets': {'test_1': test_set}})
-    assert notes['trained on incomplete data'].startswith('no dehaze; derain has 2 of the 200 samples of Rain100L')
-    assert notes['incomplete test sets'] == 'BSD68_25 2 of 68'
+    first, second = notes['trained on incomplete data']
+    assert first == 'no dehaze' and second.startswith('derain has 2 of the 200 samples of Rain100L')
+    assert notes['incomplete test sets'] == ['BSD68_25 2 of 68']
     elsewhere = {'path': {'pretrain_network_g': str(tmp_path / 'a.pth')}, 'datasets': {}}
     assert data_notes(elsewhere) == {}
 

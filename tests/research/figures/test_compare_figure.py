@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mirage_ir.measuring import tables
+from mirage_ir.measuring import report
 from research.figures import compare as compare_figure
 
 
@@ -62,10 +62,10 @@ def test_summary_puts_own_results_among_the_published(folders):
         == 0
     )
     assert cv2.imread(f'{out}.png').std() > 1
-    pairs = compare_figure.averages('2', [tables.load_result(folders)], best=1)
+    pairs = compare_figure.averages('2', [report.load_result(folders)], best=1)
     assert [row.method for row, _ in pairs] == ['MIRAGE-T', 'MIRAGE-S', 'mine†'], 'three images are not the test sets'
     assert pairs[-1][1]['psnr'] == pytest.approx(32)
-    figure = compare_figure.summary([tables.load_result(folders)], best=1)
+    figure = compare_figure.summary([report.load_result(folders)], best=1)
     assert [bar.get_width() for bar in figure.axes[0].patches] == [pair[1]['psnr'] for pair in pairs]
 
 
