@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, quote, urlsplit
 
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -101,9 +102,10 @@ class _Api:
                 self._desk.get(job.id)
             if job.state != 'done':
                 raise Refused(422, job.words)
+            assert job.outcome is not None
             answer = _file_answer(job, job.outcome.result, download=True)
             answer.headers['x-mirage-words'] = quote(job.words, safe=' .,:;()%/-')
-            answer.background = _Later(lambda: self._desk.drop(job))
+            answer.background = BackgroundTask(self._desk.drop, job)
             return answer
         except BaseException:
             self._desk.drop(job)
@@ -215,16 +217,6 @@ async def _swallow(request: Request) -> None:
             return
 
 
-class _Later:
-    """Work behind an answer."""
-
-    def __init__(self, work: object) -> None:
-        self._work = work
-
-    async def __call__(self) -> None:
-        await run_in_threadpool(self._work)
-
-
 class _Guard:
     """Answers only what asks by the server's own name, and from its own pages: other sites in a browser cannot use it.
 
@@ -295,6 +287,7 @@ def make_app(
         return FileResponse(_HERE / 'static' / 'index.html', headers={'cache-control': 'no-cache'})
 
     async def refused(request: Request, error: Exception) -> Response:
+        assert isinstance(error, Refused)
         return JSONResponse({'error': str(error)}, error.status, {'connection': 'close'})
 
     async def gone(request: Request, error: Exception) -> Response:
@@ -344,6 +337,7 @@ def _plain_name(asked: str) -> str:
 
 
 def _result_name(job: Job) -> str:
+    assert job.outcome is not None
     return f'{Path(job.name).stem}_restored{job.outcome.result.suffix}'
 
 

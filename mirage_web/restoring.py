@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +16,10 @@ from mirage_restore.photo_write import write_photo
 
 from .desk import Choice, Job, Outcome
 from .limits import Limits
+
+if TYPE_CHECKING:
+    from mirage_restore.inputs import Box
+    from mirage_restore.restorer import Restorer
 
 __all__ = ['OWN', 'Restoring', 'check_choice']
 
@@ -55,15 +60,15 @@ class Restoring:
 
     def __init__(self, limits: Limits, weights: str | Path | None = None, device: str = 'auto') -> None:
         self._limits, self._weights, self._device = limits, weights, device
-        self._loaded: tuple[Choice, object] | None = None
+        self._loaded: tuple[Choice, Restorer] | None = None
 
-    def load(self, choice: Choice):
+    def load(self, choice: Choice) -> Restorer:
         """The restorer for a choice.
 
         Raises:
             ValueError: The weights or the device cannot be used.
         """
-        from mirage_restore import Restorer
+        from mirage_restore.restorer import Restorer  # which takes PyTorch's time
 
         if self._loaded is None or self._loaded[0] != choice:
             self._loaded = None  # first give its memory back
@@ -93,7 +98,7 @@ class Restoring:
         except (ValueError, RuntimeError) as error:
             raise type(error)(str(error).replace(str(restorer.weights), job.choice.model)) from error
 
-    def _photo(self, job: Job, restorer: object, target: Path, start: float) -> Outcome:
+    def _photo(self, job: Job, restorer: Restorer, target: Path, start: float) -> Outcome:
         with pixels_limited_to(self._limits.pixels):
             photo = read_photo(job.source)
         restorer.on_progress = job.moved
@@ -111,17 +116,17 @@ class Restoring:
         after = _shown(target, Photo(pixels, icc_profile=photo.icc_profile), job.folder / 'after.png')
         return Outcome(target, before, after, '. '.join([words, *notes]))
 
-    def _video(self, job: Job, restorer: object, target: Path, start: float) -> Outcome:
+    def _video(self, job: Job, restorer: Restorer, target: Path, start: float) -> Outcome:
         from mirage_restore.video import restore_video
 
         frames = self._check_video(job)
-        film = restore_video(_Frames(restorer, job.moved, frames), job.source, target, progress=False)
-        shown = []
-        for name, pixels in zip(('before.png', 'after.png'), film.sample):
-            write_photo(Photo(pixels), job.folder / name)
-            shown.append(job.folder / name)
+        told = _Frames(restorer, job.moved, frames)
+        film = restore_video(told, job.source, target, progress=False)  # type: ignore[arg-type]  # asks it for `within`
+        before, after = job.folder / 'before.png', job.folder / 'after.png'
+        for place, pixels in zip((before, after), film.sample):
+            write_photo(Photo(pixels), place)
         words = _words(f'{film.frames} frames', job.choice, restorer, time.monotonic() - start)
-        return Outcome(target, *shown, '. '.join([words, *film.notes]))
+        return Outcome(target, before, after, '. '.join([words, *film.notes]))
 
     def _check_video(self, job: Job) -> int:
         import av
@@ -152,10 +157,10 @@ class Restoring:
 class _Frames:
     """A restorer that tells after each frame how far it is."""
 
-    def __init__(self, restorer: object, tell: Callable[[float], None], frames: int) -> None:
+    def __init__(self, restorer: Restorer, tell: Callable[[float], None], frames: int) -> None:
         self._restorer, self._tell, self._frames = restorer, tell, max(frames, 1)
 
-    def within(self, box: object) -> Callable[[np.ndarray], np.ndarray]:
+    def within(self, box: Box | None) -> Callable[[np.ndarray], np.ndarray]:
         """See `Restorer.within`."""
         inner, done = self._restorer.within(box), 0
 
@@ -165,7 +170,7 @@ class _Frames:
             done += 1
             return inner(image)
 
-        restore.identity = inner.identity
+        restore.identity = inner.identity  # type: ignore[attr-defined]  # which `video` reads
         return restore
 
 
@@ -184,6 +189,6 @@ def _shown(file: Path, photo: Photo, aside: Path) -> Path:
     return aside
 
 
-def _words(size: str, choice: Choice, restorer: object, seconds: float) -> str:
+def _words(size: str, choice: Choice, restorer: Restorer, seconds: float) -> str:
     strength = '' if choice.strength == 1 else f', strength {choice.strength:.0%}'
     return f'{size} restored in {seconds:.1f} s on {restorer.device} ({choice.model}, {choice.precision}{strength})'

@@ -215,12 +215,6 @@ def _ends_with(path: tuple[str, ...], end: tuple[str, ...]) -> bool:
     return len(path) >= len(end) and path[-len(end) :] == end
 
 
-def dataset_for_folder(path: str | Path) -> DataSet | None:
-    """The first data set that owns a folder, or None; see `data_sets_for_folder`."""
-    owners = data_sets_for_folder(path)
-    return owners[0] if owners else None
-
-
 def describe_folder(path: str | Path) -> str | None:
     """What belongs into a folder, where it is published and how to get it there; a line each.
 
@@ -250,45 +244,6 @@ def describe_folder(path: str | Path) -> str | None:
 def _side(row: DataSet, part: Part, folder: str) -> str:
     kind, count = ('clean', part.gt_count) if folder == part.gt else ('degraded', part.lq_count)
     return f'{count:,} {kind} images of {row.title} ({part.split}; {part.content})'
-
-
-def describe_missing(root: str | Path, names: list[str] | tuple[str, ...], split: str | None = None) -> list[str]:
-    """One line for every folder of some data sets that is absent or has no file in it.
-
-    Args:
-        root: The data root, usually 'datasets'.
-        names: Data sets that a run needs.
-        split: Only 'train' or only 'test' parts; None for both.
-
-    Returns:
-        Lines 'FOLDER: COUNT what belongs there; COMMAND', without repetition, in the table's order; empty if all is
-        there. Two sets that share a folder each give their line.
-
-    Raises:
-        ValueError: For a name that is not in the table.
-    """
-    lines: list[str] = []
-    for row in map(data_set, names):
-        command = row.prepare_command
-        if str(root) != DEFAULT_ROOT:
-            command += f' --root "{root}"'
-        for part in row.parts:
-            if split is not None and part.split != split:
-                continue
-            for folder in part.folders:
-                place = Path(root) / folder
-                line = f'{place}: {_side(row, part, folder)}; {command}'
-                if line not in lines and not _has_files(place, part, folder):
-                    lines.append(line)
-    return lines
-
-
-def _has_files(place: Path, part: Part, folder: str) -> bool:
-    if not place.is_dir():
-        return False
-    if folder != part.gt or not part.gt_names:
-        return any(place.iterdir())
-    return any(part.owns_clean_file(entry.name) for entry in place.iterdir())
 
 
 @dataclass(frozen=True)

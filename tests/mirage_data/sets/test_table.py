@@ -51,26 +51,6 @@ def test_cdd11_has_eleven_types_in_each_split():
         assert {part.gt for part in parts} == {f'CDD-11/{split}/clear'}
 
 
-def test_missing_folders_are_named_with_their_content_and_the_command(tmp_path):
-    root = tmp_path / 'data sets'
-    lines = tasks.describe_missing(root, ['rain100l'], split='train')
-    assert len(lines) == 2
-    assert str(root / 'Train/Derain/rainy') in lines[0] and '200 degraded' in lines[0]
-    assert f'mirage-basicsr prepare rain100l --source DIR_OR_ARCHIVE --root "{root}"' in lines[0]
-    (root / 'Train/Derain/rainy').mkdir(parents=True)
-    assert len(tasks.describe_missing(root, ['rain100l'], split='train')) == 2, 'an empty folder is still missing'
-    (root / 'Train/Derain/rainy/rain-1.png').touch()
-    assert len(tasks.describe_missing(root, ['rain100l'], split='train')) == 1
-
-
-def test_each_owner_of_a_shared_folder_is_missed_on_its_own(tmp_path):
-    folder = tmp_path / 'Train/Denoise'
-    folder.mkdir(parents=True)
-    (folder / '100075.jpg').touch()
-    (line,) = tasks.describe_missing(tmp_path, ['bsd400', 'wed'])
-    assert '4,744' in line and 'mirage-basicsr prepare wed' in line
-
-
 @pytest.mark.parametrize(
     ('path', 'names'),
     [
@@ -85,8 +65,6 @@ def test_each_owner_of_a_shared_folder_is_missed_on_its_own(tmp_path):
 )
 def test_folders_are_recognised_by_the_end_of_their_path(path, names):
     assert [row.name for row in tasks.data_sets_for_folder(path)] == names
-    first = tasks.dataset_for_folder(path)
-    assert (first.name if first else None) == (names[0] if names else None)
     text = tasks.describe_folder(path)
     assert (text is None) == (not names)
     for name in names:
