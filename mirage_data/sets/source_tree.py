@@ -17,7 +17,7 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from mirage_data.files.image_headers import CONTROL, harmless
 
@@ -182,28 +182,33 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
 
 
 def _tar_members(archive: Path) -> Iterator[tuple[str, int, str | None]]:
-    with tarfile.open(archive, tarinfo=_Header) as content:
+    with tarfile.open(archive) as content:
+        content.fileobj = reads = _LastRead(content.fileobj)
         for info in content:
             if info.isfile():
                 yield info.name, info.size, None
             elif not info.isdir():
                 yield info.name, 0, 'a link or device'
-        if not _Header.ended:
+        # `tarfile` takes a damaged header for the mark of the end, too; an archive of nothing else was read before
+        if reads.last is not None and (len(reads.last) != tarfile.BLOCKSIZE or any(reads.last)):
             raise tarfile.ReadError(f'ends after {len(content.getmembers()):,} files without the mark of its end')
-        assert content.fileobj is not None
-        while content.fileobj.read(1 << 20):  # the checksum of a compressed archive stands at its end
+        while reads.read(1 << 20):  # the checksum of a compressed archive stands at its end
             pass
 
 
-class _Header(tarfile.TarInfo):
-    """Remembers whether reading stopped at the mark of the end: `tarfile` takes a damaged header for it, too."""
+class _LastRead:
+    """A binary file that remembers what was read last."""
 
-    ended = False
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.last: bytes | None = None
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Header:
-        _Header.ended = len(buf) == tarfile.BLOCKSIZE and not any(buf)
-        return super().frombuf(buf, encoding, errors)
+    def read(self, *size: int) -> bytes:
+        self.last = self._file.read(*size)
+        return self.last
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
 
 class _Member:
