@@ -247,7 +247,9 @@ def check_logger(options: OptionFile, model: Any, networks: Mapping[str, nn.Modu
 def _check_disk(options: OptionFile, networks: Mapping[str, nn.Module], folder: Path) -> None:
     """Weights, their moving average and two moments of Adam for every checkpoint that is still to come."""
     total, every = options.section('train').get('total_iter'), options.section('logger').get('save_checkpoint_freq')
-    if not networks or not all(isinstance(n, (int, float)) and n >= 1 for n in (total, every)):
+    if not isinstance(total, (int, float)) or not isinstance(every, (int, float)):
+        return
+    if not networks or min(total, every) < 1:
         return
     assert total and every
     values = sum(p.numel() for net in networks.values() for p in net.parameters())
