@@ -33,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
         runs = [load(name, folder, arguments.source) for name, folder in arguments.experiments]
         figure = training_curves.draw(runs, arguments.smoothing, arguments.metrics)
         files = plotting.save(figure, arguments.out, arguments.formats)
-        files.append(training_curves.write_csv(arguments.out.with_name(f'{arguments.out.name}.csv'), runs))
+        files.append(training_curves.write_figures(arguments.out.with_name(f'{arguments.out.name}.csv'), runs))
     except (ValueError, OSError) as error:
         return failed(error)
     if arguments.json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .plotting import colour, new_figure
-from .report import CSV_HEADER
+from .report import read_csv, write_csv
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,7 +67,9 @@ def load_run(folder: str | Path, source: str = 'auto') -> Run:
         for place in (folder, folder.resolve().parent.parent / 'tb_logger' / name):
             for file in sorted(place.glob('events.out.tfevents.*')):
                 _read_events(file, scalars)
-    validation = _read_validation(folder / 'validation.csv')
+    validation: dict[tuple[str, str, str], dict[int, float]] = {}
+    for iteration, dataset, task, metric, value in read_csv(folder / 'validation.csv'):
+        validation.setdefault((dataset, task, metric), {})[iteration] = value
     if not scalars and not validation:
         raise ValueError(f'{folder}: no iteration in a train_*.log or TensorBoard events, and no validation.csv')
     return Run(folder.resolve().name, scalars, validation)
@@ -107,26 +108,6 @@ def _read_events(path: Path, into: dict[str, dict[int, float]]) -> None:
 def _forget(scalars: dict[str, dict[int, float]], first: int) -> None:
     for name, values in scalars.items():
         scalars[name] = {iteration: value for iteration, value in values.items() if iteration < first}
-
-
-def _read_validation(path: Path) -> dict[tuple[str, str, str], dict[int, float]]:
-    found: dict[tuple[str, str, str], dict[int, float]] = {}
-    if not path.is_file():
-        return found
-    try:
-        with path.open(encoding='utf-8', newline='') as file:
-            lines = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise ValueError(f'{path}: cannot be read: {getattr(error, "reason", error)}') from None
-    if not lines or tuple(lines[0]) != CSV_HEADER:
-        raise ValueError(f'{path}: the first line must be {",".join(CSV_HEADER)}')
-    for number, line in enumerate(lines[1:], 2):
-        try:
-            iteration, dataset, task, metric, value = line
-            found.setdefault((dataset, task, metric), {})[int(iteration)] = float(value)
-        except ValueError:
-            raise ValueError(f'{path}: line {number} is {line}, expected {",".join(CSV_HEADER)}') from None
-    return found
 
 
 def smoothed(values: Sequence[float], weight: float) -> np.ndarray:
@@ -237,15 +218,16 @@ def _validation(axis, runs: Sequence[Run], metric: str, task: str) -> None:
         axis.legend(handles=handles, fontsize=6)
 
 
-def write_csv(path: str | Path, runs: Sequence[Run]) -> Path:
+def write_figures(path: str | Path, runs: Sequence[Run]) -> Path:
     """Everything that was read, one row for each figure: run, iteration, data set, task, name, value."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open('w', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['run', 'iter', 'dataset', 'task', 'name', 'value'])
-        for run in runs:
-            series = {('', '', name): values for name, values in run.scalars.items()} | dict(run.validation)
-            for (dataset, task, name), values in series.items():
-                writer.writerows([run.name, step, dataset, task, name, value] for step, value in sorted(values.items()))
-    return path
+    rows = [
+        (run.name, step, dataset, task, name, value)
+        for run in runs
+        for (dataset, task, name), values in [
+            *((('', '', name), values) for name, values in run.scalars.items()),
+            *run.validation.items(),
+        ]
+        for step, value in sorted(values.items())
+    ]
+    write_csv(path, [('run', 'iter', 'dataset', 'task', 'name', 'value'), *rows])
+    return Path(path)

@@ -96,28 +96,35 @@ def update_csv(path: str, iteration: int, rows: Sequence[Row]) -> None:
         rows: Rows of whole data sets.
     """
     replaced = {row.dataset for row in rows}
-    kept = [
-        line
-        for line in _read_csv(path)
-        if int(line[0]) < iteration or (int(line[0]) == iteration and line[1] not in replaced)
-    ]
-    new = [
-        [str(iteration), row.dataset, row.task, metric, repr(value)]
-        for row in rows
-        for metric, value in row.values.items()
-    ]
-    _write_csv(path, [CSV_HEADER, *kept, *new])
+    kept = [line for line in read_csv(path) if line[0] < iteration or line[0] == iteration and line[1] not in replaced]
+    new = [(iteration, row.dataset, row.task, *figure) for row in rows for figure in row.values.items()]
+    write_csv(path, [CSV_HEADER, *kept, *new])
 
 
-def _read_csv(path: str) -> list[list[str]]:
+def read_csv(path: str | Path) -> list[tuple[int, str, str, str, float]]:
+    """The figures of ``validation.csv``, by `CSV_HEADER`; none where there is no such file.
+
+    Raises:
+        ValueError: It cannot be read, or a line is not as `update_csv` writes it.
+    """
     if not os.path.isfile(path):
         return []
-    with open(path, encoding='utf-8', newline='') as file:
-        lines = list(csv.reader(file))[1:]
-    for number, line in enumerate(lines, 2):
-        if len(line) != len(CSV_HEADER) or not line[0].isdigit():
-            raise ValueError(f'{path}: line {number} is {line}, expected {",".join(CSV_HEADER)}; move the file away')
-    return lines
+    try:
+        with open(path, encoding='utf-8', newline='') as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise ValueError(f'{path}: cannot be read: {getattr(error, "reason", error)}') from None
+    if lines and tuple(lines[0]) != CSV_HEADER:
+        raise ValueError(f'{path}: the first line must be {",".join(CSV_HEADER)}')
+    found = []
+    for number, line in enumerate(lines[1:], 2):
+        try:
+            iteration, dataset, task, metric, value = line
+            found.append((int(iteration), dataset, task, metric, float(value)))
+        except ValueError:
+            expected = f'expected {",".join(CSV_HEADER)}; move the file away'
+            raise ValueError(f'{path}: line {number} is {line}, {expected}') from None
+    return found
 
 
 def write_results(
@@ -147,7 +154,7 @@ def write_results(
     columns = ['dataset', 'task', 'images', *average]
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]
     last = [[AVERAGE, '', str(sum(r.images for r in rows)), *(str(v) for v in average.values())]]
-    _write_csv(os.path.join(folder, 'results.csv'), [columns, *body, *last])
+    write_csv(os.path.join(folder, 'results.csv'), [columns, *body, *last])
 
 
 @dataclass(frozen=True)
@@ -213,10 +220,11 @@ def write_image_scores(path: str, scores: Iterable[ImageScore]) -> None:
     scores = sorted(scores, key=lambda s: s.index)
     names = list(dict.fromkeys(name for s in scores for name in s.values))
     body = [[s.name, s.task, *(s.values.get(name, '') for name in names)] for s in scores]
-    _write_csv(path, [['image', 'task', *names], *body])
+    write_csv(path, [['image', 'task', *names], *body])
 
 
-def _write_csv(path: str, lines: Iterable[Sequence]) -> None:
+def write_csv(path: str | Path, lines: Iterable[Iterable]) -> None:
+    """Writes a table of which the first line is the head, replacing an earlier one in one move."""
     text = io.StringIO()
     csv.writer(text, lineterminator='\n').writerows(lines)
     write_file(path, text.getvalue(), durable=True)

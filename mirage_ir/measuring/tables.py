@@ -15,10 +15,9 @@ import yaml
 from mirage_data.files.image_headers import harmless
 
 from .metrics import METRICS
-from .report import Result
+from .report import AVERAGE, Result
 
 PUBLISHED = Path(__file__).with_name('published_results.yml')
-AVERAGE = 'average'
 ASSISTED = 'assisted'
 #: Entries of a result's protocol that are lists of details, and what stands in the row itself.
 CAVEATS = {

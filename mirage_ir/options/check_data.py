@@ -94,31 +94,14 @@ def name_fault(name: str) -> tuple[str, str] | None:
 
 
 def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: str) -> None:
+    """Keys, folders and sources of a data set; then, if there was nothing to say, the data set itself."""
     before = len(options.problems)
     reader = check_type(options, key, registry, 'data set')
     ours, training = is_ours(reader), kind == 'train'
-    if ours:
-        declared = dataset_options(reader, training)
-        here = f'a data set of `type: {reader.__name__}`'
-        check_section(options, key, declared, here, training=training, also=words_of_derived(reader))
-        check_section(options, (*key, 'io_backend'), schema.IO_BACKEND, '`io_backend:`')
-    else:
-        rules = {**schema.LOADER, **schema.TRAIN_LOADER, **schema.FOREIGN_DATASET}
-        optional = {name: replace(rule, required=False) for name, rule in rules.items() if name in schema.TRAIN_LOADER}
-        check_rules(options, key, {**rules, **optional})
-        if reader is not None:
-            check_unknown(options, key, rules, [reader])
-            needed = schema.DATASET_REQUIRED.get(options.section(*key)['type'], {})
-            _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if training else ())))
-        if training:
-            _require(options, key, [name for name, rule in schema.TRAIN_LOADER.items() if rule.required])
-    section = options.section(*key)
-    if section.get('persistent_workers') is True and not (training and section.get('num_worker_per_gpu')):
-        found = 'there are no workers to keep' if training else 'no workers to keep: validation sets are loaded without'
-        cure_of_it = 'remove it, or set num_worker_per_gpu' if training else 'remove it'
-        options.add((*key, 'persistent_workers'), found, cure_of_it)
+    _check_keys(options, key, reader, training)
     count: float = _check_source(options, key, ours)
-    sources = options.section(*key).get('sources')
+    section = options.section(*key)
+    sources = section.get('sources')
     if ours and isinstance(sources, list):
         count = sum(
             _check_mixed_source(options, (*key, 'sources', position), registry)
@@ -130,8 +113,32 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
     if ours and 'scale' not in section and options.data.get('scale') not in (None, 1):
         found = f'found {options.data["scale"]}, and {reader.__name__} gives pairs of one size'
         options.add(('scale',), found, 'set it to 1')
-    if kind == 'train' and count:
+    if training and count:
         _check_batch(options, key, count)
+
+
+def _check_keys(options: OptionFile, key: KeyPath, reader: Any, training: bool) -> None:
+    """The keys of a data set's section: as declared by one of ours; of others what certainly fails, or is misspelt."""
+    section = options.section(*key)
+    if is_ours(reader):
+        declared = dataset_options(reader, training)
+        here = f'a data set of `type: {reader.__name__}`'
+        check_section(options, key, declared, here, training=training, also=words_of_derived(reader))
+        check_section(options, (*key, 'io_backend'), schema.IO_BACKEND, '`io_backend:`')
+    else:
+        rules = {**schema.LOADER, **schema.TRAIN_LOADER, **schema.FOREIGN_DATASET}
+        optional = {name: replace(rule, required=False) for name, rule in rules.items() if name in schema.TRAIN_LOADER}
+        check_rules(options, key, {**rules, **optional})
+        if reader is not None:
+            check_unknown(options, key, rules, [reader])
+            needed = schema.DATASET_REQUIRED.get(section['type'], {})
+            _require(options, key, (*needed.get('always', ()), *(needed.get('train', ()) if training else ())))
+        if training:
+            _require(options, key, [name for name, rule in schema.TRAIN_LOADER.items() if rule.required])
+    if section.get('persistent_workers') is True and not (training and section.get('num_worker_per_gpu')):
+        found = 'there are no workers to keep' if training else 'no workers to keep: validation sets are loaded without'
+        cure_of_it = 'remove it, or set num_worker_per_gpu' if training else 'remove it'
+        options.add((*key, 'persistent_workers'), found, cure_of_it)
 
 
 def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:

@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
     add('--lr', type=float, default=2e-4)
     add('--images', help='folder of photographs')
     add_network(parser)
-    add_options(parser, 'faithfulness')
+    add_options(parser, 'faithfulness', devices=('cpu', 'cuda'))
     args = parser.parse_args(argv)
     for method in args.methods:
         parts_of(method)

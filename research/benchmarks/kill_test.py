@@ -5,6 +5,7 @@
 Prints one line per kill and the hashes of both runs; ends with exit code 1 if anything differs.
 """
 
+import argparse
 import json
 import sys
 import tempfile
@@ -16,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / 'tests' / 'mirage_ir'))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from kill_trial import MOMENTS, collect, prepare, run_and_kill, run_to_end
+from kill_trial import MOMENTS, Kill, Result, collect, prepare, run_and_kill, run_to_end
 
 from research.common import parser_of
 
@@ -33,42 +34,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--seed', type=int, default=0, help='seed of the instants')
     parser.add_argument('--json', type=Path, help='also write the log to this file')
     args = parser.parse_args(argv)
-
-    changes = {
-        'datasets': {'train': {'num_worker_per_gpu': args.workers, 'io_backend': {'type': args.backend}}},
-        'train': {'total_iter': args.iterations},
-        'logger': {'save_checkpoint_freq': args.every, 'keep_checkpoints': 3},
-        'val': {'val_freq': args.every},
-    }
-    rng = np.random.default_rng(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        undisturbed = Path(folder) / 'undisturbed'
-        prepare(undisturbed, **changes)
-        begin = time.monotonic()
-        run_to_end(undisturbed)
-        expected = collect(undisturbed)
-        print(f'undisturbed run: {args.iterations} iterations, {time.monotonic() - begin:.1f} s with start-up\n')
-        print(f'{"kill":>4}  {"instant":9} {"after":>7}  {"iteration":>9}  states on disk, files left half written')
-        trials, count = [], 0
-        while count < args.kills:
-            root = Path(folder) / f'killed_{len(trials)}'
-            prepare(root, **changes)
-            kills = []
-            while count < args.kills:
-                moment = MOMENTS[count % len(MOMENTS)]
-                kill = run_and_kill(root, moment, rng, span=args.span, startup=args.startup)
-                if kill is None:
-                    break
-                count += 1
-                kills.append(kill)
-                line = f'{count:4d}  {kill.moment:9} {kill.seconds:6.2f}s  {kill.iteration:9d}  {kill.states}'
-                print(line, *kill.half_written, flush=True)
-            run_to_end(root, '--auto_resume')
-            result = collect(root)
-            result.kills = kills
-            trials.append(result)
-            print(f'      finished after {len(kills)} kills')
-
+        expected, trials = try_out(Path(folder), args)
     print(f'\n{"":22} {"undisturbed":18} killed')
     for key, value in expected.hashes.items():
         print(f'{key:22} {value:18} {" ".join(trial.hashes[key] for trial in trials)}')
@@ -83,6 +50,47 @@ def main(argv: list[str] | None = None) -> int:
         }
         args.json.write_text(json.dumps(content, indent=1) + '\n')
     return 1 if differences else 0
+
+
+def try_out(folder: Path, args: argparse.Namespace) -> tuple[Result, list[Result]]:
+    """An undisturbed run, and as many killed and resumed ones as the kills take."""
+    changes = {
+        'datasets': {'train': {'num_worker_per_gpu': args.workers, 'io_backend': {'type': args.backend}}},
+        'train': {'total_iter': args.iterations},
+        'logger': {'save_checkpoint_freq': args.every, 'keep_checkpoints': 3},
+        'val': {'val_freq': args.every},
+    }
+    prepare(folder / 'undisturbed', **changes)
+    begin = time.monotonic()
+    run_to_end(folder / 'undisturbed')
+    expected = collect(folder / 'undisturbed')
+    print(f'undisturbed run: {args.iterations} iterations, {time.monotonic() - begin:.1f} s with start-up\n')
+    print(f'{"kill":>4}  {"instant":9} {"after":>7}  {"iteration":>9}  states on disk, files left half written')
+    rng = np.random.default_rng(args.seed)
+    trials: list[Result] = []
+    while (count := sum(len(trial.kills) for trial in trials)) < args.kills:
+        root = folder / f'killed_{len(trials)}'
+        prepare(root, **changes)
+        kills = kill_again_and_again(root, count, rng, args)
+        run_to_end(root, '--auto_resume')
+        trials.append(collect(root))
+        trials[-1].kills = kills
+        print(f'      finished after {len(kills)} kills')
+    return expected, trials
+
+
+def kill_again_and_again(root: Path, count: int, rng: np.random.Generator, args: argparse.Namespace) -> list[Kill]:
+    """Kills and resumes one run until it finishes, or there have been enough kills; `count` were before."""
+    kills: list[Kill] = []
+    while count + len(kills) < args.kills:
+        moment = MOMENTS[(count + len(kills)) % len(MOMENTS)]
+        kill = run_and_kill(root, moment, rng, span=args.span, startup=args.startup)
+        if kill is None:
+            break
+        kills.append(kill)
+        line = f'{count + len(kills):4d}  {kill.moment:9} {kill.seconds:6.2f}s  {kill.iteration:9d}  {kill.states}'
+        print(line, *kill.half_written, flush=True)
+    return kills
 
 
 if __name__ == '__main__':

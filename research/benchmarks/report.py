@@ -41,10 +41,10 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
 
 
-def add_options(parser: argparse.ArgumentParser, name: str) -> None:
+def add_options(parser: argparse.ArgumentParser, name: str, devices: tuple[str, ...] | None = None) -> None:
     """Where a benchmark runs, how long, and where its report goes."""
     add = parser.add_argument
-    add('--device', default='cuda' if torch.cuda.is_available() else 'cpu')
+    add('--device', choices=devices, default='cuda' if torch.cuda.is_available() else 'cpu')
     add('--threads', type=int, default=torch.get_num_threads())
     add('--seconds', type=float, default=float('inf'), help='begin no row after so many seconds')
     add('--out', metavar='FOLDER', help=f'for {name}.json and {name}.md')

@@ -28,8 +28,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -192,44 +193,50 @@ class Steps:
 
 def measure(args: argparse.Namespace, report: Report) -> None:
     """All rows: for each network and batch the methods, in turn with the published network."""
-    step_seconds: dict[tuple[str, str], float] = {}
+    of_first_batch: dict[tuple[str, str], float] = {}
     for variant in args.variants:
         for size in args.batch:
             batch, network, base = random_batch(size, args.size, args.device), network_of(args, variant), None
             for method in ['published', *args.methods]:
                 if not report.has_time_for(f'{variant}, batch {size}, {method}'):
                     return
-                row = {'network': variant, 'batch': size, 'method': method}
+                name = {'network': variant, 'batch': size, 'method': method}
                 try:
                     steps = Steps(method, network, batch, args.device)
-                    first = steps.seconds()  # compiles, builds kernels, searches for the fastest convolutions
-                    steps.seconds(args.warm)
-                    times, published_times = [], []
-                    for _ in range(args.rounds):
-                        times.append(steps.seconds(args.steps))
-                        if base is not None:
-                            published_times.append(base.seconds(args.steps))
-                    median = statistics.median(times)
-                    row |= {'ms': 1e3 * median, 'images_per_s': size / median}
-                    if published_times:
-                        row['ratio'] = statistics.median(published_times) / median
-                    elsewhere = step_seconds.setdefault((variant, method), median)
+                    row = measured(args, name, steps, base)
+                    first = of_first_batch.setdefault((variant, method), row['ms'])
                     if size != args.batch[0]:
-                        row['to_first_batch'] = median / elsewhere
-                    row |= {'peak_gib': steps.peak_gib(), 'first_step_s': first}
-                    if args.memory and args.device == 'cpu':
-                        row['peak_gib'] = memory_of(args, variant, size, method)
-                    if args.profile:
-                        file = Path(args.profile) / f'profile_{variant}_{size}_{method}.txt'
-                        row |= profile(steps.seconds, file, args.device == 'cuda')
-                    report.add(**row, all_seconds=times)
+                        row['to_first_batch'] = row['ms'] / first
+                    report.add(**name, **row)
                     if method == 'published':
                         base = steps
                 except RuntimeError as error:
-                    report.add(**row, failed=failure(error))
-                steps = None
+                    report.add(**name, failed=failure(error))
+                steps = None  # its memory is the next one's
                 if args.device == 'cuda':
                     torch.cuda.empty_cache()
+
+
+def measured(args: argparse.Namespace, name: Mapping[str, Any], steps: Steps, base: Steps | None) -> dict[str, Any]:
+    """Times a method in turn with the published network, then looks at its memory and at what a step consists of."""
+    first = steps.seconds()  # compiles, builds kernels, searches for the fastest convolutions
+    steps.seconds(args.warm)
+    times, published_times = [], []
+    for _ in range(args.rounds):
+        times.append(steps.seconds(args.steps))
+        if base is not None:
+            published_times.append(base.seconds(args.steps))
+    median = statistics.median(times)
+    row: dict[str, Any] = {'ms': 1e3 * median, 'images_per_s': name['batch'] / median}
+    if published_times:
+        row['ratio'] = statistics.median(published_times) / median
+    row |= {'peak_gib': steps.peak_gib(), 'first_step_s': first, 'all_seconds': times}
+    if args.memory and args.device == 'cpu':
+        row['peak_gib'] = memory_of(args, *name.values())
+    if args.profile:
+        file = Path(args.profile) / f'profile_{"_".join(map(str, name.values()))}.txt'
+        row |= profile(steps.seconds, file, args.device == 'cuda')
+    return row
 
 
 def own_memory(args: argparse.Namespace) -> None:
@@ -264,7 +271,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     add('--warm', type=int, default=2, help='steps before the turns, after the first (default 2)')
     add('--quick', action='store_true', help='a small network, crops and batches: does the command work here?')
     add_network(parser)
-    add_options(parser, 'training')
+    add_options(parser, 'training', devices=('cpu', 'cuda'))
     add('--memory', action='store_true', help='peak memory on a CPU too, each method in a fresh process')
     add('--profile', metavar='FOLDER', help='what a step of each row consists of, one file each; counts its kernels')
     add('--memory-of', nargs=3, help=argparse.SUPPRESS)

@@ -11,7 +11,6 @@ A folder of --images whose folders hold images is read as one task for each. Tab
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from mirage_data.files.crops import middle
 from mirage_data.files.image import list_images, read_rgb, to_float
 from mirage_ir.measuring import cost as complexity
 from mirage_ir.measuring import plotting
+from mirage_ir.measuring.report import write_csv
 from research.common import ended, parser_of
 from research.features import analysis
 from research.features.analysis import PLACES, ChannelMoments
@@ -40,6 +40,13 @@ if TYPE_CHECKING:
 
 ALL = 'all tasks'
 SHARE = 0.9  # of the variance, as in the paper
+COLUMNS = {
+    'scales': 'network task place images pixels channels components_90 effective_rank_ratio '
+    'components_90_mean_of_images mean_absolute_off_diagonal_similarity',
+    'spectra': 'network task place component explained_variance singular_value',
+    'shallow_latent': 'network task comparison images mean_diagonal deviation_diagonal mean_off_diagonal '
+    'off_diagonal_ratio',
+}
 
 
 @dataclass
@@ -203,51 +210,12 @@ def write_tables(folder: str | Path, networks: Mapping[str, Mapping[str, TaskFea
                 matrices[f'{network}/{task}/samples/{how}'] = matrix
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    files = [
-        _write(
-            folder / 'scales.csv',
-            [
-                'network',
-                'task',
-                'place',
-                'images',
-                'pixels',
-                'channels',
-                'components_90',
-                'effective_rank_ratio',
-                'components_90_mean_of_images',
-                'mean_absolute_off_diagonal_similarity',
-            ],
-            scales,
-        ),
-        _write(
-            folder / 'spectra.csv',
-            ['network', 'task', 'place', 'component', 'explained_variance', 'singular_value'],
-            spectra,
-        ),
-        _write(
-            folder / 'shallow_latent.csv',
-            [
-                'network',
-                'task',
-                'comparison',
-                'images',
-                'mean_diagonal',
-                'deviation_diagonal',
-                'mean_off_diagonal',
-                'off_diagonal_ratio',
-            ],
-            pairs,
-        ),
-    ]
+    files = []
+    for name, rows in (('scales', scales), ('spectra', spectra), ('shallow_latent', pairs)):
+        files.append(folder / f'{name}.csv')
+        write_csv(files[-1], [COLUMNS[name].split(), *rows])
     np.savez_compressed(folder / 'matrices.npz', **matrices)
     return [*files, folder / 'matrices.npz']
-
-
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence]) -> Path:
-    with path.open('w', encoding='utf-8', newline='') as file:
-        csv.writer(file, lineterminator='\n').writerows([head, *rows])
-    return path
 
 
 _LABELS = {'scale1': 'scale 1', 'scale2': 'scale 2', 'scale3': 'scale 3', 'scale4': 'scale 4', 'latent': 'latent'}

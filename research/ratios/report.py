@@ -10,7 +10,6 @@ out of its weights and written beside them; the lines printed with it go into `n
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from mirage_arch.checkpoints import CheckpointError, save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_arch.ratio_search import RatioSearchArch, discrete_ratios, export, load_search
 from mirage_ir.measuring import plotting
+from mirage_ir.measuring.report import write_csv
 from mirage_ir.measuring.tables import markdown_table
 from research.common import ended, parser_of
 
@@ -181,10 +181,7 @@ def write(runs: Sequence[RunRatios], stem: Path) -> list[Path]:
     """Write ``stem``.csv and ``stem``.json; returns them."""
     stem.parent.mkdir(parents=True, exist_ok=True)
     files = [stem.with_name(f'{stem.name}.{ending}') for ending in ('csv', 'json')]
-    with open(files[0], 'w', newline='', encoding='utf-8') as out:
-        writer = csv.DictWriter(out, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows(runs))
+    write_csv(files[0], [COLUMNS, *(row.values() for row in rows(runs))])
     files[1].write_text(json.dumps([vars(run) for run in runs], indent=1) + '\n', encoding='utf-8')
     return files
 

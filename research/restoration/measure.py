@@ -19,7 +19,6 @@ are then over those.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -34,6 +33,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mirage_data.files import plain_yaml
+from mirage_ir.measuring.report import write_csv
 from mirage_ir.measuring.tables import markdown_table, published_table
 from mirage_restore.restorer import Restorer
 from research.common import ROOT, ended, parser_of
@@ -97,18 +97,16 @@ def write_report(folder: Path, scores: Sequence[SetScores], about: Mapping[str, 
     """Write `restoration.md`, `.csv` (a line for each set and method) and `.json` (with each picture's figures)."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / 'restoration.md').write_text(markdown(scores, about), encoding='utf-8')
-    with open(folder / 'restoration.csv', 'w', encoding='utf-8', newline='') as file:
-        writer = csv.writer(file, lineterminator='\n')
-        writer.writerow(['set', 'method', 'pictures', 'psnr', 'ssim', 'parameters'])
-        for row in scores:
-            for method in METHODS:
-                if row.count(method):
-                    means = [f'{row.mean(method, metric):.6f}' for metric in ('psnr', 'ssim')]
-                    writer.writerow([row.name, method, row.count(method), *means, row.words.get(method, '')])
-            for model in LARGE_MODELS:
-                values = _published(row, model)
-                if values:
-                    writer.writerow([row.name, f'{model} (published)', '', values['psnr'], values['ssim'], ''])
+    lines: list[Sequence] = [('set', 'method', 'pictures', 'psnr', 'ssim', 'parameters')]
+    for row in scores:
+        for method in METHODS:
+            if row.count(method):
+                means = [f'{row.mean(method, metric):.6f}' for metric in ('psnr', 'ssim')]
+                lines.append([row.name, method, row.count(method), *means, row.words.get(method, '')])
+        for model in LARGE_MODELS:
+            if values := _published(row, model):
+                lines.append([row.name, f'{model} (published)', '', values['psnr'], values['ssim'], ''])
+    write_csv(folder / 'restoration.csv', lines)
     content = {'about': dict(about), 'sets': [_as_json(row) for row in scores]}
     (folder / 'restoration.json').write_text(json.dumps(content, indent=2, allow_nan=False) + '\n', encoding='utf-8')
 

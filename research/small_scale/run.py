@@ -13,7 +13,6 @@ JSON) of what there is so far, and its picture.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import math
 import sys
@@ -27,7 +26,8 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mirage_ir.measuring import plotting
-from mirage_ir.measuring.tables import AVERAGE, markdown_table
+from mirage_ir.measuring.report import AVERAGE, write_csv
+from mirage_ir.measuring.tables import markdown_table
 from research.common import ROOT, ended, parser_of
 from research.small_scale import variants as small_scale
 
@@ -168,10 +168,7 @@ def write(
     files = [folder / f'{name}.{ending}' for ending in ('md', 'csv', 'json')]
     files[0].write_text(text, encoding='utf-8')
     rows = [{key: None if _is_nan(value) else value for key, value in asdict(cell).items()} for cell in cells]
-    with files[1].open('w', encoding='utf-8', newline='') as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(files[1], [list(rows[0]), *(row.values() for row in rows)])
     content = {**about, 'cells': rows, 'runs': {variant: dict(runs) for variant, runs in scores.items()}}
     files[2].write_text(json.dumps(content, indent=1) + '\n', encoding='utf-8')
     return files

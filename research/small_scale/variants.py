@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import multiprocessing
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from mirage_ir.measuring.report import AVERAGE
+from mirage_ir.measuring.report import AVERAGE, read_csv
 from mirage_ir.options.file import nearest_hint
 from mirage_ir.training.command_line import resolve_all
 
@@ -164,14 +163,14 @@ def scores_of(run: SmallRun, out: str | Path) -> dict[tuple[str, str], float] | 
     """
     folder = Path(out)
     _check_same_options(run, folder)
-    path = folder / 'experiments' / run.name / 'validation.csv'
-    if not path.is_file():
-        return None
-    with path.open(encoding='utf-8', newline='') as file:
-        rows = [row for row in csv.DictReader(file) if int(row['iter']) == run.options['train']['total_iter']]
-    scores = {(row['dataset'], row['metric']): float(row['value']) for row in rows if row['dataset'] != AVERAGE}
+    total = run.options['train']['total_iter']
+    scores = {
+        (dataset, metric): value
+        for iteration, dataset, _, metric, value in read_csv(folder / 'experiments' / run.name / 'validation.csv')
+        if iteration == total and dataset != AVERAGE
+    }
     names = {data['name'] for phase, data in run.options['datasets'].items() if phase != 'train'}
-    return scores if names <= {dataset for dataset, _ in scores} else None
+    return scores if names and names <= {dataset for dataset, _ in scores} else None
 
 
 def carry_out(run: SmallRun, out: str | Path, threads: int | None = None) -> None:

@@ -41,5 +41,5 @@ def test_csv_keeps_exact_values_and_names_a_foreign_file(tmp_path):
     update_csv(str(path), 5, [Row('b', 't', 1, {'psnr': 1.0})])
     assert path.read_text() == f'iter,dataset,task,metric,value\n5,a,t,psnr,{value!r}\n5,b,t,psnr,1.0\n'
     path.write_text('something else\nentirely\n')
-    with pytest.raises(ValueError, match=r'validation.csv: line 2'):
+    with pytest.raises(ValueError, match=r'validation.csv: the first line must be iter,dataset'):
         update_csv(str(path), 10, ROWS)
