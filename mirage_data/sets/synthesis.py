@@ -196,9 +196,9 @@ def _make_missing(
                 failures.append(outcome.failure)
                 continue
             for pair, record in zip(work.pairs, outcome.value):
-                old = done.get(pair.key, {}).get('degraded')
-                if old and old != record['degraded']:  # of another photograph, under a name with other parameters
-                    (output / old).unlink(missing_ok=True)
+                earlier = done.get(pair.key, {}).get('degraded')
+                if earlier and earlier != record['degraded']:  # of another photograph, named by other parameters
+                    (output / str(earlier)).unlink(missing_ok=True)
                 done[pair.key] = record
                 _append(log, pair.key, record)
             log.flush()

@@ -52,8 +52,8 @@ def existing(text: str) -> Path:
 
 def refuse_over(parser: argparse.ArgumentParser, output: Path | None, *inputs: str | Path) -> None:
     """Ends with wrong use where a command would write its output over one of its inputs."""
-    for path in inputs if output is not None and output.exists() else ():
-        if os.path.exists(path) and os.path.samefile(output, path):
+    for path in inputs:
+        if output is not None and output.exists() and os.path.exists(path) and os.path.samefile(output, path):
             parser.error(f'{output}: is what is read; choose another file to write')
 
 
