@@ -12,7 +12,7 @@ from small_run import fingerprint, fork, fork_ranks, launch, logged_losses
 
 
 def finish(runs):
-    texts = [run.finish(90) for run in runs]
+    texts = [run.finish() for run in runs]
     assert [run.returncode for run in runs] == [0] * len(runs), texts[0][-4000:]
     return texts
 
@@ -75,7 +75,7 @@ def test_a_killed_rank_stops_the_others_with_a_message(tmp_path):
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml')
     wait_for_iteration_4(runs[0])
     os.kill(runs[1].pid, signal.SIGKILL)
-    text = runs[0].finish(60)
+    text = runs[0].finish()
     assert runs[0].returncode == 1
     assert 'Rank 0 stopped' in text and 'another rank was killed' in text
     assert 'The last complete state is' in text and '--auto_resume' in text

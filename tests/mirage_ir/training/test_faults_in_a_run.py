@@ -102,7 +102,7 @@ def test_a_file_lost_in_a_run_stops_it_and_loses_nothing(undisturbed, tmp_path, 
     prepare(tmp_path, datasets={'train': {'num_worker_per_gpu': workers}})
     intact = (tmp_path / VICTIM).read_bytes()
     run = fork(tmp_path, '-opt', 'small.yml', fault=fault)
-    text = run.finish(60)
+    text = run.finish()
     assert run.returncode == 1 and 'Traceback' not in text, text[-3000:]
     assert re.search(rf'The run stops after iteration \d+.*\n\S*{VICTIM}: .*{cause}', text), text[-3000:]
     assert 'on_error: skip' in text
@@ -110,7 +110,7 @@ def test_a_file_lost_in_a_run_stops_it_and_loses_nothing(undisturbed, tmp_path, 
     assert f'The last complete state is {state}. To go on from it, give the same command with --auto_resume' in text
     (tmp_path / VICTIM).write_bytes(intact)
     run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume')
-    text = run.finish(60)
+    text = run.finish()
     assert run.returncode == 0 and f'iter: {state.stem}' in text, text[-3000:]
     assert collect(tmp_path).differences(collect(undisturbed)) == []
 
@@ -124,7 +124,7 @@ def test_with_skip_the_run_goes_on_counting_and_logging(tmp_path, fault, ranks, 
     make_pictures(tmp_path / 'tiny', 1, size=8)
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml', fault=fault) if ranks == 2 else None
     runs = runs or [fork(tmp_path, '-opt', 'small.yml', fault=fault)]
-    texts = [run.finish(60) for run in runs]
+    texts = [run.finish() for run in runs]
     assert [run.returncode for run in runs] == [0] * ranks, texts[-1][-3000:]
     skipped = [re.findall(rf'skipped \((\d+) so far\): \S*{VICTIM}: .*{cause}', text) for text in texts]
     for numbers in skipped:
@@ -139,7 +139,7 @@ def test_with_skip_the_run_goes_on_counting_and_logging(tmp_path, fault, ranks, 
 def test_a_file_that_one_of_two_ranks_misses_stops_both(tmp_path):
     prepare(tmp_path)
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml', fault=delete_in_rank_1)
-    texts = [run.finish(30) for run in runs]
+    texts = [run.finish() for run in runs]
     assert [run.returncode for run in runs] == [1, 1]
     assert any(re.search(rf'The run stops after iteration \d.*\n\S*{VICTIM}: cannot be read', text) for text in texts)
     for text in texts:
@@ -149,7 +149,7 @@ def test_a_file_that_one_of_two_ranks_misses_stops_both(tmp_path):
 def test_a_nan_in_one_of_two_ranks_stops_both_before_the_step(tmp_path):
     prepare(tmp_path)
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml', fault=nan_in_rank_1)
-    texts = [run.finish(30) for run in runs]
+    texts = [run.finish() for run in runs]
     for run, text in zip(runs, texts, strict=True):
         assert run.returncode == 1 and 'Traceback' not in text, text[-3000:]
         assert 'iteration 5: a loss or its gradient is not finite' in text
@@ -163,7 +163,7 @@ def test_a_nan_in_one_of_two_ranks_stops_both_before_the_step(tmp_path):
     weights = torch.load(experiment / 'models' / 'net_g_3.pth', weights_only=True)
     assert all(value.isfinite().all() for part in weights.values() for value in part.values())
     runs = fork_ranks(tmp_path, 2, '-opt', 'small.yml', '--auto_resume')
-    texts = [run.finish(60) for run in runs]
+    texts = [run.finish() for run in runs]
     assert [run.returncode for run in runs] == [0, 0] and 'iter: 3' in texts[0], texts[0][-3000:]
 
 
