@@ -34,12 +34,17 @@ def share(number, rank, world):
     return {key: value[rank * size : (rank + 1) * size] for key, value in batch(number, WHOLE).items()}
 
 
-def gradients(opt, data):
-    """Losses and gradients of one step with batch norm frozen."""
-    model = build(opt)
+def freeze_statistics(model):
+    """Batch norm with the statistics it has: those of a part of a batch are others than those of the whole."""
     for module in model.net_g.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.eval()
+
+
+def gradients(opt, data):
+    """Losses and gradients of one step with batch norm frozen."""
+    model = build(opt)
+    freeze_statistics(model)
     log = train(model, 1, batches=lambda _: data)[0]
     names = dict(model.get_bare_model(model.net_g).named_parameters())
     return {'log': log, 'gradients': {name: p.grad.clone() for name, p in names.items()}}
@@ -97,6 +102,7 @@ def told_by_task(folder, rank=0, world=1):
     opt['logger'] = {'print_freq': 2, 'use_tb_logger': True}
     os.makedirs(folder, exist_ok=True)
     model, size, lines, scalars = build(opt), WHOLE // world, [], {}
+    freeze_statistics(model)
     tasks = ['haze', 'rain', 'rain', 'snow'][rank * size : (rank + 1) * size]
     log = train(model, 2, batches=lambda number: {**share(number, rank, world), 'task': tasks})[-1]
     recorder = SimpleNamespace(add_scalar=lambda key, value, step: scalars.update({key: value}))
