@@ -41,6 +41,7 @@ fi
 mount -t proc proc "$system/proc"
 mount -t tmpfs -o mode=1777 tmpfs "$system/dev/shm"
 cp /etc/resolv.conf "$system/etc/"
+[ -e "$system/etc/hosts" ] || echo '127.0.0.1 localhost' > "$system/etc/hosts"  # debootstrap 12 leaves it out
 if compgen -G '/usr/local/share/ca-certificates/*.crt' > /dev/null; then  # a network with an authority of its own
     cp /usr/local/share/ca-certificates/*.crt "$system/usr/local/share/ca-certificates/"
     chroot "$system" update-ca-certificates > /dev/null 2>&1
