@@ -8,6 +8,7 @@ other models and data sets of BasicSR are checked for what would certainly fail 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -105,7 +106,8 @@ def report(problems: Sequence[Problem]) -> str:
     quickstart = Path(__file__).resolve().parents[2] / 'scripts' / 'quickstart.sh'  # there in a checkout only
     without_data = any(problem.message.startswith(('no such folder', 'no image')) for problem in problems)
     if without_data and quickstart.is_file():
-        lines += ['', f'To see training and testing work without any data set of your own: bash {quickstart}']
+        command = shlex.join(['bash', str(quickstart)])
+        lines += ['', f'To see training and testing work without any data set of your own: {command}']
     return '\n'.join(lines)
 
 

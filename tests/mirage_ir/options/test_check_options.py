@@ -1,4 +1,5 @@
 import os
+import shlex
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import torch
 import yaml
 
 from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_ir.options import check
 from mirage_ir.options import check_training as preflight_training
 from mirage_ir.options.check import check_option_file, report, require_ok
 from mirage_ir.options.file import OptionFile
@@ -325,11 +327,17 @@ def test_a_key_given_twice_is_named_with_both_lines(project):
     assert 'line 36' in found[0].message and 'line 35' in found[0].cure
 
 
-def test_missing_folder_of_a_known_data_set_says_what_belongs_there_and_offers_the_quickstart(project):
+def test_missing_folder_of_a_known_data_set_says_what_belongs_there_and_offers_the_quickstart(
+    project, tmp_path, monkeypatch
+):
     found = project(MIRAGE.replace('rain/lq', 'datasets/Train/Derain/rainy'))
     assert 'mirage-basicsr prepare rain100l' in found[0].cure and '200' in found[0].cure
     assert found[1].cure == f'as for line {found[0].line}'
-    assert 'scripts/quickstart.sh' in report(found)
+    quickstart = tmp_path / 'my project' / 'scripts' / 'quickstart.sh'
+    quickstart.parent.mkdir(parents=True)
+    quickstart.touch()
+    monkeypatch.setattr(check, '__file__', str(tmp_path / 'my project' / 'mirage_ir' / 'options' / 'check.py'))
+    assert shlex.split(report(found).splitlines()[-1])[-2:] == ['bash', str(quickstart)]
 
 
 def test_an_empty_folder_is_a_problem(project):
