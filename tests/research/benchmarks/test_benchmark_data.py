@@ -1,38 +1,20 @@
-"""The benchmark of data sets on a few crops, its processes as threads of this one."""
+"""The benchmark of data sets on a few crops, in the two processes that it starts."""
 
+import contextlib
+import io
 import json
-import multiprocessing
-import threading
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from research.benchmarks import data
 
 
-class Threads:
-    """What the benchmark takes of multiprocessing's context."""
-
-    @staticmethod
-    def Pipe():  # noqa: N802
-        ours, theirs = multiprocessing.Pipe()  # both ends are this process's: closing one would end it for the thread
-        return ours, SimpleNamespace(send=theirs.send, recv=theirs.recv, close=lambda: None)
-
-    @staticmethod
-    def Process(target, args, daemon):  # noqa: N802
-        return threading.Thread(target=target, args=args, daemon=daemon)
-
-
-@pytest.fixture
-def found(tmp_path, monkeypatch, capsys):
+@pytest.fixture(scope='module')
+def found(tmp_path_factory):
     """What a run wrote and printed."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
-    monkeypatch.setattr(data.multiprocessing, 'get_context', lambda method: Threads)
-    monkeypatch.setattr(data, 'OTS_PAIRS', 40)
-    monkeypatch.setattr(data, 'OTS_CLEAR', 8)
+    tmp_path = tmp_path_factory.mktemp('benchmark')
     (tmp_path / 'pictures').mkdir()
     cv2.imwrite(str(tmp_path / 'pictures' / 'a.png'), np.random.default_rng(0).integers(0, 256, (90, 130, 3), np.uint8))
     words = [
@@ -47,10 +29,11 @@ def found(tmp_path, monkeypatch, capsys):
         '--json',
         tmp_path / 'f.json',
     ]
-    data.main(list(map(str, words)))
-    torch.set_num_threads(threads[0])
-    cv2.setNumThreads(threads[1])
-    return json.loads((tmp_path / 'f.json').read_text()), capsys.readouterr().out
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setattr(data, 'OTS_PAIRS', 40)
+        patch.setattr(data, 'OTS_CLEAR', 8)
+        data.main(list(map(str, words)))
+    return json.loads((tmp_path / 'f.json').read_text()), printed.getvalue()
 
 
 def test_every_case_is_measured_beside_basicsr(found):
