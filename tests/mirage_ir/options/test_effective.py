@@ -125,7 +125,9 @@ def test_the_old_key_for_weights_is_refused(tmp_path, model, training):
 
 
 def test_the_folder_of_an_experiment_can_be_resumed_from(tmp_path):
-    (tmp_path / 'experiments' / 'OLD').mkdir(parents=True)
+    states = tmp_path / 'experiments' / 'OLD' / 'training_states'
+    states.mkdir(parents=True)
+    (states / '5.state').touch()
     path = write_options(tmp_path, path={'resume_state': 'experiments/OLD'})
     assert check_option_file(path, root=tmp_path) == []
     (problem,) = check_option_file(path, root=tmp_path, force_yml=['path:resume_state=experiments/GONE'])
