@@ -18,7 +18,8 @@ from mirage_arch.checkpoints import load_network
 @pytest.fixture
 def old_run(tmp_path):
     with tarfile.open(Path(__file__).with_name('old_run.tar.xz')) as archive:
-        archive.extractall(tmp_path, filter='data')
+        archive.extraction_filter = getattr(tarfile, 'data_filter', None)  # Debian 12's Python has none
+        archive.extractall(tmp_path)
     link_launchers(tmp_path)
     return tmp_path
 
