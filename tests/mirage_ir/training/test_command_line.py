@@ -32,7 +32,6 @@ def seen_by_the_check(words, is_train=True):
     [
         ['-opt', 'a.yml'],
         ['-opt=a.yml'],
-        ['-op', 'a.yml'],  # argparse's own for one dash
         ['--opt', 'a.yml'],
         ['-opt', 'a.yml', '--force_yml', 'name=y', '--force_yml', 'train:lr=1'],
         ['--force_yml=name=y', '-opt', 'a.yml', '--force_yml', 'train:lr=1'],
@@ -44,6 +43,15 @@ def test_every_spelling_is_checked(words):
     forced = calls[0][1]['force_yml']
     assert forced == (['name=y', 'train:lr=1'] if len(words) > 2 else None)
     assert rest == ['-opt', '--launcher', 'none', '--local_rank', '0']  # nothing that BasicSR would run through eval
+
+
+def test_one_dash_and_half_a_name_is_checked_or_refused():
+    try:
+        calls, _, _ = seen_by_the_check(['-op', 'a.yml'])
+    except SystemExit as stop:  # by newer Pythons, as with two dashes
+        assert stop.code == 2
+    else:
+        assert [path for path, _ in calls] == ['a.yml']
 
 
 @pytest.mark.parametrize(
