@@ -36,8 +36,9 @@ from .network_setup import (
 from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_tf32, prepare_for_training
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
+from .step_graphs import Outcome, step_graphs
 from .validation import ValidationMixin, check_validation
-from .watching import TaskFigures
+from .watching import TaskFigures, sample_figures
 
 OPTIMIZERS = {'AdamW': torch.optim.AdamW, 'Adam': torch.optim.Adam}
 
@@ -86,7 +87,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if not (self.cri_pix or self.cri_fourier or self.cri_perceptual or self.cri_listed):
             raise ValueError('train: needs at least one of pixel_opt, fourier_opt, perceptual_opt and losses')
 
-        self.precision = Precision(train_opt.get('amp'), self.device)
+        self.precision = Precision(train_opt.get('amp'), self.device, cached=not train_opt.get('cuda_graph', False))
         self.accumulate_grad = _positive_int(train_opt, 'accumulate_grad', 1)
         self.grad_clip = train_opt.get('grad_clip') or 0
         # A GPU need not wait until the host has seen that a step was sound; on a CPU nothing is queued.
@@ -100,6 +101,12 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             self._build_average()
         self.setup_optimizers()
         self.setup_schedulers()
+        processes = self.opt.get('world_size', 1) if self.opt['dist'] else self.opt['num_gpu']
+        net = self.get_bare_model(self.net_g)
+        self.step_graphs = step_graphs(train_opt, net, self.device, self._trained(), processes)
+
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for group in self.optimizer_g.param_groups for p in group['params']]
 
     def _build_average(self) -> None:
         get_root_logger().info(f'Use Exponential Moving Average with decay: {self.ema_decay}')
@@ -229,7 +236,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         losses = self._backward()
         scaler = self.precision.scaler
         scaler.unscale_(self.optimizer_g)
-        parameters = [p for group in self.optimizer_g.param_groups for p in group['params']]
+        parameters = self._trained()
         norm = diagnostics.gradient_norm(parameters)
         names, values = self._over_all_ranks({**losses, 'grad_norm': norm})
         log = StepLog(names, values)
@@ -283,49 +290,65 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         self._log = log
 
     def _backward(self) -> OrderedDict[str, Tensor]:
-        """Gradients of the batch, part by part; returns the losses averaged over the parts."""
+        """Gradients of the batch; returns the losses averaged over its parts."""
         parts = self.accumulate_grad
         if len(self.lq) % parts:
             raise ValueError(f'train: accumulate_grad is {parts}; it must divide the batch of {len(self.lq)}')
-        summed: OrderedDict[str, Tensor] = OrderedDict()
         tasks = list(self.batch.get('task', ()))
+        if self.step_graphs is None:
+            outcome = self._work(self.lq, self.gt, bool(tasks))
+        else:
+            outcome = self.step_graphs.run(self._work, self.lq, self.gt, bool(tasks))
+        self.output, self.embeddings = outcome.output, outcome.embeddings
+        self.covariances.latest = dict(outcome.features)
+        if tasks:
+            self.task_figures.add(tasks, outcome.figures)
+        return outcome.losses
+
+    def _work(self, lq: Tensor, gt: Tensor, figures: bool) -> Outcome:
+        """Forward and backward pass, part by part; ``figures`` asks for losses and PSNR of each sample."""
+        parts = self.accumulate_grad
         compared = {'l_pix': self.cri_pix, 'l_fourier': self.cri_fourier}
         if self.cri_listed:
             compared.update(self.cri_listed.by_log_name())
-        for number, (lq, gt) in enumerate(zip(self.lq.chunk(parts), self.gt.chunk(parts), strict=True), 1):
+        summed: OrderedDict[str, Tensor] = OrderedDict()
+        of_parts: list[dict[str, Tensor]] = []
+        for number, (part, target) in enumerate(zip(lq.chunk(parts), gt.chunk(parts), strict=True), 1):
             # Ranks exchange gradients once, in the last part.
             waiting = self.opt['dist'] and number < parts
             with self.net_g.no_sync() if waiting else nullcontext():
-                losses = self._losses(lq, gt)
+                output, embeddings, losses = self._losses(part, target)
                 self.precision.scaler.scale(sum(losses.values()) / parts).backward()
-            if tasks:
-                mine = tasks[(number - 1) * len(lq) : number * len(lq)]
-                self.task_figures.count(compared, self.output.detach().float(), gt, mine)
+            if figures:
+                of_parts.append(sample_figures(compared, output.detach().float(), target))
             for name, value in losses.items():
                 summed[name] = summed.get(name, 0) + value.detach() / parts
-        return summed
+        by_sample = {name: torch.cat([part[name] for part in of_parts]) for name in (of_parts[0] if of_parts else ())}
+        embeddings = {name: value.detach() for name, value in embeddings.items()}
+        return Outcome(summed, by_sample, output.detach(), embeddings, dict(self.covariances.latest))
 
-    def _losses(self, lq: Tensor, gt: Tensor) -> OrderedDict[str, Tensor]:
-        """Forward pass and the weighted losses by log name, in float32."""
+    def _losses(self, lq: Tensor, gt: Tensor) -> tuple[Tensor, dict[str, Tensor], OrderedDict[str, Tensor]]:
+        """Output of the network, embeddings by name, and the weighted losses by log name, in float32."""
+        embeddings: dict[str, Tensor] = {}
         with self.precision.autocast():
             if self.cri_spd:
-                self.output, self.embeddings = self.net_g(lq, return_embeddings=True)
+                restored, embeddings = self.net_g(lq, return_embeddings=True)
             else:
-                self.output = self.net_g(lq)
-        output = self.output.float()
+                restored = self.net_g(lq)
+        output = restored.float()
         losses: OrderedDict[str, Tensor] = OrderedDict()
         if self.cri_pix:
             losses['l_pix'] = self.cri_pix(output, gt)
         if self.cri_fourier:
             losses['l_fourier'] = self.cri_fourier(output, gt)
         if self.cri_spd:
-            losses['l_spd'] = self.cri_spd(self.embeddings['shallow'], self.embeddings['latent'])
+            losses['l_spd'] = self.cri_spd(embeddings['shallow'], embeddings['latent'])
         if self.cri_listed:
             losses.update(self.cri_listed(output, gt))
         if self.cri_perceptual:
             perceptual, style = self.cri_perceptual(output, gt)
             losses.update({k: v for k, v in (('l_percep', perceptual), ('l_style', style)) if v is not None})
-        return losses
+        return restored, embeddings, losses
 
     def _look_at(self, log: OrderedDict[str, float], batch: Mapping, current_iter: int) -> None:
         """Takes over losses and gradient norm of a step as the log; stops the run if one is not finite."""

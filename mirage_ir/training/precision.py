@@ -35,24 +35,27 @@ class Precision:
     Args:
         amp: 'off', 'bf16' or 'fp16'; None and False mean 'off' (YAML reads a bare ``off`` as false).
         device: Where the network computes.
+        cached: Round a weight once for all its uses in a pass. A recorded step rounds at every use: what is rounded
+            before does not change with the weights.
 
     Raises:
         ValueError: ``amp`` is something else.
     """
 
-    def __init__(self, amp: str | bool | None, device: torch.device) -> None:
+    def __init__(self, amp: str | bool | None, device: torch.device, cached: bool = True) -> None:
         name = amp or 'off'
         if name not in AMP_DTYPES:
             raise ValueError(f'train: amp is {amp!r}; allowed are {", ".join(AMP_DTYPES)}')
         self.dtype = AMP_DTYPES[name]
         self.device_type = device.type
+        self._cached = cached
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype is torch.float16)
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Context for the forward pass of the network."""
         if self.dtype is None:
             return contextlib.nullcontext()
-        return torch.autocast(self.device_type, dtype=self.dtype)
+        return torch.autocast(self.device_type, dtype=self.dtype, cache_enabled=self._cached)
 
     @property
     def may_overflow(self) -> bool:

@@ -21,6 +21,7 @@ TRAIN = {
     'amp': Option('text', 'half precision in the network', 'off', choices=('off', 'bf16', 'fp16', False)),
     'channels_last': Option('flag', "the layout that GPUs' convolutions like", False),
     'compile': Option('flag', 'torch.compile', False),
+    'cuda_graph': Option('flag', 'record the launches of a step once and repeat them; one GPU', False),
     'checkpoint_blocks': Option('flag', 'compute blocks again in the backward pass: less memory, more time', False),
     'sync_bn': Option('flag', 'batch norm over all GPUs', False),
     'freeze_bn': Option('flag', 'batch norm as it is evaluated; needs trained weights to start from', False),

@@ -65,6 +65,21 @@ def sample_values(loss: nn.Module, output: Tensor, gt: Tensor) -> Tensor | None:
     return values.mean(1) if reduction == 'mean' else values.sum(1)
 
 
+@torch.no_grad()
+def sample_figures(losses: Mapping[str, nn.Module | None], output: Tensor, gt: Tensor) -> dict[str, Tensor]:
+    """(b,) by name: what losses are for each sample, and ``psnr``.
+
+    Args:
+        losses: By log name; None and what cannot be taken apart are passed over.
+        output: (b, 3, h, w), float32.
+        gt: The same.
+    """
+    found = {name: sample_values(loss, output, gt) for name, loss in losses.items() if loss is not None}
+    error = (output.clamp(0, 1) - gt).square().flatten(1).mean(1)
+    found['psnr'] = -10 * torch.log10(error.clamp_min(1e-10))
+    return {name: values for name, values in found.items() if values is not None}
+
+
 class TaskFigures:
     """Losses and PSNR of the training crops, by task, between two lines of the log.
 
@@ -73,34 +88,24 @@ class TaskFigures:
 
     def __init__(self) -> None:
         self._tasks: list[str] = []
-        self._values: dict[str, list[Tensor]] = {}
+        self._names: list[str] = []
+        self._values: list[Tensor] = []
         self._known: set[str] = set()
 
-    @torch.no_grad()
-    def count(self, losses: Mapping[str, nn.Module | None], output: Tensor, gt: Tensor, tasks: Sequence[str]) -> None:
-        """Adds the samples of a batch.
-
-        Args:
-            losses: By log name; None is passed over.
-            output: (b, 3, h, w), float32.
-            gt: The same.
-            tasks: Of the samples.
-        """
-        found = {name: sample_values(loss, output, gt) for name, loss in losses.items() if loss is not None}
-        error = (output.clamp(0, 1) - gt).square().flatten(1).mean(1)
-        found['psnr'] = -10 * torch.log10(error.clamp_min(1e-10))
+    def add(self, tasks: Sequence[str], figures: Mapping[str, Tensor]) -> None:
+        """Adds the samples of a batch: their tasks, and `sample_figures` of them, which are copied."""
         self._tasks += tasks
-        for name, values in found.items():
-            if values is not None:
-                self._values.setdefault(name, []).append(values.detach())
+        self._names = list(figures)
+        self._values.append(torch.stack(list(figures.values())))
 
     def read(self) -> dict[str, float]:
         """Means by ``tasks/<task>/<name>``, ``samples`` and ``share`` (of the samples since the last reading).
 
         Empty where all samples are of one task. Every rank must ask; rank 0 gets the figures of all, others nothing.
         """
-        tasks, values = self._tasks, {name: torch.cat(parts).cpu().tolist() for name, parts in self._values.items()}
-        self._tasks, self._values = [], {}
+        columns = torch.cat(self._values, 1).cpu().tolist() if self._values else []
+        tasks, values = self._tasks, dict(zip(self._names, columns, strict=False))
+        self._tasks, self._values = [], []
         sums: dict[str, Counter] = {}
         for place, task in enumerate(tasks):
             mine = sums.setdefault(task, Counter())

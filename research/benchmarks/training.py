@@ -7,8 +7,8 @@
 
 A method is ``published`` (the layer norm written operation by operation, contiguous maps, PyTorch's own operations and
 its default of TF32 in convolutions: what the authors' code costs), ``plain`` (IEEE float32, no switch), one of the
-switches below, or several joined by ``+``; ``all`` is bf16+channels_last+kernel+compile. The step is `MIRAGEModel`'s
-own, with all losses, AdamW, and the transfer of the batch.
+switches below, or several joined by ``+``; ``all`` is bf16+channels_last+kernel+compile+cuda_graph. The step is that of
+`MIRAGEModel`, with all losses, AdamW, and the transfer of the batch.
 
 Each row is measured in turn with ``published``: its ``ratio`` is that of the two medians. Memory is the peak of the
 row's own steps, on a GPU what PyTorch allocated, on a CPU (``--memory``) that of a fresh process over its start.
@@ -56,15 +56,25 @@ SWITCHES = {
     'channels_last': {'channels_last': True},
     'kernel': {},
     'compile': {'compile': True},
+    'cuda_graph': {'cuda_graph': True},
     'checkpoint_blocks': {'checkpoint_blocks': True},
     'accumulate_grad': {'accumulate_grad': 2},
     'grad_clip': {'grad_clip': 1.0},
     'ema': {'ema_decay': 0.999},
 }
-ALL = 'bf16+channels_last+kernel+compile'
+ALL = 'bf16+channels_last+kernel+compile+cuda_graph'
 _HALF = 'bf16+channels_last'
 METHODS = {
-    'cuda': ['plain', 'tf32', _HALF, f'{_HALF}+kernel', f'{_HALF}+compile', 'all', 'all+checkpoint_blocks'],
+    'cuda': [
+        'plain',
+        'tf32',
+        _HALF,
+        f'{_HALF}+kernel',
+        f'{_HALF}+kernel+cuda_graph',
+        f'{_HALF}+kernel+compile',
+        'all',
+        f'{_HALF}+kernel+compile+checkpoint_blocks',
+    ],
     'cpu': ['plain', 'channels_last', 'bf16', 'checkpoint_blocks', 'accumulate_grad'],
 }
 
@@ -178,12 +188,13 @@ class Steps:
             self._wait()
         return (time.perf_counter() - start) / steps
 
-    def peak_gib(self) -> float | None:
-        """Memory of one step beside that of others; None on a CPU."""
+    def peak_gib(self, steps: int) -> float | None:
+        """Memory of some steps beside that of others; None on a CPU."""
+        if self._on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        self.seconds(steps)
         if not self._on_gpu:
             return None
-        torch.cuda.reset_peak_memory_stats()
-        self.seconds()
         return (torch.cuda.max_memory_allocated() - self._held) / 2**30
 
     def _wait(self) -> None:
@@ -220,7 +231,7 @@ def measure(args: argparse.Namespace, report: Report) -> None:
 def measured(args: argparse.Namespace, name: Mapping[str, Any], steps: Steps, base: Steps | None) -> dict[str, Any]:
     """Times a method in turn with the published network, then looks at its memory and at what a step consists of."""
     first = steps.seconds()  # compiles, builds kernels, searches for the fastest convolutions
-    steps.seconds(args.warm)
+    peak = steps.peak_gib(args.warm)  # of recording, too: a recorded step itself allocates nothing
     times, published_times = [], []
     for _ in range(args.rounds):
         times.append(steps.seconds(args.steps))
@@ -230,7 +241,7 @@ def measured(args: argparse.Namespace, name: Mapping[str, Any], steps: Steps, ba
     row: dict[str, Any] = {'ms': 1e3 * median, 'images_per_s': name['batch'] / median}
     if published_times:
         row['ratio'] = statistics.median(published_times) / median
-    row |= {'peak_gib': steps.peak_gib(), 'first_step_s': first, 'all_seconds': times}
+    row |= {'peak_gib': peak, 'first_step_s': first, 'all_seconds': times}
     if args.memory and args.device == 'cpu':
         row['peak_gib'] = memory_of(args, *name.values())
     if args.profile:

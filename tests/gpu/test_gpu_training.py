@@ -50,6 +50,9 @@ SWITCHES = [
     {'channels_last': True},
     {'amp': 'bf16', 'channels_last': True, 'ema_decay': 0.9},
     {'amp': 'fp16', 'grad_clip': 1.0},
+    {'cuda_graph': True},
+    {'cuda_graph': True, 'amp': 'bf16', 'channels_last': True, 'ema_decay': 0.9},
+    {'cuda_graph': True, 'amp': 'fp16', 'grad_clip': 1.0, 'accumulate_grad': 2},
     {'checkpoint_blocks': True, 'amp': 'bf16'},
     {'accumulate_grad': 2},
     {'freeze_bn': True},
@@ -77,15 +80,16 @@ def test_a_scaler_halves_its_scale_and_leaves_the_weights(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, trained.net_g.parameters()))
 
 
+@pytest.mark.parametrize('graph', [False, True], ids=['eager', 'graph'])
 @pytest.mark.parametrize('key', ['lq', 'gt'])
-def test_a_nan_stops_the_run_before_a_weight_changes(key, tmp_path):
-    trained = model(tmp_path, amp='bf16', ema_decay=0.9)
-    steps(trained, 1, 1)
-    before, bad = weights(trained), batch(2)
+def test_a_nan_stops_the_run_before_a_weight_changes(key, graph, tmp_path):
+    trained = model(tmp_path, amp='bf16', ema_decay=0.9, cuda_graph=graph)
+    steps(trained, 1, 4)
+    before, bad = weights(trained), batch(5)
     bad[key][0, 0, 0, 0] = float('nan')
     trained.feed_data(bad)
-    with pytest.raises(NonFiniteError, match='iteration 2'):
-        trained.optimize_parameters(2)
+    with pytest.raises(NonFiniteError, match='iteration 5'):
+        trained.optimize_parameters(5)
         trained.finish_step()  # on a GPU the numbers are looked at one step later
     kept = [n for n, _ in trained.net_g.state_dict().items() if 'running' not in n and 'num_batches' not in n]
     after = dict(zip(trained.net_g.state_dict(), weights(trained)))
@@ -94,8 +98,9 @@ def test_a_nan_stops_the_run_before_a_weight_changes(key, tmp_path):
 
 
 @needs_cuda
-def test_the_host_does_not_wait_for_the_gpu_within_a_step(tmp_path):
-    trained = model(tmp_path, amp='bf16', channels_last=True, ema_decay=0.9)
+@pytest.mark.parametrize('graph', [False, True], ids=['eager', 'graph'])
+def test_the_host_does_not_wait_for_the_gpu_within_a_step(graph, tmp_path):
+    trained = model(tmp_path, amp='bf16', channels_last=True, ema_decay=0.9, cuda_graph=graph)
     data = {k: v.pin_memory() if torch.is_tensor(v) else v for k, v in batch(1).items()}
 
     def step(iteration):
@@ -103,13 +108,13 @@ def test_the_host_does_not_wait_for_the_gpu_within_a_step(tmp_path):
         trained.feed_data(data)
         trained.optimize_parameters(iteration)
 
-    for iteration in (1, 2):
+    for iteration in (1, 2, 3):
         step(iteration)
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter('always')
             torch.cuda.set_sync_debug_mode('warn')
-            step(3)
+            step(4)
     finally:
         torch.cuda.set_sync_debug_mode('default')
     waits = [str(w.message) for w in seen if 'prototype feature' not in str(w.message)]
@@ -133,6 +138,7 @@ def deterministic(monkeypatch):
     [
         {'amp': 'bf16', 'ema_decay': 0.9},
         {'amp': 'fp16'},
+        {'amp': 'bf16', 'ema_decay': 0.9, 'cuda_graph': True},
         {'amp': 'bf16', 'channels_last': True, 'compile': True},
     ],
     ids=json.dumps,
@@ -156,6 +162,31 @@ def test_steps_after_loading_a_state_are_bit_for_bit_those_without_a_stop(switch
     assert all(torch.equal(a, b) for a, b in zip(weights(whole), weights(again), strict=True))
 
 
+@needs_cuda
+@pytest.mark.parametrize(
+    'switch',
+    [
+        {},
+        {'amp': 'bf16', 'channels_last': True, 'ema_decay': 0.9, 'grad_clip': 0.1},
+        {'amp': 'fp16', 'accumulate_grad': 2},
+        {'amp': 'bf16', 'channels_last': True, 'compile': True},
+    ],
+    ids=json.dumps,
+)
+def test_recorded_steps_are_bit_for_bit_those_launched_one_by_one(switch, tmp_path, deterministic):
+    found = []
+    for graph in (False, True):
+        trained = model(tmp_path, drop_path_rate=0.3, cuda_graph=graph, **switch)
+        torch.manual_seed(5)  # of drop path
+        for iteration in range(1, 13):
+            trained.update_learning_rate(iteration)
+            trained.feed_data(batch(iteration, side=32 if iteration % 3 else 24))  # two graphs in turn
+            trained.optimize_parameters(iteration)
+        found.append(weights(trained))
+        assert len(trained.step_graphs._recorded if graph else '12') == 2
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
 def run(root, *arguments, **settings):
     process = launch(root, '-opt', 'small.yml', *arguments, **settings)
     text = process.finish()
@@ -173,9 +204,10 @@ CHANGES = {
 }
 
 
-def test_a_run_that_was_killed_ends_bit_for_bit_like_one_that_was_not(tmp_path):
+@pytest.mark.parametrize('graph', [False, True], ids=['eager', 'graph'])
+def test_a_run_that_was_killed_ends_bit_for_bit_like_one_that_was_not(graph, tmp_path):
     whole, killed = tmp_path / 'whole', tmp_path / 'killed'
-    prepare(whole, **CHANGES)
+    prepare(whole, **{**CHANGES, 'train': {**CHANGES['train'], 'cuda_graph': graph}})
     experiment = run(whole)
     shutil.copytree(whole, killed)
     for path in [*killed.glob('experiments/small/*/*12.*'), *killed.glob('experiments/small/*/*latest*')]:
