@@ -163,6 +163,12 @@ class Run:
         (self._process.wait if isinstance(self._process, subprocess.Popen) else self._process.join)()
 
 
+def _python_path(*first: Path) -> str:
+    """Folders to import from: these, and those of this process, where packages may lie in one of their own."""
+    others = os.environ.get('PYTHONPATH', '').split(os.pathsep)
+    return os.pathsep.join([*map(str, first), *(other for other in others if other not in ('', *map(str, first)))])
+
+
 def launch(
     root: Path, *arguments: str, processes: int = 0, script: str = 'train', cwd: Path | None = None, **environment: str
 ) -> Run:
@@ -182,7 +188,7 @@ def launch(
         command += ['--local_addr', '127.0.0.1']  # the machine's name need not be one that can be looked up
         arguments = (*arguments, '--launcher', 'pytorch')
     command += [str(root / 'basicsr' / f'{script}.py'), *arguments]
-    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(ROOT), **environment}
+    env = {**os.environ, 'OMP_NUM_THREADS': '1', 'PYTHONPATH': _python_path(ROOT), **environment}
     with open(root / 'output.txt', 'w') as file:
         process = subprocess.Popen(command, cwd=cwd or root, env=env, stdout=file, stderr=subprocess.STDOUT)
     return Run(process, root / 'output.txt')
@@ -207,7 +213,7 @@ def fork(
     context = multiprocessing.get_context('forkserver')
     preloaded = ['mirage_ir.training.runner', 'mirage_ir.measuring.metrics', 'basicsr.train', 'small_run']
     context.set_forkserver_preload(preloaded)
-    os.environ['PYTHONPATH'] = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    os.environ['PYTHONPATH'] = _python_path(ROOT, Path(__file__).parent)
     process = context.Process(target=_run_here, args=(root, script, arguments, environment, cwd or root, output, fault))
     (root / output).write_text('')
     process.start()
