@@ -14,6 +14,7 @@ from mirage_data.datasets.base import logger
 from mirage_data.datasets.mixed import SOURCE_OPTIONS, source_type
 from mirage_data.degradations import parse_recipe
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FOLDERS
+from mirage_data.files.image_headers import harmless
 from mirage_data.files.lists import read_list
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.table import describe_folder
@@ -21,7 +22,7 @@ from mirage_ir.training.command_line import resolve_all
 
 from . import rules as schema
 from .check_sizes import pictures_at_fault
-from .file import KeyPath, OptionFile, nearest_hint
+from .file import FURTHER, KeyPath, OptionFile, nearest_hint
 from .names import check_rules, check_section, check_type, check_unknown, cure, is_ours, registered, words_of_derived
 from .places import dataset_options, hint, source_options
 
@@ -153,7 +154,7 @@ def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
             cure_of_it = 'correct or remove these files, or change the options that they do not fit'
             if phase == 'train':
                 cure_of_it += '; on_error: skip replaces such samples by others, counted and logged'
-            options.add(key, '\n      '.join(faults), cure_of_it)
+            options.add(key, FURTHER.join(map(harmless, faults)), cure_of_it)
         return len(dataset)
     except ValueError as error:
         culprit = next((name for name in opt if f'{name}:' in str(error)), None)

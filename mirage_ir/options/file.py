@@ -21,6 +21,8 @@ from mirage_data.files.image_headers import harmless
 from mirage_ir.training.command_line import force, resolve
 
 KeyPath = tuple[Any, ...]
+#: Begins a further line of a problem.
+FURTHER = '\n      '
 _OTHER_BASE = re.compile(r'[-+]?(?:0[0-7_]*[1-7][0-7_]*|[\d_]+(?::[\d_]+)+(?:\.[\d_]*)?)')
 
 
@@ -44,8 +46,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = f'{self.file}:{self.line}' if self.line else self.file
-        indented_cure = self.cure.replace('\n', '\n      ')
-        said = harmless(f'{place}: {self.key or "(file)"}: {self.message}')
+        indented_cure = self.cure.replace('\n', FURTHER)
+        said = FURTHER.join(map(harmless, f'{place}: {self.key or "(file)"}: {self.message}'.split(FURTHER)))
         return f'{said}\n   -> {indented_cure}'
 
 

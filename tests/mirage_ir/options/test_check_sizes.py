@@ -4,10 +4,12 @@ import pytest
 from PIL import Image
 
 from mirage_data import CompositeDegradationDataset, GaussianDenoiseDataset, MixedDegradationDataset, PairedTaskDataset
+from mirage_data.files.image_headers import harmless
 from mirage_data.files.lmdb import LmdbWriter
 from mirage_ir.options import check_sizes
 from mirage_ir.options.check import check_option_file
 from mirage_ir.options.check_sizes import pictures_at_fault
+from mirage_ir.options.file import FURTHER, Problem
 
 
 def _picture(path, width, height):
@@ -99,3 +101,13 @@ def test_the_check_before_a_run_says_so(tmp_path):
     )
     problems = [problem for problem in check_option_file(tmp_path / 'a.yml') if problem.key == 'datasets:test']
     assert len(problems) == 1 and 'lq/1.png is 32x16, its ground truth' in problems[0].message
+
+
+def test_each_picture_at_fault_has_a_line_whatever_its_name_is():
+    faults = ['a.png: small', 'b\n\x1b[2J.png: small']
+    problem = Problem('o.yml', 6, 'datasets:train', FURTHER.join(map(harmless, faults)), 'correct them')
+    assert str(problem).splitlines() == [
+        'o.yml:6: datasets:train: a.png: small',
+        '      b\\x0a\\x1b[2J.png: small',
+        '   -> correct them',
+    ]
