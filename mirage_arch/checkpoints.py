@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import math
 import os
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -26,6 +27,7 @@ __all__ = [
     'load_into',
     'load_network',
     'load_weights',
+    'read_notes',
     'save_weights',
     'torch_file_fault',
 ]
@@ -36,6 +38,7 @@ _PREFIXES = ('net.', 'module.', 'net_g.', 'model.', '_orig_mod.')
 _HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.', 'spd_heads.')
 _ANCHOR = 'patch_embed.proj.weight'
 _LISTED = 8  # names shown of a longer list
+NOTES = 'data_notes'  # entry or metadata: what figures of the weights are to be read with; mostly absent
 _CHECKSUM = 'content_sha256'  # in the metadata of safetensors files that were written here
 
 
@@ -127,14 +130,24 @@ def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
     return arguments
 
 
-def load_into(net: nn.Module, state_dict: Mapping[str, Tensor], source: str = 'state dict') -> None:
+def load_into(
+    net: nn.Module, state_dict: Mapping[str, Tensor], source: str = 'state dict', *, new_heads: bool = False
+) -> None:
     """Load weights strictly, except that SPD heads which ``net`` does not have are left out.
+
+    Args:
+        net: Network to load into.
+        state_dict: Tensor by name.
+        source: What an error calls them.
+        new_heads: Leave the SPD heads of ``net`` as they are where the weights have none.
 
     Raises:
         CheckpointError: Missing, surplus or misshapen tensors, all named; ``net`` is then unchanged.
     """
     own = net.state_dict()
     given = {name: tensor for name, tensor in state_dict.items() if name in own or not name.startswith(_HEAD)}
+    if new_heads and not any(name.startswith(_HEAD) for name in given):
+        given.update({name: tensor for name, tensor in own.items() if name.startswith(_HEAD)})
     missing = [name for name in own if name not in given]
     surplus = [name for name in given if name not in own]
     misshapen = [
@@ -172,10 +185,15 @@ def load_network(path: str | Path, *, key: str | None = None, allow_pickle: bool
     return net.eval()
 
 
-def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
+def save_weights(state_dict: Mapping[str, Tensor], path: str | Path, notes: Sequence[str] = ()) -> None:
     """Write weights for BasicSR (``.pth`` with the key ``params``) or as ``.safetensors``.
 
     The file appears under its name when it is whole; what was there before is lost only then.
+
+    Args:
+        state_dict: Tensor by name.
+        path: The file.
+        notes: Of `read_notes`.
 
     Raises:
         ValueError: Another file ending, or values that are NaN or infinite: no reader of ours takes them.
@@ -191,13 +209,30 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path) -> None:
     try:
         if path.suffix == '.safetensors':
             # safetensors' own save_file would leave a file that only its owner reads
-            aside.write_bytes(serialize(tensors, {_CHECKSUM: _checksum(tensors)}))
+            said = {NOTES: json.dumps(list(notes))} if notes else {}
+            aside.write_bytes(serialize(tensors, {_CHECKSUM: _checksum(tensors), **said}))
         else:
             with open(aside, 'wb') as file:  # of a path torch makes C++ streams, which end the process on a full disk
-                torch.save({'params': tensors}, file)
+                torch.save({'params': tensors, **({NOTES: list(notes)} if notes else {})}, file)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def read_notes(path: str | Path) -> list[str]:
+    """What the figures of weights are to be read with, such as that data were missing in their training.
+
+    Empty for a file that says nothing, or cannot be read: whoever loads its weights says what is wrong with it.
+    """
+    try:
+        if Path(path).suffix == '.safetensors':
+            with safe_open(path, 'pt') as file:
+                notes = json.loads((file.metadata() or {}).get(NOTES, '[]'))
+        else:
+            notes = torch.load(path, map_location='meta', weights_only=True).get(NOTES) or []
+        return [str(note) for note in notes]
+    except Exception:  # both readers raise nearly any type
+        return []
 
 
 def torch_file_fault(path: str | Path) -> str | None:

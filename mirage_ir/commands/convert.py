@@ -7,7 +7,7 @@ Optimizer and loop state are left out.
 
 from pathlib import Path
 
-from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, save_weights
+from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, read_notes, save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import command_parser, existing, failed, print_json, refuse_over
@@ -36,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
             name: tensor.half() if args.half and tensor.is_floating_point() else tensor
             for name, tensor in net.state_dict().items()
         }
-        save_weights(tensors, args.output)
+        save_weights(tensors, args.output, read_notes(args.input))
     except (ValueError, OSError) as error:
         return failed(error)
     parameters = sum(p.numel() for p in net.parameters())

@@ -16,7 +16,7 @@ from torch import nn
 
 from mirage_arch.checkpoints import CheckpointError, load_into, torch_file_fault
 from mirage_ir.training.network_setup import read_entry
-from mirage_ir.training.resume import state_files
+from mirage_ir.training.state import state_files
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
@@ -65,7 +65,7 @@ def check_networks(
             _check_present(options, net, is_train)
     place = options.locate(state) if is_train and isinstance(state, str) else None
     holds = place is not None and (place.is_file() or any(map(state_files, (place, place / 'training_states'))))
-    if place and not holds:
+    if place and not holds and not (resuming and _has_states(options)):  # whose newest is taken then
         options.add(
             ('path', 'resume_state'),
             f'no state in this folder: {state}' if place.is_dir() else f'no such file or folder: {state}',
@@ -92,7 +92,7 @@ def _check_channels(options: OptionFile, name: str, architecture: type) -> None:
 
 def _has_states(options: OptionFile) -> bool:
     states = options.root / 'experiments' / str(options.data.get('name')) / 'training_states'
-    return any(states.glob('*.state'))
+    return bool(state_files(states))
 
 
 def _check_heads(options: OptionFile, name: str, architecture: type[nn.Module], model: Any, launcher: str) -> None:

@@ -33,7 +33,8 @@ from .names import (
 from .places import argument_options, declared_for
 
 _BYTES_PER_VALUE = 4
-_GIB = 2**30
+_MIB = 2**20
+_ONE_PIXEL = 8  # side of a crop that the network's deepest level, or any smaller one, sees as one pixel
 _COMPARING = ('pixel', 'fourier', 'perceptual')
 
 
@@ -95,6 +96,14 @@ def _check_loss(options: OptionFile, key: tuple) -> None:
                 key,
                 f'contrasts the samples of a batch with each other, and {found}',
                 'raise datasets:train:batch_size_per_gpu, or remove this loss',
+            )
+        side = options.section('datasets', 'train').get('gt_size')
+        compared = options.section('network_g').get('contrast', 'spd')
+        if isinstance(side, int) and side <= _ONE_PIXEL and compared == 'spd':
+            options.add(
+                ('datasets', 'train', 'gt_size'),
+                f'crops of {side} pixels are one pixel at the deepest level, and {":".join(key)} compares covariances',
+                f'crops of more than {_ONE_PIXEL} pixels, or remove that loss',
             )
 
 
@@ -266,7 +275,7 @@ def _check_disk(options: OptionFile, networks: Mapping[str, nn.Module], folder: 
     if needed > free:
         options.add(
             ('logger', 'save_checkpoint_freq'),
-            f'{count} checkpoints take about {needed / _GIB:.1f} GiB, and {there} has {free / _GIB:.1f} GiB free',
+            f'{count} checkpoints take about {needed / _MIB:,.0f} MiB, and {there} has {free / _MIB:,.0f} MiB free',
             'save less often, keep only the last ones (logger:keep_checkpoints), or free some space',
         )
 

@@ -178,6 +178,7 @@ class ProgressLogger(MessageLogger):
 
     def __init__(self, opt: dict, start_iter: int = 1, tb_logger=None) -> None:
         super().__init__(opt, start_iter, tb_logger)
+        self.max_iters += 1  # BasicSR takes one off, and so tells of -1 day at the last iteration
         folder = opt.get('path', {}).get('experiments_root')
         self._table = TaskTable(folder, start_iter) if folder and opt.get('rank', 0) == 0 else None
 

@@ -197,7 +197,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if not self.is_train:
             self.tested_entry = tested_entry(load_path, param_key)
         if isinstance(net, MIRAGEArch):
-            load_weights_into(net, load_path, strict=strict, key=param_key)
+            resumed = self.is_train and bool(self.opt['path'].get('resume_state'))
+            load_weights_into(net, load_path, strict=strict, key=param_key, resumed=resumed)
         else:
             super().load_network(net, load_path, strict, param_key)
 

@@ -73,7 +73,7 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | None) -> None:
+def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | None, resumed: bool = False) -> None:
     """Loads a weights file of any kind that `mirage_arch.checkpoints` reads.
 
     Args:
@@ -81,6 +81,7 @@ def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | Non
         path: The file.
         strict: Every tensor must fit; otherwise what fits is taken and the rest is named in the log.
         key: Entry of the file to prefer, as BasicSR's ``param_key``.
+        resumed: The contrastive heads, if the file has none, begin as they are: their loss was added.
 
     Raises:
         CheckpointError: The weights do not fit, or with ``strict=False`` not one of them does.
@@ -89,7 +90,7 @@ def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | Non
     named = f', entry {entry}' if entry else ''
     get_root_logger().info(f'Loading {type(net).__name__} from {path}{named}.')
     if strict:
-        load_into(net, state_dict, path)
+        load_into(net, state_dict, path, new_heads=resumed)
     else:
         _load_what_fits(net, state_dict, path)
 

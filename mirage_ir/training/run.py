@@ -14,6 +14,7 @@ import torch
 from basicsr.utils import get_root_logger, set_random_seed
 from basicsr.utils.registry import MODEL_REGISTRY
 
+from mirage_arch.checkpoints import CheckpointError
 from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import EpochSampler, collate_samples
 from mirage_restore.machine import available_bytes
@@ -24,9 +25,9 @@ from .guards import RunLock, StopSignal
 from .network_setup import network_options
 from .precision import CUDAPrefetcher
 from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
-from .resume import changes, describe, load_resume_state, recorded, state_files
-from .selection import write_training_data
-from .state import TrainingStateMixin
+from .resume import count_samples, load_resume_state, recorded, set_aside_later, take_up_changes
+from .selection import training_notes, write_training_data
+from .state import TrainingStateMixin, state_files
 from .validation import ValidationMixin, ValidationStoppedError
 from .watching import is_true, readable, tell_memory_need
 
@@ -63,6 +64,7 @@ class TrainingRun:
         self._seed_was_drawn = False
         self._iteration = 0
         self._recorded = ''
+        self._data_notes: list[str] = []
         self.opt: dict = {}
 
     def replacements(self) -> dict[str, Any]:
@@ -210,8 +212,9 @@ class TrainingRun:
         training = dataset_opt['phase'] == 'train'
         if training:
             self._train_set = dataset
+            self._data_notes = training_notes(self.opt, dataset, self._state)
             if self.opt['rank'] == 0:
-                write_training_data(self.opt, dataset)
+                write_training_data(self.opt, dataset, self._data_notes)
             feed_data = MODEL_REGISTRY.get(self.opt['model_type']).feed_data
             if getattr(feed_data, 'takes_bytes', False) and hasattr(dataset, 'use_bytes'):
                 dataset.use_bytes()
@@ -227,8 +230,16 @@ class TrainingRun:
             device = torch.device('cuda' if opt['num_gpu'] else 'cpu')
             if opt['rank'] == 0:
                 tell_memory_need(opt, network_options(opt), available_bytes(device))
-        model = self._basicsr['build_model'](opt)
+        try:
+            model = self._basicsr['build_model'](opt)
+        except CheckpointError as error:
+            whose = (
+                f'\nThese are the weights of the state {opt["path"]["resume_state"]}: network_g must be as it was then.'
+            )
+            raise RunError(f'{error}{whose if self._state else ""}') from error
         model.recorded_options = self._recorded
+        model.recorded_samples = count_samples(self._train_set)
+        model.data_notes = self._data_notes
         if not isinstance(model, TrainingStateMixin):
             for name in ('save_network', 'save_training_state', 'resume_training'):
                 setattr(model, name, types.MethodType(getattr(TrainingStateMixin, name), model))
@@ -291,9 +302,11 @@ class TrainingRun:
 
         def resume_training(state: dict) -> None:
             resume(state)
-            changed = changes(state['options'], self._recorded) if state.get('options') else []
-            if changed:
-                get_root_logger().warning(describe(changed, iteration))
+            take_up_changes(model, state, self.opt['datasets'])
+            if aside := rank_zero_decides(lambda: set_aside_later(self.opt['path'], iteration)):
+                get_root_logger().warning(f'Later states, which this run leaves behind, are now in {aside}')
+            if iteration == self.opt['train']['total_iter']:
+                get_root_logger().info(f'All {iteration:,} iterations are done: nothing is left to train.')
             self._validate_if_due(iteration)
 
         model.resume_training = resume_training

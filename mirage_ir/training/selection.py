@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mirage_arch.checkpoints import read_notes
 from mirage_data.files.image import list_names
 from mirage_data.files.lists import read_list
 from mirage_data.files.store import open_store
@@ -190,20 +192,36 @@ def _versions(data: Mapping) -> int:
 
 # ---- told with the figures ------------------------------------------------------------------------------------------
 FILE = 'training_data.json'
+_UNTIL = 'until iteration '
 
 
-def write_training_data(opt: Mapping, dataset: object) -> None:
-    """Writes the sources of a run, and how they differ from the published sets, into the run's folder.
+def training_notes(opt: Mapping, dataset: Any, state: Mapping | None) -> list[str]:
+    """What the figures of a run should be read with, those of its earlier parts included.
 
     Args:
-        opt: Options of the run; read are ``path: experiments_root`` and what `Selection` left out.
+        opt: Options of the run; read is what `Selection` left out.
         dataset: The training set; others than mixtures have no sources to tell of.
+        state: What the run goes on from, if anything.
+    """
+    notes = opt['left_out'].split('; ') if opt.get('left_out') else []
+    notes += mixture_notes(dataset.ratios()) if hasattr(dataset, 'ratios') else []
+    for note in (state.get('notes') or []) if state else []:
+        if state and note not in notes:
+            notes.append(note if note.startswith(_UNTIL) else f'{_UNTIL}{state["iter"]:,}: {note}')
+    return notes
+
+
+def write_training_data(opt: Mapping, dataset: Any, notes: Sequence[str]) -> None:
+    """Writes the sources of a mixture, and the notes on it, into the run's folder.
+
+    Args:
+        opt: Options of the run; read is ``path: experiments_root``.
+        dataset: The training set; others than mixtures have no sources to tell of.
+        notes: Of `training_notes`.
     """
     if not hasattr(dataset, 'ratios'):
         return
-    rows = dataset.ratios()
-    notes = opt['left_out'].split('; ') if opt.get('left_out') else []
-    content = {'sources': rows, 'notes': [*notes, *mixture_notes(rows)]}
+    content = {'sources': dataset.ratios(), 'notes': list(notes)}
     write_file(Path(opt['path']['experiments_root'], FILE), json.dumps(content, indent=1, default=str) + '\n')
 
 
@@ -211,7 +229,7 @@ def data_notes(opt: Mapping) -> dict[str, list[str]]:
     """What the figures of a test run should be read with: incomplete training data, sets left out.
 
     Args:
-        opt: Options of a test run. The notes of the training are found by the place of its weights.
+        opt: Options of a test run. The notes of the training are in its weights or, of older ones, beside them.
 
     Returns:
         Entries of the protocol, each a list of sentences, which tables show below their figures
@@ -222,12 +240,9 @@ def data_notes(opt: Mapping) -> dict[str, list[str]]:
         notes['chosen'] = opt['left_out'].split('; ')
     weights = opt['path'].get('pretrain_network_g')
     if weights:
-        try:
-            content = json.loads(Path(weights).resolve().parents[1].joinpath(FILE).read_text(encoding='utf-8'))
-            if content['notes']:
-                notes['trained on incomplete data'] = [str(note) for note in content['notes']]
-        except (OSError, ValueError, LookupError, TypeError):  # weights from elsewhere
-            pass
+        of_training = read_notes(weights) or _notes_beside(weights)
+        if of_training:
+            notes['trained on incomplete data'] = of_training
     parts = []
     for phase, dataset in opt['datasets'].items():
         known = published(dataset, 'test') if phase.startswith('test') else None
@@ -237,6 +252,14 @@ def data_notes(opt: Mapping) -> dict[str, list[str]]:
     if parts:
         notes['incomplete test sets'] = parts
     return notes
+
+
+def _notes_beside(weights: str) -> list[str]:
+    try:
+        content = json.loads(Path(weights).resolve().parents[1].joinpath(FILE).read_text(encoding='utf-8'))
+        return [str(note) for note in content['notes']]
+    except (OSError, ValueError, LookupError, TypeError):  # weights from elsewhere
+        return []
 
 
 def _images(dataset: Mapping) -> int | None:

@@ -16,8 +16,9 @@ import random
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from basicsr.models.lr_scheduler import MultiStepRestartLR
 from basicsr.utils import get_root_logger
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from mirage_arch.checkpoints import NOTES
 from mirage_data.files.write import write_file
 
 from .ranks import RunError, gather_on_rank_zero, is_distributed
@@ -76,12 +78,15 @@ def save_training_state(model, epoch: int, current_iter: int) -> None:
         'manual_seed': model.opt['manual_seed'],
         'total_iter': model.opt['train']['total_iter'],
         'optimizers': [optimizer.state_dict() for optimizer in model.optimizers],
+        'parameters': _parameter_names(model),
         'schedulers': [_position(scheduler.state_dict()) for scheduler in model.schedulers],
         'random': states_of_ranks,
         'best_metric_results': getattr(model, 'best_metric_results', {}),
         'weights': getattr(model, 'saved_weights', {}).get(current_iter, {}),
         'extra': extra_state() if extra_state else {},
         'options': getattr(model, 'recorded_options', None),
+        'samples': getattr(model, 'recorded_samples', None),
+        'notes': getattr(model, 'data_notes', []),
     }
     atomic_torch_save(_plain(state), os.path.join(model.opt['path']['training_states'], f'{current_iter}.state'))
     keep = model.opt['logger'].get('keep_checkpoints')
@@ -117,16 +122,34 @@ def remove_old_checkpoints(paths: dict[str, str], keep: int, spare: Set[int] = f
         keep: Number of states that stay.
         spare: Iterations whose weights stay although their state goes: the best of a metric so far.
     """
-    folder = paths['training_states']
-    stems = [name[: -len('.state')] for name in os.listdir(folder) if name.endswith('.state')]
-    for iteration in sorted((int(stem) for stem in stems if stem.isdigit()), reverse=True)[keep:]:
-        # the state goes first: a kill in between leaves weights without a state, which harm nobody
-        os.remove(os.path.join(folder, f'{iteration}.state'))
-    kept = {int(name[: -len('.state')]) for name in os.listdir(folder) if name[: -len('.state')].isdigit()} | spare
-    for name in os.listdir(paths['models']):
-        stem, _, label = name.removesuffix('.pth').rpartition('_')
-        if name.endswith('.pth') and stem.startswith('net_') and label.isdigit() and int(label) not in kept:
-            os.remove(os.path.join(paths['models'], name))
+    states = [path for path in state_files(paths['training_states']) if os.path.isfile(path)]
+    for path in states[keep:]:
+        os.remove(path)  # before its weights: a kill in between leaves weights without a state, which harm nobody
+    kept = {iteration_of(path) for path in states[:keep]} | spare
+    for weights in weight_files(paths['models']):
+        if iteration_of(weights) not in kept:
+            os.remove(weights)
+
+
+def iteration_of(path: str) -> int:
+    """The iteration that the name of a state or weights file says; -1 for a file that we have not named."""
+    label = Path(path).stem.rpartition('_')[2]
+    return int(label) if label.isascii() and label.isdecimal() and str(int(label)) == label else -1
+
+
+def state_files(folder: str | Path) -> list[str]:
+    """Return the state files of a folder, newest iteration first; an absent folder has none."""
+    if not os.path.isdir(folder):
+        return []
+    paths = [os.path.join(os.path.abspath(folder), name) for name in os.listdir(folder) if name.endswith('.state')]
+    ours = [path for path in paths if iteration_of(path) >= 0 and '_' not in os.path.basename(path)]
+    return sorted(ours, key=iteration_of, reverse=True)
+
+
+def weight_files(folder: str | Path) -> list[str]:
+    """Return the weights of iterations in a folder, those of ``latest`` not among them."""
+    paths = [str(path) for path in Path(folder).glob('net_*.pth')]
+    return [path for path in paths if iteration_of(path) >= 0]
 
 
 def restore_training_state(model, state: dict[str, Any]) -> None:
@@ -145,18 +168,21 @@ def restore_training_state(model, state: dict[str, Any]) -> None:
     for kind, own in (('optimizers', model.optimizers), ('schedulers', model.schedulers)):
         if len(state[kind]) != len(own):
             raise RunError(f'The training state holds {len(state[kind])} {kind}, these options build {len(own)}.')
-    for optimizer, saved in zip(model.optimizers, state['optimizers']):
+    names = _parameter_names(model)
+    before = state.get('parameters') or names
+    for optimizer, saved, own_names, saved_names in zip(model.optimizers, state['optimizers'], names, before):
         try:
-            _restore_optimizer(optimizer, saved)
+            _restore_optimizer(optimizer, _by_name(saved, optimizer, own_names, saved_names))
         except (KeyError, ValueError) as error:
             raise RunError(
                 f'The training state does not fit the optimizer of these options ({error}). Resume with the options '
                 'the run was started with, or start a new run from its weights (path: pretrain_network_g).'
             ) from error
+    record = getattr(model, 'recorded_options', None)
+    if any(_follows_another(scheduler, state, record) for scheduler in model.schedulers):
+        _play(model, state['iter'])
     for scheduler, saved in zip(model.schedulers, state['schedulers']):
         base_lrs = [group['initial_lr'] for group in scheduler.optimizer.param_groups]
-        if _follows_another(scheduler, state, getattr(model, 'recorded_options', None)):
-            _play(scheduler, saved['last_epoch'])
         scheduler.load_state_dict(_position({**saved, 'base_lrs': base_lrs}))
     if state.get('best_metric_results'):
         model.best_metric_results = state['best_metric_results']
@@ -171,6 +197,46 @@ def restore_training_state(model, state: dict[str, Any]) -> None:
 
         seeds = np.random.SeedSequence([model.opt['manual_seed'], rank, state['iter']])
         set_random_seed(int(seeds.generate_state(1)[0]))
+
+
+def _parameter_names(model) -> list[list[str]]:
+    """The names of the parameters of each optimizer, in its order; empty ones for what belongs to no network."""
+    networks = {label: part for label, part in vars(model).items() if isinstance(part, torch.nn.Module)}
+    names = {
+        id(parameter): f'{label}.{name}'
+        for label, network in networks.items()
+        for name, parameter in _bare(network).named_parameters()
+    }
+    return [
+        [names.get(id(parameter), '') for group in optimizer.param_groups for parameter in group['params']]
+        for optimizer in model.optimizers
+    ]
+
+
+def _by_name(
+    saved: dict[str, Any], optimizer: torch.optim.Optimizer, names: Sequence[str], saved_names: Sequence[str]
+) -> dict[str, Any]:
+    """The saved state of an optimizer as one of the parameters that there are now.
+
+    Parts of a network that serve a loss (the contrastive heads) come and go with it.
+    """
+    if list(names) == list(saved_names) or '' in names:
+        return saved
+    saved_numbers = [number for group in saved['param_groups'] for number in group['params']]
+    number_of = dict(zip(saved_names, saved_numbers, strict=True))
+    own_groups = optimizer.state_dict()['param_groups']
+    if len(own_groups) != len(saved['param_groups']):
+        return saved
+    own_numbers = [number for group in own_groups for number in group['params']]
+    entries = {
+        number: saved['state'][number_of[name]]
+        for number, name in zip(own_numbers, names, strict=True)
+        if number_of.get(name) in saved['state']
+    }
+    if fresh := [name for name in names if name not in number_of]:
+        get_root_logger().warning(f'{len(fresh)} tensors that the state does not have begin anew: {", ".join(fresh)}')
+    groups = [{**group, 'params': own['params']} for group, own in zip(saved['param_groups'], own_groups, strict=True)]
+    return {'state': entries, 'param_groups': groups}
 
 
 def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
@@ -198,19 +264,22 @@ def _follows_another(scheduler, state: dict[str, Any], recorded: str | None) -> 
         return False
     before = state.get('options')
     if before and recorded:
-        return json.loads(before)['train'].get('scheduler') != json.loads(recorded)['train'].get('scheduler')
+        old, new = json.loads(before)['train'], json.loads(recorded)['train']
+        return any(old.get(key) != new.get(key) for key in ('scheduler', 'warmup_iter'))
     return any(group['lr'] == 0 < group['initial_lr'] for group in scheduler.optimizer.param_groups)
 
 
-def _play(scheduler, steps: int) -> None:
-    """Go through a schedule from its beginning, for the rate that it has after some steps."""
-    for group in scheduler.optimizer.param_groups:
-        group['lr'] = group['initial_lr']
-    scheduler.last_epoch = -1
+def _play(model, iteration: int) -> None:
+    """Go through the schedules from their beginning, warm-up included, for the rates that they have by now."""
     with warnings.catch_warnings():  # that no step of the optimizer lies between
         warnings.simplefilter('ignore')
-        for _ in range(steps + 1):
+        for scheduler in model.schedulers:
+            for group in scheduler.optimizer.param_groups:
+                group['lr'] = group['initial_lr']
+            scheduler.last_epoch = -1
             scheduler.step()
+        for passed in range(1, iteration + 1):
+            model.update_learning_rate(passed, model.opt['train'].get('warmup_iter', -1))
 
 
 def _bare(net: torch.nn.Module) -> torch.nn.Module:
@@ -238,10 +307,12 @@ class TrainingStateMixin:
             return
         nets = net if isinstance(net, list) else [net]
         keys = param_key if isinstance(param_key, list) else [param_key]
-        content = {}
+        content: dict[str, Any] = {}
         for one, key in zip(nets, keys, strict=True):
             weights = _bare(one).state_dict()
             content[key] = {name.removeprefix('module.'): value.cpu() for name, value in weights.items()}
+        if notes := getattr(self, 'data_notes', None):
+            content[NOTES] = list(notes)
         label = 'latest' if current_iter == -1 else current_iter
         file_name = f'{net_label}_{label}.pth'
         checksum = atomic_torch_save(content, os.path.join(self.opt['path']['models'], file_name))

@@ -222,6 +222,12 @@ FAULTS = {
         'train:spd_opt',
         'one in each part',
     ),
+    'crops of one pixel for the contrast': (
+        'gt_size: 32',
+        'gt_size: 8',
+        'datasets:train:gt_size',
+        'compares covariances',
+    ),
     'on is no precision': ('  warmup_iter: 10', '  warmup_iter: 10\n  amp: on', 'train:amp', 'bf16'),
     'uneven parts of a batch': (
         '  warmup_iter: 10',

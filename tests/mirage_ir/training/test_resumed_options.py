@@ -1,6 +1,8 @@
 """Options that change between a state and the run that goes on from it: each takes effect, and each is named."""
 
 import json
+import re
+import shutil
 from copy import deepcopy
 
 import pytest
@@ -11,7 +13,15 @@ from small_run import make_options, write_options
 
 from mirage_ir.commands.run import train as main
 from mirage_ir.training.command_line import force
-from mirage_ir.training.resume import changes, describe, read_state, recorded
+from mirage_ir.training.resume import (
+    changed_counts,
+    changes,
+    count_samples,
+    describe,
+    forget_records,
+    read_state,
+    recorded,
+)
 
 MULTISTEP = {'type': 'MultiStepLR', 'milestones': [3, 6, 50], 'gamma': 0.5}
 
@@ -125,6 +135,127 @@ def test_a_run_names_what_changed_and_leaves_a_last_state(tmp_path, monkeypatch,
     text = capfd.readouterr().err
     assert 'train:total_iter: 4 -> 5' in text and 'train:grad_clip: not given -> 0.5' in text
     assert (experiment / 'training_states' / '5.state').is_file()
+
+
+def _heads(net):
+    return [name for name, _ in net.named_parameters() if name.startswith(('spd_', 'reduce_shallow', 'reduce_latent'))]
+
+
+def _gone_on(folder, state, losses, iterations, seed=0):
+    """A model that took up a state with its weights, and trained on."""
+    opt = training_options(folder, losses=losses, total_iter=10)
+    opt['path'].update(resume_state='a.state', pretrain_network_g=f'{folder}/models/net_g_5.pth')
+    if 'spd_opt' in losses:
+        opt['train']['spd_opt']['loss_weight'] = 0  # its gradients are 0: the rest trains as without it
+    model = build(opt, seed)
+    model.resume_training(deepcopy(state))
+    train(model, iterations, start=5)
+    return model
+
+
+def test_the_contrastive_loss_can_be_left_out_and_added_on_resume(tmp_path):
+    (tmp_path / 'models').mkdir()
+    (tmp_path / 'training_states').mkdir()
+    for losses in (('pixel_opt', 'spd_opt'), ('pixel_opt',)):
+        model = build(training_options(tmp_path, losses=losses, total_iter=10))
+        train(model, 5)
+        model.save(0, 5)
+        state = read_state(str(tmp_path / 'training_states' / '5.state'))
+        with_heads = _gone_on(tmp_path, state, ('pixel_opt', 'spd_opt'), 2)
+        without = _gone_on(tmp_path, state, ('pixel_opt',), 2)
+        # the same network whatever becomes of the heads: its moments have found their tensors
+        common = without.net_g.state_dict()
+        assert all(torch.equal(value, with_heads.net_g.state_dict()[name]) for name, value in common.items())
+        names = {id(p): name for name, p in with_heads.net_g.named_parameters()}
+        steps = {names[id(p)]: int(entry['step']) for p, entry in with_heads.optimizer_g.state.items()}
+        new_heads = 'spd_opt' not in losses
+        assert len(_heads(with_heads.net_g)) == 8 and all(
+            steps[n] == (2 if new_heads else 7) for n in _heads(with_heads.net_g)
+        )
+        assert steps['output.weight'] == 7
+
+
+def test_a_multistep_run_follows_another_warm_up(tmp_path):
+    state, _ = _stopped(tmp_path, 5, scheduler=MULTISTEP, warmup_iter=8)
+    assert state['optimizers'][0]['param_groups'][0]['lr'] == pytest.approx(1e-3 * 5 / 8)
+    for warmup in (-1, 6):
+        model = _resumed(tmp_path, state, scheduler=MULTISTEP, warmup_iter=warmup)
+        whole = build(training_options(tmp_path, losses=('pixel_opt',), scheduler=MULTISTEP, warmup_iter=warmup))
+        train(model, 2, start=5)
+        train(whole, 7)
+        assert model.get_current_learning_rate() == pytest.approx(whole.get_current_learning_rate(), rel=1e-12)
+
+
+def test_sources_are_compared_by_task_and_a_seed_that_is_not_named_is_the_states():
+    def record(*tasks, seed=7):
+        rows = [{'task': task, 'sigma': sigma} for task, sigma in tasks]
+        return recorded({'path': {}, 'manual_seed': seed, 'datasets': {'train': {'sources': rows}}})
+
+    before = record(('a', 15), ('b', 25))
+    assert changes(before, record(('b', 25), ('a', 15))) == [('datasets:train:sources', 'a, b', 'b, a')]
+    assert changes(before, record(('c', 5), ('a', 50), ('b', 25))) == [
+        ('datasets:train:sources', 'a, b', 'c, a, b'),
+        ('datasets:train:sources:1:sigma', 15, 50),
+    ]
+    assert changes(before, record(('a', 15), ('b', 25), seed=None), seed=7) == []
+    assert changes(record(('a', 15), seed=None), record(('a', 15), seed=8), seed=7) == [('manual_seed', 7, 8)]
+
+
+def test_other_numbers_of_pictures_are_named():
+    class Mixture:
+        def ratios(self):
+            return [{'task': 'a', 'images': 10}, {'task': 'a', 'images': 4}, {'task': 'b', 'images': 3}]
+
+    now = count_samples(Mixture())
+    assert now == {'a': 10, 'a (2)': 4, 'b': 3}
+    assert changed_counts(None, now) == [] and changed_counts({**now, 'gone': 1}, now) == []
+    (change,) = changed_counts({'a': 7, 'a (2)': 4}, now)
+    assert 'samples of a: 7 -> 10 (the order of samples is another' in describe([change], 5)
+
+
+def test_best_figures_that_cannot_be_compared_begin_anew(tmp_path):
+    before = make_options(tmp_path)
+    for forced, left in (
+        ('datasets:val:sigma=50', {}),
+        ('datasets:val:num_worker_per_gpu=2', {'val': {'psnr', 'ssim'}}),
+        ('val:metrics:psnr:channel=y', {'val': {'ssim'}}),
+        ('val:crop_multiple=8', {}),
+        ('val:val_freq=6', {'val': {'psnr', 'ssim'}}),
+        ('datasets:train:sigma=50', {'val': {'psnr', 'ssim'}}),
+    ):
+        now = deepcopy(before)
+        force(now, forced)
+        records = {'val': {'psnr': {'val': 30.0, 'iter': 6}, 'ssim': {'val': 0.9, 'iter': 6}}}
+        forget_records(records, changes(recorded(before), recorded(now)), now['datasets'])
+        assert {name: set(record) for name, record in records.items()} == left, forced
+
+
+def test_going_back_to_an_earlier_state_loses_nothing(undisturbed, tmp_path, monkeypatch, capfd):
+    """States of the past that was left would be taken by the next --auto_resume, or spared by keep_checkpoints."""
+    prepare(tmp_path, path={'resume_state': 'experiments/small/training_states/3.state'}, train={'total_iter': 7})
+    shutil.copytree(undisturbed / 'experiments', tmp_path / 'experiments')
+    monkeypatch.chdir(tmp_path)
+    main(['-opt', 'small.yml', '--force_yml', 'logger:keep_checkpoints=2'], root=str(tmp_path))
+    experiment = tmp_path / 'experiments' / 'small'
+    (aside,) = experiment.glob('set_aside_after_3_*')
+    assert {path.name for path in aside.rglob('*.*')} == {
+        *(f'{iteration}.state' for iteration in (6, 9, 12)),
+        *(f'net_g_{iteration}.pth' for iteration in (6, 9, 12)),
+        'validation.csv',
+    }
+    assert {path.name for path in experiment.glob('training_states/*')} == {'6.state', '7.state'}
+    assert str(aside) in capfd.readouterr().err
+    main(['-opt', 'small.yml', '--auto_resume'], root=str(tmp_path))
+    text = capfd.readouterr().err
+    assert 'Resuming training from epoch: 1, iter: 7' in text and 'nothing is left to train' in text
+    with pytest.raises(SystemExit, match='1'):
+        main(['-opt', 'small.yml', '--auto_resume', '--force_yml', 'train:total_iter=6'], root=str(tmp_path))
+    text = capfd.readouterr().err
+    assert re.search(r'total_iter is 6, but the state .*7\.state is of iteration 7.*or go on .*6\.state', text)
+    with pytest.raises(SystemExit, match='1'):
+        main(['-opt', 'small.yml', '--auto_resume', '--force_yml', 'network_g:dim=12'], root=str(tmp_path))
+    text = capfd.readouterr().err
+    assert 'network_g must be as it was then' in text and 'Traceback' not in text
 
 
 CHANGED = """

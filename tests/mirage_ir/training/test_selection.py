@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from small_run import make_options, make_pictures
 
+from mirage_arch.checkpoints import load_network
+from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_ir.commands.convert import main as convert
 from mirage_ir.commands.run import train as main
 from mirage_ir.options.check import check_option_file
-from mirage_ir.training.selection import Selection, SelectionError, data_notes, write_training_data
+from mirage_ir.training.selection import Selection, SelectionError, data_notes, training_notes, write_training_data
 
 OPTIONS = Path(__file__).resolve().parents[3] / 'options'
 
@@ -118,7 +122,9 @@ def test_incomplete_training_data_are_told_with_every_figure(tmp_path):
             ]
 
     run = tmp_path / 'experiments' / 'run'
-    write_training_data({'path': {'experiments_root': str(run)}, 'left_out': 'no dehaze'}, Mixture())
+    opt = {'path': {'experiments_root': str(run)}, 'left_out': 'no dehaze'}
+    of_run = training_notes(opt, Mixture(), None)
+    write_training_data(opt, Mixture(), of_run)
     make_pictures(tmp_path / 'test' / 'denoise' / 'bsd68', 2)
     test_set = {'name': 'BSD68_25', 'dataroot_gt': str(tmp_path / 'test/denoise/bsd68'), 'sigma': 25}
     weights = str(run / 'models' / 'net_g_latest.pth')
@@ -128,6 +134,19 @@ def test_incomplete_training_data_are_told_with_every_figure(tmp_path):
     assert notes['incomplete test sets'] == ['BSD68_25 2 of 68']
     elsewhere = {'path': {'pretrain_network_g': str(tmp_path / 'a.pth')}, 'datasets': {}}
     assert data_notes(elsewhere) == {}
+    torch.save({'params': {}, 'data_notes': of_run}, tmp_path / 'a.pth')  # weights alone, out of their folder
+    assert data_notes(elsewhere) == {'trained on incomplete data': of_run}
+    weights = MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1, heads=(1, 1, 2, 4)).state_dict()
+    torch.save({'params': weights, 'data_notes': of_run}, tmp_path / 'a.pth')
+    for source, target in (('a.pth', 'b.safetensors'), ('b.safetensors', 'c.pth')):
+        assert convert([str(tmp_path / source), str(tmp_path / target)]) == 0
+        elsewhere['path']['pretrain_network_g'] = str(tmp_path / target)
+        assert data_notes(elsewhere) == {'trained on incomplete data': of_run}
+        assert load_network(tmp_path / target).state_dict().keys() == weights.keys()
+    # what was incomplete at first stays said when the run goes on with everything
+    state = {'iter': 1200, 'notes': ['no dehaze', second, 'until iteration 600: x']}
+    later = training_notes({}, Mixture(), state)
+    assert later == [second, 'until iteration 1,200: no dehaze', 'until iteration 600: x']
 
 
 def test_a_run_without_a_task_trains_the_rest_and_says_so(tmp_path, monkeypatch):
@@ -149,6 +168,7 @@ def test_a_run_without_a_task_trains_the_rest_and_says_so(tmp_path, monkeypatch)
     run = tmp_path / 'experiments' / 'small'
     (log,) = run.glob('train_*.log')
     assert 'total_iter 8 -> 2' in log.read_text()  # a quarter of the samples
-    assert (run / 'models' / 'net_g_2.pth').exists() or (run / 'models' / 'net_g_latest.pth').exists()
+    for name in ('net_g_2.pth', 'net_g_latest.pth'):
+        assert 'derain' in torch.load(run / 'models' / name, weights_only=True)['data_notes'][0]
     kept = json.loads((run / 'training_data.json').read_text())
     assert [row['task'] for row in kept['sources']] == ['denoise_25'] and 'derain' in kept['notes'][0]

@@ -15,7 +15,7 @@ from mirage_ir.training import guards
 from mirage_ir.training.guards import RunLock
 from mirage_ir.training.ranks import RunError
 from mirage_ir.training.resume import load_resume_state, read_state
-from mirage_ir.training.state import atomic_torch_save
+from mirage_ir.training.state import atomic_torch_save, remove_old_checkpoints
 
 
 @pytest.fixture
@@ -56,6 +56,8 @@ STATE_FAULTS = {
     'is no training state: it lacks epoch': lambda state, weights: shutil.copy(weights, state),
     'newer version (format 99': lambda state, weights: change_state(state, format=99),
     'has no weights': lambda state, weights: weights.unlink(),
+    'cannot be read: Is a directory': lambda state, weights: (state.unlink(), state.mkdir()),
+    "its iteration is 'x'": lambda state, weights: change_state(state, iter='x'),
     'does not belong to': lambda state, weights: flip_a_byte(weights),
 }
 
@@ -68,6 +70,34 @@ def test_a_faulty_state_is_passed_over_with_a_warning(experiment, capsys, messag
     assert opt['path']['pretrain_network_g'] == str(experiment / 'models' / 'net_g_9.pth')
     warning = capsys.readouterr().err
     assert '12.state' in warning and message in warning
+
+
+def test_files_of_other_names_are_no_states(experiment, capsys):
+    states = experiment / 'training_states'
+    foreign = {'009', '6 (copy)', '\u0661\u0662\u0663', '\u00b2', '1e3', 'x_15'}
+    for name in foreign:
+        shutil.copy(states / '6.state', states / f'{name}.state')
+        shutil.copy(states / '6.state', experiment / 'models' / f'net_g_{name}.pth')
+    assert load_resume_state(options(experiment))['iter'] == 12
+    remove_old_checkpoints({'training_states': str(states), 'models': str(experiment / 'models')}, 2)
+    assert {path.stem for path in states.iterdir()} == {'9', '12'} | foreign
+    for iteration in (9, 12):
+        (states / f'{iteration}.state').unlink()
+    with pytest.raises(RunError, match=r'009\.state, .*no state that --auto_resume knows'):
+        load_resume_state(options(experiment))
+
+
+def test_a_renamed_state_is_told_of(experiment, capsys):
+    (experiment / 'training_states' / '6.state').rename(experiment / 'training_states' / '20.state')
+    assert load_resume_state(options(experiment))['iter'] == 6
+    assert re.search(r'20\.state is, whatever its name says, of iteration 6', capsys.readouterr().err)
+
+
+def test_parts_of_another_run_are_left_alone(experiment, tmp_path):
+    part = experiment / 'models' / 'net_g_15.pth.part'  # it may be training
+    part.write_bytes(b'half')
+    opt = options(tmp_path / 'mine', str(experiment))
+    assert load_resume_state(opt)['iter'] == 12 and part.exists()
 
 
 def test_a_state_named_by_hand_must_be_good(experiment):
