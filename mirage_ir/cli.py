@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module, metadata
 from typing import Any, TextIO
 
-from mirage_restore.machine import harmless
+from mirage_restore.machine import ending_when_unread, harmless
 
 from .commands import EXIT_CODES
 
@@ -45,9 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 1 something failed or was found wrong, 2 wrong use or faulty options.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    chosen = _parser().parse_args(words[:1]).command
-    module, _, function = next(place for name, place, _ in COMMANDS if name == chosen).partition('.')
-    with contextlib.redirect_stdout(_Readable(sys.stdout)), contextlib.redirect_stderr(_Readable(sys.stderr)):
+    with (
+        ending_when_unread(),
+        contextlib.redirect_stdout(_Readable(sys.stdout)),
+        contextlib.redirect_stderr(_Readable(sys.stderr)),
+    ):
+        chosen = _parser().parse_args(words[:1]).command
+        module, _, function = next(place for name, place, _ in COMMANDS if name == chosen).partition('.')
         return getattr(import_module(f'{__package__}.commands.{module}'), function or 'main')(words[1:])
 
 

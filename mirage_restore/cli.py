@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .bundled import DEFAULT_MODEL, bundled_models
 from .formats import FORMATS
 from .jobs import Options, Plan, Record, describe_unread, find_jobs, is_file_name, named
-from .machine import bound_spinning, say
+from .machine import bound_spinning, ending_when_unread, say
 
 if TYPE_CHECKING:
     from .files import Summary
@@ -35,6 +35,11 @@ exit code: 0 all restored, 1 something failed, 2 wrong use, 130 stopped"""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Restore photographs and videos; returns 0, 1 if a file failed, 2 for wrong arguments, 130 if it was stopped."""
     bound_spinning()
+    with ending_when_unread():
+        return _main(arguments)
+
+
+def _main(arguments: Sequence[str] | None) -> int:
     parser = _parser()
     args = parser.parse_intermixed_args(arguments)
     inputs = [*args.inputs, *(args.more or [])]

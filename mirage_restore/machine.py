@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from mirage_data.files.image_headers import harmless
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ['available_bytes', 'available_in_machine', 'bound_spinning', 'harmless', 'say']
+__all__ = ['available_bytes', 'available_in_machine', 'bound_spinning', 'ending_when_unread', 'harmless', 'say']
 
 _CGROUP = Path('/sys/fs/cgroup')  # the limit of a container
 
@@ -83,3 +85,48 @@ def say(text: str, stream: TextIO | None = None) -> None:
         tqdm.write(line, file=stream)
     else:
         print(line, file=stream, flush=True)
+
+
+class _UntilUnread:
+    """A stream that ends the program once nobody reads it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._ending():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with self._ending():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _ending(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            with contextlib.suppress(OSError, ValueError):  # what is still in its buffer goes nowhere
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            raise SystemExit(UNREAD) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+UNREAD = 141
+"""Exit code of a command whose reader has closed, `| head` for example: what a shell gives for SIGPIPE."""
+
+
+@contextlib.contextmanager
+def ending_when_unread() -> Iterator[None]:
+    """Inside the block, a program whose standard output nobody reads any more ends quietly with `UNREAD`.
+
+    `SystemExit` and not an error, which the work that prints might take for one of its own.
+    """
+    stream = _UntilUnread(sys.stdout)
+    with contextlib.redirect_stdout(stream):
+        try:
+            yield
+        finally:
+            stream.flush()

@@ -1,11 +1,13 @@
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
 from mirage_ir.cli import main
 from mirage_ir.training import runner
+from mirage_restore.cli import main as restore
 
 BAD = 'name: x\nmodel_type: SRModle\nnum_gpu: 0\ndatasets: {}\npath: {}\ntrain: {total_iter: 1e3}\n'
 
@@ -68,3 +70,17 @@ def test_names_cannot_do_anything_to_the_terminal(folder, capsys):
     said = ''.join(capsys.readouterr())
     assert '\\x1b]0;owned\\x07' in said and '\\u202e' in said
     assert not any(c in said for c in '\x1b\x07\u202e')
+
+
+@pytest.mark.parametrize(
+    'command', [(main, ['prepare', '--list', '--json']), (main, ['--help']), (restore, ['--help'])]
+)
+def test_a_reader_that_closes_early_ends_a_command_quietly(command, monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    run, words = command
+    with open(writing, 'w') as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, 'stdout', stream)
+        with pytest.raises(SystemExit, match='^141$'):
+            run(words)
+    assert capfd.readouterr().err == ''
