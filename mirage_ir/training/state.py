@@ -251,6 +251,10 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) 
         rate = group['lr'] if before == peak else group['lr'] * peak / before if before else peak
         groups.append({**group, **own, 'lr': rate, 'initial_lr': peak})
     optimizer.load_state_dict({'state': saved['state'], 'param_groups': groups})
+    for parameter, entries in optimizer.state.items():  # fused kernels go through memory as it lies
+        for key, value in entries.items():
+            if torch.is_tensor(value) and value.shape == parameter.shape and value.stride() != parameter.stride():
+                entries[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
     for group in optimizer.param_groups:
         for parameter in group['params'] if group.get('amsgrad') else []:
             entries = optimizer.state.get(parameter, {})

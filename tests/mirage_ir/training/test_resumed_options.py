@@ -66,6 +66,23 @@ def test_a_changed_optimizer_takes_effect_and_keeps_its_moments(tmp_path):
     assert same.get_current_learning_rate()[0] > 0
 
 
+@pytest.mark.parametrize('before', [False, True])
+def test_another_memory_layout_leaves_each_moment_with_its_weight(tmp_path, before):
+    """Fused steps take weights and moments as they lie in memory."""
+    state, _ = _stopped(tmp_path, 5, channels_last=before)
+    weights = []
+    for channels_last in (before, not before):
+        model = _resumed(tmp_path, state, channels_last=channels_last)
+        start = {name: value.clone() for name, value in model.net_g.named_parameters()}
+        for parameter in model.net_g.parameters():
+            parameter.grad = torch.zeros_like(parameter)  # so that the moments alone move the weights
+        model.optimizer_g.step()
+        weights.append({name: value - start[name] for name, value in model.net_g.named_parameters()})
+    assert any(value.abs().max() > 1e-5 for value in weights[0].values())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=1e-4, atol=1e-8, msg=name)
+
+
 def test_amsgrad_can_be_switched_on(tmp_path):
     state, _ = _stopped(tmp_path, 2)
     model = _resumed(tmp_path, state, optim_g=_optimizer(amsgrad=True))
