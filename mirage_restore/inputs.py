@@ -136,7 +136,7 @@ def visible_box(image: np.ndarray) -> Box:
 def restore_visible(
     restore: Callable[[np.ndarray], np.ndarray], image: np.ndarray, box: Box | None = None
 ) -> np.ndarray:
-    """Restore what can be seen of an image; borders and hidden pixels come back as they were.
+    """Restore what can be seen of an image; borders, hidden pixels and images of one colour come back as they were.
 
     Args:
         restore: Takes and returns colour (h, w) or (h, w, 1 or 3) of the image's type.
@@ -150,6 +150,8 @@ def restore_visible(
     part = image[rows, columns]
     has_alpha = image.ndim == 3 and image.shape[2] in (2, 4)
     colour = part[..., :-1] if has_alpha else part
+    if _is_of_one_colour(colour):
+        return image.copy()
     hidden = part[..., -1] == 0 if has_alpha else None
     if hidden is not None and hidden.any() and not hidden.all():
         restored = restore(filled(colour, hidden))
@@ -195,6 +197,13 @@ def _reflected(there: np.ndarray) -> np.ndarray:
     mirrored = np.clip(2 * nearest - places, 0, len(there) - 1)
     source = np.where(there[mirrored], mirrored, nearest)
     return np.where(there, places, source)
+
+
+def _is_of_one_colour(colour: np.ndarray) -> bool:
+    pixels = colour.reshape(-1, 1 if colour.ndim == 2 else colour.shape[2])
+    least, most = pixels.min(axis=0).astype(np.float64), pixels.max(axis=0).astype(np.float64)
+    full = np.iinfo(colour.dtype).max if np.issubdtype(colour.dtype, np.integer) else 1
+    return bool((most - least <= _TOLERANCE * full).all())  # NaN: no
 
 
 def _span(present: np.ndarray) -> slice:

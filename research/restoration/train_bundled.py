@@ -6,8 +6,8 @@
 
 Before, `research/restoration/collect.py photographs` collects what stages 1 to 7 read, and its `pairs` what later ones
 do. Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished
-stage is passed over, an interrupted one goes on. At the end ``--out`` has the last stage's averaged weights as the
-package ships them, without the contrastive heads.
+stage is passed over, an interrupted one goes on. At the end ``--out`` has the mixture of averaged weights that the
+package ships, without contrastive heads.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
             _put(name, 'sepia', train['sources'][-2:], 'sepia', stage.get('sepia', [0, 0]))
             for key, source in zip(('detail', 'scenes'), train['sources'][-2:], strict=True):
                 _put(name, key, source['recipe'], 'weight', stage[key])
+                source['recipe'] = [entry for entry in source['recipe'] if entry['weight']]
         options['name'] = name
         before = stage['from']
         for each in before[:2] if isinstance(before, list) else [before] if before else []:
@@ -92,16 +93,18 @@ def train(name: str, options: Mapping, before: Any, files: Mapping[str, Mapping]
         print(f'{name}: finished, {trained(options)}')
         return 0
     if isinstance(before, list):
-        earlier, later = (ROOT / trained(files[each]) for each in before[:2])
-        mix_weights.main(
-            [str(earlier), str(later), '--share', str(before[2]), '--out', options['path']['pretrain_network_g']]
-        )
+        _mix(before, files, options['path']['pretrain_network_g'])
     path = arguments.out / f'{name}.yml'
     path.write_text(yaml.safe_dump(dict(options), sort_keys=False), encoding='utf-8')
     command = [sys.executable, str(ROOT / 'basicsr' / 'train.py'), '-opt', str(path), '--auto_resume']
     if arguments.set:
         command += ['--force_yml', *arguments.set]
     return subprocess.run(command, cwd=ROOT, check=False).returncode  # relative paths are the checkout's
+
+
+def _mix(mixture: Sequence, files: Mapping[str, Mapping], out: Path | str) -> int:
+    earlier, later = (str(ROOT / trained(files[each])) for each in mixture[:2])
+    return mix_weights.main([earlier, later, '--share', str(mixture[2]), '--out', str(out)])
 
 
 def table(stages: Mapping, files: Mapping[str, Mapping]) -> str:
@@ -156,9 +159,8 @@ def main(argv: list[str] | None = None) -> int:
         if name in wanted and train(name, files[name], stage['from'], files, arguments):
             print(f'error: {name} did not come to its end; the same command goes on with it', file=sys.stderr)
             return 1
-    last = str(ROOT / trained(files[list(files)[-1]]))
     if wanted[-1] == list(files)[-1]:
-        return mix_weights.main([last, last, '--share', '1', '--out', str(arguments.out / WEIGHTS)])
+        return _mix(stages['package'], files, arguments.out / WEIGHTS)
     return 0
 
 

@@ -119,6 +119,8 @@ def test_every_hidden_pixel_is_filled_from_visible_ones():
 
 def test_wholly_transparent_and_wholly_visible_images_are_restored_as_they_are():
     image = np.full((20, 20, 4), 9, np.uint8)
+    image[::2] = 99
+    expected = image[..., :3] + 1
     calls = []
 
     def note(colour):
@@ -128,7 +130,7 @@ def test_wholly_transparent_and_wholly_visible_images_are_restored_as_they_are()
     for alpha in (0, 255):
         image[..., 3] = alpha
         result = restore_visible(note, image)
-        assert (result[..., :3] == 10).all() and (result[..., 3] == alpha).all()
+        assert np.array_equal(result[..., :3], expected) and (result[..., 3] == alpha).all()
     assert calls == [(20, 20, 3)] * 2
 
 
@@ -149,3 +151,18 @@ def test_strength_blends(restore, photographs):
     for wrong in (-0.1, 1.5, float('nan')):
         with pytest.raises(ValueError, match='strength'):
             Restorer(device='cpu', strength=wrong)
+
+
+@pytest.mark.parametrize('value', [0, 128, 255])
+@pytest.mark.parametrize('channels', [None, 1, 3, 4])
+def test_an_image_of_one_colour_comes_back_as_it_was(value, channels):
+    image = np.full((40, 56) if channels is None else (40, 56, channels), value, np.uint8)
+    image[::7] += value < 255  # as compressing leaves it
+    found = restore_visible(lambda colour: colour[::-1] // 2, image)
+    assert np.array_equal(found, image) and found is not image
+
+
+def test_an_image_with_one_spot_is_restored():
+    image = np.full((40, 56, 3), 90, np.uint8)
+    image[20, 20] = 99
+    assert not np.array_equal(restore_visible(lambda colour: colour // 2, image), image)

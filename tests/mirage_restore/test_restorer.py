@@ -49,7 +49,7 @@ def test_shape_and_type_come_back(restore, shape, dtype):
     restored = restore(given)
     assert (restored.shape, restored.dtype) == (given.shape, given.dtype)
     assert np.array_equal(given, before)
-    assert not np.array_equal(restored, given)
+    assert np.array_equal(restored, given) == (shape[:2] == (1, 1))  # a picture of one colour stays
 
 
 def test_result_is_the_networks(restore, weights):

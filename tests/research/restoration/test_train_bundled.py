@@ -31,7 +31,8 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
             assert parse_recipe(train['recipe']).entries
         else:
             assert [source['share'] for source in train['sources']] == stage['shares']
-            assert [part['weight'] for part in train['sources'][-1]['recipe']] == stage['scenes']
+            for source, key in zip(train['sources'][-2:], ('detail', 'scenes')):
+                assert [part['weight'] for part in source['recipe']] == [weight for weight in stage[key] if weight]
     assert files['bundled_01']['path']['pretrain_network_g'] is None
     assert files['bundled_02']['path'] == {
         **BASE['path'],
@@ -42,7 +43,7 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
 
 
 def test_the_option_check_finds_only_data_and_weights_that_are_not_there(files, tmp_path):
-    for name in ('bundled_01', 'bundled_07', 'bundled_10'):
+    for name in ('bundled_01', 'bundled_07', 'bundled_12'):
         path = tmp_path / f'{name}.yml'
         path.write_text(yaml.safe_dump(files[name]))
         keys = {problem.key.split(':')[-1] for problem in check_option_file(path, root=tmp_path)}
