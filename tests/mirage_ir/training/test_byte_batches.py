@@ -24,7 +24,7 @@ def photographs(tmp_path):
 def batches(dataset, model_type, num_gpu=0, pin_memory=True):
     run = TrainingRun.__new__(TrainingRun)
     run.opt = {'model_type': model_type, 'num_gpu': num_gpu, 'rank': 1}  # rank 0 writes about the data
-    run._basicsr = {'build_dataloader': build_dataloader}
+    run._basicsr, run._state = {'build_dataloader': build_dataloader}, None
     run._train_generator = torch.Generator()
     options = {'phase': 'train', 'batch_size_per_gpu': 2, 'num_worker_per_gpu': 0, 'pin_memory': pin_memory}
     loader = run._build_dataloader(dataset, options, num_gpu=num_gpu, sampler=[(0, n) for n in range(4)], seed=0)
