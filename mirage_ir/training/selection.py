@@ -205,9 +205,9 @@ def training_notes(opt: Mapping, dataset: Any, state: Mapping | None) -> list[st
     """
     notes = opt['left_out'].split('; ') if opt.get('left_out') else []
     notes += mixture_notes(dataset.ratios()) if hasattr(dataset, 'ratios') else []
-    for note in (state.get('notes') or []) if state else []:
-        if state and note not in notes:
-            notes.append(note if note.startswith(_UNTIL) else f'{_UNTIL}{state["iter"]:,}: {note}')
+    if state:
+        earlier = [note for note in state.get('notes') or [] if note not in notes]
+        notes += [note if note.startswith(_UNTIL) else f'{_UNTIL}{state["iter"]:,}: {note}' for note in earlier]
     return notes
 
 

@@ -176,5 +176,5 @@ def step_graphs(
     }
     for reason, applies in unfit.items():
         if applies:
-            raise ValueError(f'train: cuda_graph is not possible with {reason}; set one of them to false')
+            raise ValueError(f'train: cuda_graph is not possible with {reason}; set cuda_graph: false')
     return StepGraphs(parameters, Recorder(device))
