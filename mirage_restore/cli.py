@@ -94,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     add('--model', metavar='NAME', help=f'weights in the package: {", ".join(bundled_models())} ({DEFAULT_MODEL})')
     add('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
     add('--strength', type=float, default=1.0, metavar='S', help='0 keeps the input, 1 restores fully (%(default)s)')
+    add('--keep-tone', action='store_true', help='leave brightness, colours and haze as they are: night, fog, moods')
+    add(
+        '--self-ensemble',
+        '--tta',
+        action='store_true',
+        help='mean over the 8 flips and turns: better, 8 times the time',
+    )
     add('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' (%(default)s)")
     add('--devices', metavar='LIST', help="a worker on each: GPUs such as '0,1', or 'cpu x 4'")
     add('--ray', metavar='ADDRESS', help="restore on a Ray cluster: 'auto' or its address; takes URLs such as s3://")
@@ -135,6 +142,8 @@ def _restore(args: argparse.Namespace, inputs: list[str], options: Options, plan
         args.allow_pickle,
         args.model,
         args.strength,
+        args.keep_tone,
+        args.self_ensemble,
     )
     with _terminated_like_interrupted():
         summary = restore_files(restore, inputs, args.output, options)
@@ -159,7 +168,16 @@ def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options)
                 raise ValueError(f'give --weights or --model, not both: got {args.weights} and {args.model!r}')
             weights = (Path(args.weights).name, Path(args.weights).read_bytes())
         setup = Setup(
-            weights, args.model, args.precision, args.tile, args.tile_overlap, args.allow_pickle, args.strength, options
+            weights,
+            args.model,
+            args.precision,
+            args.tile,
+            args.tile_overlap,
+            args.allow_pickle,
+            args.strength,
+            args.keep_tone,
+            args.self_ensemble,
+            options,
         )
         with _terminated_like_interrupted():
             summary = restore_many(

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from mirage_arch.checkpoints import load_network
-from mirage_arch.evaluation import restore_exactly, strip_sizes, unless_out_of_memory
+from mirage_arch.evaluation import restore_exactly, self_ensemble, strip_sizes, unless_out_of_memory
 from mirage_arch.fast_forward import prepare_fast
 
 from .bundled import DEFAULT_MODEL, bundled_weights, find_weights
 from .inputs import Box, from_unit_range, restore_pillow, restore_tensor, restore_visible, to_unit_range
 from .machine import available_bytes
+from .tone import keep_tone as with_tone_kept
 
 __all__ = ['PRECISIONS', 'Restorer']
 
@@ -44,6 +45,9 @@ class Restorer:
         allow_pickle: Load a weights file that holds other objects; only for files you trust.
         model: Name of the weights in the package, such as 'nano', where ``weights`` is None.
         strength: Share of the restored picture in the result, the rest being the input: 0 to 1.
+        keep_tone: Leave brightness, colours and haze as they are, for pictures that are meant to be dark or misty
+            (`mirage_restore.tone.keep_tone`).
+        self_ensemble: Average over the eight flips and quarter turns of the image, in eight times the time.
 
     Attributes:
         on_progress: Called with the done share, 0 to 1, of the image in work; None by default.
@@ -67,6 +71,8 @@ class Restorer:
         allow_pickle: bool = False,
         model: str | None = None,
         strength: float = 1.0,
+        keep_tone: bool = False,
+        self_ensemble: bool = False,
     ) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f'precision must be one of {", ".join(PRECISIONS)}, got {precision!r}')
@@ -80,11 +86,11 @@ class Restorer:
             raise ValueError(f'give weights or the name of a model, not both: got {weights} and {model!r}')
         self.device = _pick_device(device)
         self.weights = find_weights(weights) if weights is not None else bundled_weights(model or DEFAULT_MODEL)
-        self.strength = strength
+        self.strength, self.keep_tone, self.self_ensemble = strength, keep_tone, self_ensemble
         self.on_progress: Callable[[float], None] | None = None
         self._share = (0.0, 1.0)  # where the tile in work begins and how much of the image it is
         self.tile, self.tile_overlap = tile, tile_overlap
-        self._settings = (precision, tile, tile_overlap, strength)
+        self._settings = (precision, tile, tile_overlap, strength, keep_tone, self_ensemble)
         net = load_network(self.weights, allow_pickle=allow_pickle, spd_head=False)
         self.channels = net.patch_embed.proj.in_channels
         if self.channels != 3:
@@ -141,6 +147,8 @@ class Restorer:
             raise ValueError(
                 f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or other weights'
             )
+        if self.keep_tone:
+            restored = with_tone_kept(x, restored)
         if self.strength < 1:
             restored = torch.lerp(x, restored, self.strength)
         restored = restored[0].permute(1, 2, 0).numpy()
@@ -208,6 +216,18 @@ class Restorer:
         return restore_in_tiles(forward, x, side, overlap)
 
     def _forward(self, x: Tensor) -> Tensor:
+        if not self.self_ensemble:
+            return self._once(x)
+        start, share = self._share
+        done = itertools.count()
+
+        def once(view: Tensor) -> Tensor:
+            self._share = (start + next(done) * share / 8, share / 8)
+            return self._once(view)
+
+        return self_ensemble(once, x)
+
+    def _once(self, x: Tensor) -> Tensor:
         tell, (start, share) = self.on_progress, self._share
         self._network.on_progress = None if tell is None else lambda part: tell(start + part * share)
         restored = restore_exactly(self._network, x.to(self.device), 0.9 * available_bytes(self.device))

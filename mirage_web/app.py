@@ -152,12 +152,17 @@ class _Api:
     async def _received(self, request: Request) -> Job:
         """Take a body into a file, never more than is allowed, and queue it."""
         asked = request.query_params
-        unknown = set(asked) - {'name', 'model', 'precision', 'strength'}
+        known = ('name', 'model', 'precision', 'strength', 'keep_tone')
+        unknown = set(asked) - set(known)
         if unknown:
-            raise Refused(400, f'unknown: {", ".join(sorted(unknown))}; known are name, model, precision, strength')
+            raise Refused(400, f'unknown: {", ".join(sorted(unknown))}; known are {", ".join(known)}')
         try:
             choice: Choice = check_choice(
-                asked.get('model', ''), asked.get('precision', 'fp32'), asked.get('strength', '1'), self._own
+                asked.get('model', ''),
+                asked.get('precision', 'fp32'),
+                asked.get('strength', '1'),
+                asked.get('keep_tone', '0'),
+                self._own,
             )
         except ValueError as error:
             raise Refused(400, str(error)) from error
@@ -279,7 +284,8 @@ def make_app(
     """
     limits = limits or Limits()
     restoring = Restoring(limits, weights, device)
-    restoring.load(check_choice('', 'fp32', '1', weights is not None))  # a wrong file is told before the first visitor
+    usual = check_choice('', 'fp32', '1', own=weights is not None)
+    restoring.load(usual)  # a wrong file is told before the first visitor
     desk = Desk(restoring, limits)
     api = _Api(desk, limits, weights is not None)
 

@@ -35,6 +35,7 @@ class Choice:
     model: str
     precision: str = 'fp32'
     strength: float = 1.0
+    keep_tone: bool = False
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ PRECISIONS = ('fp32', 'bf16', 'fp16')
 _SHOWN_BY_BROWSERS = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
 
 
-def check_choice(model: str, precision: str, strength: str, own: bool = False) -> Choice:
+def check_choice(model: str, precision: str, strength: str, keep_tone: str = '0', own: bool = False) -> Choice:
     """Settings from text.
 
     Raises:
@@ -46,7 +46,9 @@ def check_choice(model: str, precision: str, strength: str, own: bool = False) -
         number = -1.0
     if not 0 <= number <= 1:
         raise ValueError(f'strength must be a number from 0 to 1, got {strength!r}')
-    return Choice(model, precision, number)
+    if keep_tone not in ('0', '1'):
+        raise ValueError(f'keep_tone must be 0 or 1, got {keep_tone!r}')
+    return Choice(model, precision, number, keep_tone == '1')
 
 
 class Restoring:
@@ -79,6 +81,7 @@ class Restoring:
                 choice.precision,
                 model=None if own else choice.model,
                 strength=choice.strength,
+                keep_tone=choice.keep_tone,
             )
             self._loaded = (choice, restorer)
         return self._loaded[1]
@@ -190,5 +193,9 @@ def _shown(file: Path, photo: Photo, aside: Path) -> Path:
 
 
 def _words(size: str, choice: Choice, restorer: Restorer, seconds: float) -> str:
-    strength = '' if choice.strength == 1 else f', strength {choice.strength:.0%}'
-    return f'{size} restored in {seconds:.1f} s on {restorer.device} ({choice.model}, {choice.precision}{strength})'
+    how = [choice.model, choice.precision]
+    if choice.strength < 1:
+        how.append(f'strength {choice.strength:.0%}')
+    if choice.keep_tone:
+        how.append('tone kept')
+    return f'{size} restored in {seconds:.1f} s on {restorer.device} ({", ".join(how)})'

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from mirage_arch.checkpoints import load_into
-from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
+from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels, self_ensemble
 from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.crops import side_by_side
@@ -91,7 +91,7 @@ class ValidationMixin:
         net = getattr(self, 'net_g_ema', None) or self.get_bare_model(self.net_g)
         with evaluating(net), uncompiled(self.opt.get('train') or {}), evaluation_kernels():
             restore = self._evaluator or net
-            self.output = _self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
+            self.output = self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
 
     _evaluator: Callable[[Tensor], Tensor] | None = None  # the network's equivalent while a validation runs
 
@@ -295,17 +295,6 @@ def _equivalent(net: nn.Module, network_opt: Mapping, device: torch.device) -> C
     if device.type == 'cpu':
         return None if bare is None else prepare_fast(bare)
     return DeviceEvaluator(net, None if bare is None else lambda: prepare_fast(bare))
-
-
-def _self_ensemble(net, image: Tensor) -> Tensor:
-    """Mean of the results on the eight flips and rotations of an image."""
-    total = torch.zeros_like(image)
-    for flip in (False, True):
-        for turns in range(4):
-            view = torch.rot90(image.flip(-1) if flip else image, turns, (-2, -1))
-            back = torch.rot90(net(view), -turns, (-2, -1))
-            total += back.flip(-1) if flip else back
-    return total / 8
 
 
 def _average(rows: list[report.Row], dataset: str) -> report.Row:

@@ -163,7 +163,7 @@ class Setup:
     Attributes:
         weights: (name, content) of a weights file; None for a model of the package.
         model: Name of the weights in the package, or None.
-        precision, tile, tile_overlap, allow_pickle, strength: As of `Restorer`.
+        precision, tile, tile_overlap, allow_pickle, strength, keep_tone, self_ensemble: As of `Restorer`.
         options: Naming and treatment of files.
         threads: Of PyTorch in each worker, whose number decides the last bits on a CPU; None leaves it as it is.
     """
@@ -175,6 +175,8 @@ class Setup:
     tile_overlap: int | None = None
     allow_pickle: bool = False
     strength: float = 1.0
+    keep_tone: bool = False
+    self_ensemble: bool = False
     options: Options = Options()
     threads: int | None = None
 
@@ -222,6 +224,8 @@ class Worker:
             setup.allow_pickle,
             setup.model,
             setup.strength,
+            setup.keep_tone,
+            setup.self_ensemble,
         )
 
     def work(self, task: Task) -> Outcome:

@@ -61,7 +61,7 @@ async function send(job) {
   }
   update(job, 'here', 'is sent\u2026');
   const asked = new URLSearchParams({name: job.file.name, model: $('model').value, precision: $('precision').value,
-    strength: $('strength').value / 100});
+    strength: $('strength').value / 100, keep_tone: $('keep-tone').checked ? 1 : 0});
   let answer;
   for (;;) {
     answer = await fetch(`/api/jobs?${asked}`, {method: 'POST', body: job.file, headers: {'content-type': 'application/octet-stream'}})

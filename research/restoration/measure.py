@@ -336,10 +336,12 @@ def measure(arguments: argparse.Namespace) -> None:
 
 
 def restoring(restorer: Restorer) -> Callable[..., np.ndarray]:
-    """The restorer as a function of the picture and of the side of the tiles, None for the whole picture."""
+    """The restorer as a function of the picture and of how it is restored."""
 
-    def restore(image: np.ndarray, tile: int | None = None) -> np.ndarray:
-        restorer.tile = tile
+    def restore(
+        image: np.ndarray, tile: int | None = None, keep_tone: bool = False, self_ensemble: bool = False
+    ) -> np.ndarray:
+        restorer.tile, restorer.keep_tone, restorer.self_ensemble = tile, keep_tone, self_ensemble
         return restorer(image)
 
     return restore

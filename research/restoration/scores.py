@@ -78,8 +78,8 @@ def methods_of(
 
     Args:
         benchmark: The set.
-        restore: The network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile` it also
-            takes `tile=`.
+        restore: The network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile`,
+            `keep_tone` or `self_ensemble` it also takes these.
         weights: Digest of its weights.
     """
     methods = [Method(INPUT, None, lambda picture: picture.lq)]
@@ -92,9 +92,9 @@ def methods_of(
     elif benchmark.task.startswith('denoise_'):
         methods.append(_chain(BM3D, [{'bm3d': {'sigma': float(benchmark.task.removeprefix('denoise_'))}}]))
     if restore is not None:
-        tile = {} if benchmark.tile is None else {'tile': benchmark.tile}
+        how = {key: value for key in ('tile', 'keep_tone', 'self_ensemble') if (value := getattr(benchmark, key))}
         methods.append(
-            Method(OURS, {'weights': weights, **tile}, lambda picture: np.clip(restore(picture.lq, **tile), 0, 1))
+            Method(OURS, {'weights': weights, **how}, lambda picture: np.clip(restore(picture.lq, **how), 0, 1))
         )
     return methods
 

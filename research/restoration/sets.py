@@ -76,6 +76,8 @@ class BenchmarkSet:
         positions: Pictures of the dataset that belong to the set, None for all.
         bars: `share`, `sides` and `colour` of flat bars around the picture, which cover that share of the result.
         tile: Side of the tiles in which the network sees the picture; None for all of it at once.
+        keep_tone: Whether the result keeps the brightness and colours of the degraded picture.
+        self_ensemble: Whether the result is the mean over the eight flips and turns of the picture.
         against: Name of a set with the same pictures that the report compares with.
     """
 
@@ -89,6 +91,8 @@ class BenchmarkSet:
     positions: tuple[int, ...] | None = None
     bars: Mapping[str, Any] | None = None
     tile: int | None = None
+    keep_tone: bool = False
+    self_ensemble: bool = False
     against: str | None = None
 
     def __len__(self) -> int:
@@ -239,6 +243,8 @@ KEYS = {
     'bars': '{share, sides: letterbox | pillars | frame | left, colour: 0 to 255 or [r, g, b], degraded: true}; '
     'around the picture, after or before it is degraded',
     'tile': 'side of the tiles in which the network sees it',
+    'keep_tone': 'true: the result keeps brightness and colours (--keep-tone)',
+    'self_ensemble': 'true: the result is the mean over the flips and turns of the picture (--self-ensemble)',
     'against': 'set with the same pictures to compare with',
     'task': "key of the classical method (the recipe's first name, denoise_SIGMA)",
     'group': 'heading in the report',
@@ -342,6 +348,9 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
         value = options.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float)) or not fits(value)):
             raise ValueError(f'{key}: {value!r}; {KEYS[key]}')
+    for key in ('keep_tone', 'self_ensemble'):
+        if not isinstance(options.get(key, False), bool):
+            raise ValueError(f'{key}: {options[key]!r}; {KEYS[key]}')
     bars, degraded = _bars(options.get('bars'))
     dataset, task = _dataset(options, bars if degraded else None)
     positions = list(range(len(dataset)))
@@ -363,6 +372,8 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
         positions=tuple(positions),
         bars=None if degraded else bars,
         tile=options.get('tile'),
+        keep_tone=options.get('keep_tone', False),
+        self_ensemble=options.get('self_ensemble', False),
         against=options.get('against'),
     )
 

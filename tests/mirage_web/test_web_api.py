@@ -39,6 +39,14 @@ def test_a_picture_comes_back_as_the_restorer_gives_it(server):
     assert '40x30 pixels restored in' in words and 'strength 50%' in words
 
 
+def test_the_tone_is_kept_where_asked(server):
+    sent = picture()
+    status, headers, content = server.ask('/api/restore?name=a.png&keep_tone=1', sent)
+    assert status == 200 and 'tone kept' in unquote(headers['x-mirage-words'])
+    expected = Restorer(device='cpu', keep_tone=True)(np.asarray(Image.open(io.BytesIO(sent))))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected)
+
+
 def test_a_jpeg_keeps_its_format_and_tags(server):
     exif = Image.Exif()
     exif[0x010F] = 'A camera'
@@ -102,6 +110,7 @@ def test_what_cannot_be_restored_is_answered_with_a_reason_and_no_path(server, n
     [
         ('strength=2', "strength must be a number from 0 to 1, got '2'"),
         ('strength=nan', 'strength must be'),
+        ('keep_tone=yes', "keep_tone must be 0 or 1, got 'yes'"),
         ('precision=int8', 'precision must be one of fp32'),
         ('model=huge', 'model must be one of'),
         ('model=own', 'model must be one of'),

@@ -150,6 +150,14 @@ def test_an_example_with_a_strength(page):
     shot(page, 'example')
 
 
+def test_an_example_whose_tone_is_kept(page):
+    page.check('#keep-tone')
+    page.click('#strip button >> nth=0')
+    ready(page)
+    assert 'tone kept' in page.inner_text('#words')
+    shot(page, 'kept')
+
+
 def test_two_users_at_once_see_their_own(browser, server):
     pages = []
     for _ in range(2):

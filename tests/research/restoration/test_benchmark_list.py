@@ -108,6 +108,17 @@ def test_tiles_reach_the_network_and_the_cache(root):
     assert math.isinf(whole.mean(OURS, 'psnr')) and math.isfinite(tiles.mean(OURS, 'psnr'))
 
 
+@pytest.mark.parametrize('key', ['keep_tone', 'self_ensemble'])
+def test_how_to_restore_reaches_the_network_and_the_cache(root, key):
+    sets, _ = listed(root, {'blind': {'gt': 'clean'}, 'kept': {'gt': 'clean', key: True, 'against': 'blind'}})
+
+    def restore(image, **how):
+        return image * (1.0 if how == {key: True} else 0.9)
+
+    blind, kept = measure_sets(sets, ScoreCache(root / 's3'), [OURS], restore=restore, weights='w', progress=False)
+    assert math.isfinite(blind.mean(OURS, 'psnr')) and math.isinf(kept.mean(OURS, 'psnr'))
+
+
 def test_sizes_show_the_same_scene(root):
     (small, large, noisy), _ = listed(
         root,
@@ -178,6 +189,8 @@ def test_the_report_says_what_means_hide_and_what_circumstances_cost(tmp_path):
         ({'gt': 'clean', 'bars': {'colour': 'red'}}, 'x: bars: '),
         ({'gt': 'clean', 'bars': {'degraded': 'yes'}}, 'x: bars: '),
         ({'gt': 'clean', 'tile': 3}, 'x: tile: 3'),
+        ({'gt': 'clean', 'keep_tone': 'yes'}, "x: keep_tone: 'yes'"),
+        ({'gt': 'clean', 'self_ensemble': 8}, 'x: self_ensemble: 8'),
         ({'gt': 'clean', 'megapixels': 0}, 'x: megapixels: 0'),
         ({'gt': 'clean', 'only': ['9']}, 'x: only: no picture is called 9'),
         ({'gt': 'clean', 'only': 'absent.txt'}, 'x: only: no file absent.txt'),
