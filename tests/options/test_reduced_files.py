@@ -15,6 +15,7 @@ from mirage_ir.options.check import check_option_file
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN, TEST, SMALL = 'train_denoise_bsd400_nano.yml', 'denoise_bsd400_nano_test.yml', 'small_scale/base.yml'
 BUNDLED = 'train_mirage_bundled.yml'
+NANOS = ('train_derain_nano.yml', 'train_lol_nano.yml', 'train_4deg_nano.yml')
 PAIRS = ('rain100l', 'rain800', 'lol', 'sots_indoor', 'polyu')
 
 
@@ -38,7 +39,7 @@ def project(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize('path', [TRAIN, TEST, SMALL, BUNDLED])
+@pytest.mark.parametrize('path', [TRAIN, TEST, SMALL, BUNDLED, *NANOS])
 def test_preflight_finds_nothing(path, project, monkeypatch):
     monkeypatch.chdir(project)
     few = ['datasets:train:batch_size_per_gpu=2', 'datasets:train:gt_size=32'] if path != TEST else None
@@ -47,6 +48,17 @@ def test_preflight_finds_nothing(path, project, monkeypatch):
     assert [problem.key for problem in found] == expected, [str(problem) for problem in found]
     command = (ROOT / 'options' / path).read_text(encoding='utf-8').splitlines()[0]
     assert command.startswith(f'# python basicsr/{"test" if path == TEST else "train"}.py -opt options/{path}')
+
+
+@pytest.mark.parametrize('path', NANOS)
+def test_the_reduced_experiments_differ_in_data_alone(path):
+    denoiser, options = _load(TRAIN), _load(path)
+    for section in ('network_g', 'path'):
+        assert options[section] == denoiser[section]
+    free = {'total_iter', 'spd_opt'}  # one task has nothing to contrast
+    trains = ({key: value for key, value in each['train'].items() if key not in free} for each in (options, denoiser))
+    assert next(trains) == next(trains)
+    assert ('spd_opt' in options['train']) == (path == 'train_4deg_nano.yml')
 
 
 def test_the_denoiser_is_nano_and_its_test_file_the_same():
