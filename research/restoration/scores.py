@@ -78,8 +78,8 @@ def methods_of(
 
     Args:
         benchmark: The set.
-        restore: The network, (h, w, 3) float32 in [0, 1] -> the same; None: without. For sets with a `tile`,
-            `keep_tone` or `self_ensemble` it also takes these.
+        restore: The network, (h, w, 3) float32 in [0, 1] -> the same; None: without. It also takes
+            what sets say of `how`.
         weights: Digest of its weights.
     """
     methods = [Method(INPUT, None, lambda picture: picture.lq)]
@@ -92,7 +92,7 @@ def methods_of(
     elif benchmark.task.startswith('denoise_'):
         methods.append(_chain(BM3D, [{'bm3d': {'sigma': float(benchmark.task.removeprefix('denoise_'))}}]))
     if restore is not None:
-        how = {key: value for key in ('tile', 'keep_tone', 'self_ensemble') if (value := getattr(benchmark, key))}
+        how = benchmark.how
         methods.append(
             Method(OURS, {'weights': weights, **how}, lambda picture: np.clip(restore(picture.lq, **how), 0, 1))
         )

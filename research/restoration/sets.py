@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from mirage_data.degradations.parameters import draw
 from mirage_data.files import plain_yaml
 from mirage_data.files.crops import Window, middle
 from mirage_data.files.image import to_float
+from research.restoration.bars import BARS, between_bars, parse_bars
 
 CLEAN = 'clean'
 SIGMAS = (15, 25, 50)
@@ -75,9 +76,7 @@ class BenchmarkSet:
         known: What an oracle may know about picture `i`.
         positions: Pictures of the dataset that belong to the set, None for all.
         bars: `share`, `sides` and `colour` of flat bars around the picture, which cover that share of the result.
-        tile: Side of the tiles in which the network sees the picture; None for all of it at once.
-        keep_tone: Whether the result keeps the brightness and colours of the degraded picture.
-        self_ensemble: Whether the result is the mean over the eight flips and turns of the picture.
+        how: Arguments of `Restorer` that the network restores these pictures with, such as the `tile`.
         against: Name of a set with the same pictures that the report compares with.
     """
 
@@ -90,9 +89,7 @@ class BenchmarkSet:
     known: Callable[[int], Mapping[str, Any]] | None = None
     positions: tuple[int, ...] | None = None
     bars: Mapping[str, Any] | None = None
-    tile: int | None = None
-    keep_tone: bool = False
-    self_ensemble: bool = False
+    how: Mapping[str, Any] = field(default_factory=dict)
     against: str | None = None
 
     def __len__(self) -> int:
@@ -118,36 +115,6 @@ class BenchmarkSet:
         if self.bars is not None:
             (lq, inside), (gt, _) = (between_bars(image, **self.bars) for image in (lq, gt))
         return Picture(Path(sample['lq_path']).stem, np.ascontiguousarray(lq), np.ascontiguousarray(gt), known, inside)
-
-
-def between_bars(
-    image: np.ndarray, *, share: float, sides: str = 'letterbox', colour: Sequence[int] = (0, 0, 0)
-) -> tuple[np.ndarray, Window]:
-    """The image with flat bars around it, and where it lies in the result.
-
-    Args:
-        image: (h, w, 3) float32 in [0, 1].
-        share: Of the result that the bars cover, about: they have whole pixels.
-        sides: 'letterbox' (above and below), 'pillars', 'frame' or 'left'.
-        colour: Of the bars, 8-bit RGB.
-    """
-    height, width = image.shape[:2]
-    grown = 1 / (1 - share)
-    down = right = 0
-    if sides == 'frame':
-        # a rim as wide on all sides: (h + 2 r)(w + 2 r) = h w / (1 - share)
-        total = height + width
-        down = right = round((np.sqrt(total**2 + 4 * height * width * (grown - 1)) - total) / 4)
-    elif sides == 'letterbox':
-        down = round(height * (grown - 1) / 2)
-    else:
-        right = round(width * (grown - 1) / (1 if sides == 'left' else 2))
-    shape = height + 2 * down, width + (right if sides == 'left' else 2 * right), 3
-    result = np.empty(shape, np.float32)
-    result[:] = np.asarray(colour, np.float32) / np.float32(255)
-    inside = Window(down, right, height, width)
-    inside.of(result)[:] = image
-    return result, inside
 
 
 def noise_sets(folder: str | Path, sigmas: Sequence[float] = SIGMAS, largest: int | None = None) -> list[BenchmarkSet]:
@@ -240,8 +207,7 @@ KEYS = {
     'megapixels': 'size to which the clean pictures are brought first',
     'largest': 'larger pictures are cropped to this side around the centre, after they were degraded',
     'limit': 'at most so many pictures, evenly spread',
-    'bars': '{share, sides: letterbox | pillars | frame | left, colour: 0 to 255 or [r, g, b], degraded: true}; '
-    'around the picture, after or before it is degraded',
+    'bars': BARS,
     'tile': 'side of the tiles in which the network sees it',
     'keep_tone': 'true: the result keeps brightness and colours (--keep-tone)',
     'self_ensemble': 'true: the result is the mean over the flips and turns of the picture (--self-ensemble)',
@@ -250,7 +216,7 @@ KEYS = {
     'group': 'heading in the report',
     'published': "number of the paper's table and its column",
 }
-SIDES = ('letterbox', 'pillars', 'frame', 'left')
+HOW = ('tile', 'keep_tone', 'self_ensemble')  # keys that are arguments of `Restorer`
 
 
 class MadeScenes(Dataset):
@@ -351,7 +317,7 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
     for key in ('keep_tone', 'self_ensemble'):
         if not isinstance(options.get(key, False), bool):
             raise ValueError(f'{key}: {options[key]!r}; {KEYS[key]}')
-    bars, degraded = _bars(options.get('bars'))
+    bars, degraded = parse_bars(options.get('bars'))
     dataset, task = _dataset(options, bars if degraded else None)
     positions = list(range(len(dataset)))
     if options.get('only') is not None:
@@ -371,9 +337,7 @@ def _set(name: str, options: Mapping[str, Any], roots: Sequence[str | Path]) -> 
         options.get('largest'),
         positions=tuple(positions),
         bars=None if degraded else bars,
-        tile=options.get('tile'),
-        keep_tone=options.get('keep_tone', False),
-        self_ensemble=options.get('self_ensemble', False),
+        how={key: options[key] for key in HOW if options.get(key)},
         against=options.get('against'),
     )
 
@@ -442,19 +406,3 @@ def _stems(dataset: Dataset) -> list[set[str]]:
     else:
         names = [(dataset.stores[number].names[place],) for number, place in dataset.places.tolist()]
     return [{Path(name).stem for name in each} for each in names]
-
-
-def _bars(value: Any) -> tuple[dict[str, Any] | None, bool]:
-    """Arguments of `between_bars`, None without bars, and whether these are degraded with the picture."""
-    if value is None:
-        return None, False
-    given = value if isinstance(value, Mapping) else {'share': value}
-    unknown = set(given) - {'share', 'sides', 'colour', 'degraded'}
-    share, sides, colour = given.get('share', 0.25), given.get('sides', 'letterbox'), given.get('colour', 0)
-    colour = [colour] * 3 if isinstance(colour, int) else colour
-    degraded = given.get('degraded', False)
-    unknown = unknown or not isinstance(degraded, bool)
-    fits = isinstance(share, (int, float)) and 0 < share < 0.9 and sides in SIDES and not unknown
-    if not fits or len(colour) != 3 or not all(isinstance(v, int) and 0 <= v <= 255 for v in colour):
-        raise ValueError(f'bars: {value!r}; needed is {KEYS["bars"]}, with a share above 0 and below 0.9')
-    return {'share': float(share), 'sides': sides, 'colour': tuple(colour)}, degraded

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from research.restoration import measure as restoration_report
+from research.restoration.bars import between_bars
 from research.restoration.scores import INPUT, LINE, OURS, ScoreCache, SetScores, line_fitted_psnr, measure_sets
-from research.restoration.sets import KEYS, between_bars, listed_sets
+from research.restoration.sets import KEYS, listed_sets
 
 SHIPPED = Path(__file__).resolve().parents[3] / 'research' / 'restoration' / 'sets.yml'
 
@@ -216,4 +217,4 @@ def test_the_shipped_list_is_one(root):
         options.pop('pairing', None)
     sets, absent = listed(root, content)
     assert not absent and len(sets) == len(content)
-    assert sum(1 for each in sets if each.bars) >= 5 and any(each.tile == 512 for each in sets)
+    assert sum(1 for each in sets if each.bars) >= 5 and any(each.how.get('tile') == 512 for each in sets)
