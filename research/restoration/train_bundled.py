@@ -6,8 +6,8 @@
 
 Before, `research/restoration/collect.py photographs` collects what stages 1 to 7 read, and its `pairs` what later ones
 do. Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished
-stage is passed over, an interrupted one goes on. At the end ``--out`` has the mixture of averaged weights that the
-package ships, without contrastive heads.
+stage is passed over, an interrupted one goes on. At the end ``--out`` has the averaged weights that the package ships,
+without contrastive heads: a mixture of stages for all tasks, a stage of its own for each single task.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from research.small_scale.variants import changed
 
 STAGES = Path(__file__).with_name('stages.yml')
 BASE = ROOT / 'options' / 'train_mirage_bundled.yml'
-WEIGHTS = 'mirage_nano.safetensors'
+WEIGHTS = 'mirage_{}.safetensors'
 
 
 def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict]:
@@ -62,6 +62,8 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
             for key, source in zip(('detail', 'scenes'), train['sources'][-2:], strict=True):
                 _put(name, key, source['recipe'], 'weight', stage[key])
                 source['recipe'] = [entry for entry in source['recipe'] if entry['weight']]
+            train['sources'][-1]['recipe'] += deepcopy(stage.get('extra', []))
+            train['sources'] = [source for source in train['sources'] if source['share']]
         options['name'] = name
         before = stage['from']
         for each in before[:2] if isinstance(before, list) else [before] if before else []:
@@ -102,9 +104,10 @@ def train(name: str, options: Mapping, before: Any, files: Mapping[str, Mapping]
     return subprocess.run(command, cwd=ROOT, check=False).returncode  # relative paths are the checkout's
 
 
-def _mix(mixture: Sequence, files: Mapping[str, Mapping], out: Path | str) -> int:
-    earlier, later = (str(ROOT / trained(files[each])) for each in mixture[:2])
-    return mix_weights.main([earlier, later, '--share', str(mixture[2]), '--out', str(out)])
+def _mix(mixture: Sequence | str, files: Mapping[str, Mapping], out: Path | str) -> int:
+    earlier, later, share = [mixture, mixture, 1] if isinstance(mixture, str) else mixture
+    both = [str(ROOT / trained(files[each])) for each in (earlier, later)]
+    return mix_weights.main([*both, '--share', str(share), '--out', str(out)])
 
 
 def table(stages: Mapping, files: Mapping[str, Mapping]) -> str:
@@ -159,8 +162,10 @@ def main(argv: list[str] | None = None) -> int:
         if name in wanted and train(name, files[name], stage['from'], files, arguments):
             print(f'error: {name} did not come to its end; the same command goes on with it', file=sys.stderr)
             return 1
-    if wanted[-1] == list(files)[-1]:
-        return _mix(stages['package'], files, arguments.out / WEIGHTS)
+    for name, mixture in stages['package'].items():
+        last = mixture if isinstance(mixture, str) else mixture[1]
+        if last in wanted and _mix(mixture, files, arguments.out / WEIGHTS.format(name)):
+            return 1
     return 0
 
 

@@ -7,10 +7,11 @@ import torch
 import yaml
 
 from mirage_arch import mirage_nano
+from mirage_arch.checkpoints import load_weights
 from mirage_data.degradations.compose import parse_recipe
 from mirage_data.files import plain_yaml
 from mirage_ir.options.check import check_option_file
-from research.restoration import train_bundled
+from research.restoration import mix_weights, train_bundled
 
 STAGES, BASE = plain_yaml.load_file(train_bundled.STAGES), plain_yaml.load_file(train_bundled.BASE)
 
@@ -30,9 +31,13 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
             assert [part.get('weight') for part in train['recipe']][: len(stage['weights'])] == stage['weights']
             assert parse_recipe(train['recipe']).entries
         else:
-            assert [source['share'] for source in train['sources']] == stage['shares']
-            for source, key in zip(train['sources'][-2:], ('detail', 'scenes')):
-                assert [part['weight'] for part in source['recipe']] == [weight for weight in stage[key] if weight]
+            assert [source['share'] for source in train['sources']] == [share for share in stage['shares'] if share]
+            made = {key: share for key, share in zip(('detail', 'scenes'), stage['shares'][-2:]) if share}
+            for source, key in zip(train['sources'][-len(made) :], made):
+                extra = stage.get('extra', []) if key == 'scenes' else []
+                weights = [weight for weight in stage[key] if weight] + [part['weight'] for part in extra]
+                assert [part['weight'] for part in source['recipe']] == weights
+                assert parse_recipe(source['recipe']).entries
     assert files['bundled_01']['path']['pretrain_network_g'] is None
     assert files['bundled_02']['path'] == {
         **BASE['path'],
@@ -43,7 +48,7 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
 
 
 def test_the_option_check_finds_only_data_and_weights_that_are_not_there(files, tmp_path):
-    for name in ('bundled_01', 'bundled_07', 'bundled_12'):
+    for name in ('bundled_01', 'bundled_07', 'bundled_12', 'bundled_denoise', 'bundled_enhance'):
         path = tmp_path / f'{name}.yml'
         path.write_text(yaml.safe_dump(files[name]))
         keys = {problem.key.split(':')[-1] for problem in check_option_file(path, root=tmp_path)}
@@ -90,7 +95,9 @@ def test_finished_stages_are_passed_over_and_a_failed_one_ends_the_run(tmp_path,
     assert train_bundled.main(arguments) == 0
     assert [name for name, _ in trained[11:]] == names[8:]
     assert (out / 'before_bundled_10.safetensors').is_file()
-    assert (out / train_bundled.WEIGHTS).is_file()
+    models = {file.name for file in out.glob('mirage_*.safetensors')}
+    assert models == {f'mirage_{name}.safetensors' for name in STAGES['package']} and len(models) > 1
+    assert not any(name.startswith(mix_weights.HEADS) for name in load_weights(out / 'mirage_denoise.safetensors'))
     assert train_bundled.main(['--stages', 'bundled_0']) == 2
 
 
