@@ -91,7 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         default='restored',
         help='folder of the results, or FILE.ext for a single input (%(default)s)',
     )
-    add('--model', metavar='NAME', help=f'weights in the package: {", ".join(bundled_models())} ({DEFAULT_MODEL})')
+    single = ', '.join(name for name in bundled_models() if name != DEFAULT_MODEL)
+    add(
+        '--model',
+        metavar='NAME',
+        help=f'weights in the package: for one task {single}; for all {DEFAULT_MODEL}, the default',
+    )
     add('-w', '--weights', metavar='FILE', help='weights to use instead of those in the package')
     add('--strength', type=float, default=1.0, metavar='S', help='0 keeps the input, 1 restores fully (%(default)s)')
     add('--keep-tone', action='store_true', help='leave brightness, colours and haze as they are: night, fog, moods')

@@ -11,11 +11,10 @@ from mirage_arch.checkpoints import load_network
 from mirage_data.degradations import degrade
 from mirage_ir.measuring.metrics import psnr_float
 from mirage_restore import Restorer
-from mirage_restore.bundled import bundled_weights
+from mirage_restore.bundled import bundled_models, bundled_weights
 from mirage_restore.cli import main
 
-LARGEST_FILE = 15_000_000
-WEIGHTS = bundled_weights('nano')
+LARGEST_TOGETHER = 15_000_000
 
 
 @pytest.fixture(scope='module')
@@ -28,18 +27,45 @@ def photograph():
     return data.astronaut()[64:224, 128:288].astype(np.float32) / 255
 
 
-def test_file_is_the_measured_one():
-    recorded, name = (files('mirage_restore') / 'weights' / 'mirage_nano.sha256').read_text().split()
-    assert name == WEIGHTS.name
-    assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == recorded
-    assert WEIGHTS.stat().st_size < LARGEST_FILE
+@pytest.mark.parametrize('model', bundled_models())
+def test_file_is_the_measured_one(model):
+    weights = bundled_weights(model)
+    recorded, name = weights.with_suffix('.sha256').read_text().split()
+    assert name == weights.name
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == recorded
 
 
-def test_card_states_the_file_and_its_size():
+def test_all_files_together_are_small():
+    assert sum(bundled_weights(model).stat().st_size for model in bundled_models()) < LARGEST_TOGETHER
+
+
+@pytest.mark.parametrize('model', bundled_models())
+def test_card_states_the_file_and_its_size(model):
     card = (files('mirage_restore') / 'weights' / 'README.md').read_text(encoding='utf-8')
-    parameters = sum(p.numel() for p in load_network(WEIGHTS).parameters())
-    assert WEIGHTS.name in card
+    parameters = sum(p.numel() for p in load_network(bundled_weights(model)).parameters())
+    assert bundled_weights(model).name in card
     assert f'{parameters:,}' in card
+
+
+@pytest.mark.parametrize(
+    ('model', 'recipe'),
+    [
+        ('denoise', {'degradation': 'gaussian_noise', 'sigma': 25}),
+        ('enhance', {'degradation': 'low_light'}),
+    ],
+)
+def test_one_for_a_single_task_is_better_at_it(restore, photograph, model, recipe):
+    single = Restorer(device='cpu', model=model)
+    gains = []
+    for seed in range(3):
+        degraded = degrade(photograph, [recipe], np.random.default_rng(seed))[0].clip(0, 1).astype(np.float32)
+        gains.append(psnr_float(single(degraded), photograph) - psnr_float(restore(degraded), photograph))
+    assert np.mean(gains) > 0.1, gains
+
+
+def test_the_denoiser_leaves_darkness_as_it_is(photograph):
+    dark = photograph * 0.15
+    assert psnr_float(Restorer(device='cpu', model='denoise')(dark), dark) > 40
 
 
 @pytest.mark.parametrize(
