@@ -1,16 +1,16 @@
 """For ``torch.hub.load('owner/repository', 'mirage_nano', pretrained=True)``: the networks, uninstalled.
 
-The one with weights is `mirage_nano`, which comes with the package.
+The one with weights is `mirage_nano`, whose weights come with the package.
 """
 
 dependencies = ['torch', 'numpy', 'safetensors']
 
 
-def mirage_nano(pretrained: bool = False, **arguments):
+def mirage_nano(pretrained: bool | str = False, **arguments):
     """The small network that comes with the package.
 
     Args:
-        pretrained: Load its weights.
+        pretrained: Load its weights for all tasks (True), or those of another model in the package, such as 'denoise'.
         **arguments: Of `mirage_arch.MIRAGEArch`; not beside ``pretrained``, whose weights decide.
 
     Returns:
@@ -25,7 +25,8 @@ def mirage_nano(pretrained: bool = False, **arguments):
     from mirage_arch.checkpoints import load_network
     from mirage_restore.bundled import bundled_weights
 
-    return load_network(bundled_weights(), spd_head=False)
+    weights = bundled_weights() if pretrained is True else bundled_weights(str(pretrained))
+    return load_network(weights, spd_head=False)
 
 
 def mirage_tiny(**arguments):

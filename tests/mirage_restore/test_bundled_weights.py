@@ -51,7 +51,7 @@ def test_card_states_the_file_and_its_size(model):
     ('model', 'recipe'),
     [
         ('denoise', {'degradation': 'gaussian_noise', 'sigma': 25}),
-        ('enhance', {'degradation': 'low_light'}),
+        ('enhance', {'degradation': 'cdd11_low'}),
     ],
 )
 def test_one_for_a_single_task_is_better_at_it(restore, photograph, model, recipe):

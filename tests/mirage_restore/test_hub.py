@@ -72,13 +72,19 @@ def test_paths_are_not_taken_for_models_of_the_hub(tmp_path, monkeypatch):
         find_weights('somebody/model')
 
 
-def test_torch_hub_has_the_networks_and_the_weights_of_the_package():
-    trained = torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained=True)
+@pytest.mark.parametrize(('pretrained', 'model'), [(True, 'nano'), ('denoise', 'denoise')])
+def test_torch_hub_has_the_weights_of_the_package(pretrained, model):
+    trained = torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained=pretrained)
     from mirage_arch.checkpoints import load_network
 
     assert not trained.training
-    wanted = load_network(bundled_weights(), spd_head=False).state_dict()
+    wanted = load_network(bundled_weights(model), spd_head=False).state_dict()
     assert all(torch.equal(tensor, wanted[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_torch_hub_has_the_networks():
     assert sum(p.numel() for p in torch.hub.load(str(ROOT), 'mirage_tiny', source='local').parameters()) == 6_207_412
     with pytest.raises(ValueError, match='takes no arguments'):
         torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained=True, dim=24)
+    with pytest.raises(ValueError, match="nano.*got 'large'"):
+        torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained='large')
