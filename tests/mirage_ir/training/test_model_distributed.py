@@ -61,6 +61,7 @@ def work(rank, folder):
                 torch.save(result, f'{folder}/found{world}.pt')
             dist.barrier()
             dist.destroy_process_group()
+    os._exit(0)  # PyTorch's own threads now and then abort a process that is done
 
 
 def step_of_four(rank, world, folder):
