@@ -17,7 +17,8 @@ rm -rf "$root/dist"
 "$python" - "$root"/dist/*.whl <<'PYTHON'
 import sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
-needed = ['mirage_restore/weights/mirage_nano.safetensors', 'mirage_web/static/index.html', 'mirage_web/examples/rain.jpg']
+needed = ['mirage_web/static/index.html', 'mirage_web/examples/rain.jpg']
+needed += [f'mirage_restore/weights/mirage_{name}.safetensors' for name in ('nano', 'denoise', 'enhance')]
 missing = [name for name in needed if name not in names]
 foreign = [name for name in names if name.startswith(('basicsr/', 'tests/', 'research/'))]
 raise SystemExit(f'missing in the wheel: {missing}; foreign: {foreign}' if missing or foreign else None)
