@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ['DEFAULT_MODEL', 'bundled_models', 'bundled_weights', 'find_weights']
+__all__ = ['AUTO', 'DEFAULT_MODEL', 'bundled_models', 'bundled_weights', 'find_weights']
 
 WEIGHTS = Path(__file__).parent / 'weights'
 DEFAULT_MODEL = 'nano'
+AUTO = 'auto'  # whichever of them suits the picture: `choice`
 _PREFIX, _ENDING = 'mirage_', '.safetensors'
 _FILE = 'model.safetensors'  # as the hub names it
 _WEIGHTS = {'.pth', '.pt', '.ckpt', '.safetensors', '.bin'}
@@ -29,8 +30,8 @@ def bundled_weights(name: str = DEFAULT_MODEL) -> Path:
     if name not in bundled_models():
         there = ', '.join(bundled_models())
         raise ValueError(
-            f'model must be one of those in the package ({there or "none"}), got {name!r}; another weights file is '
-            'given with -w FILE (weights=FILE)'
+            f'model must be one of those in the package ({there or "none"}; {AUTO!r} restores with whichever suits the '
+            f'picture), got {name!r}; another weights file is given with -w FILE (weights=FILE)'
         )
     return file
 

@@ -108,13 +108,18 @@ def restore_job(restore: Callable, job: Job, options: Options) -> tuple[str, ...
         film = restore_video(restore, job.source, job.target, progress=False, crf=options.crf, encoder=options.encoder)
         if job.comparison:
             write_photo(Photo(_compared(*film.sample)), job.comparison)
-        return film.notes
+        return (*film.notes, *_chosen(restore))
     photo = read_photo(job.source)
     pixels = restore(photo.pixels)
     if job.comparison:
         write_photo(Photo(_compared(photo.pixels, pixels)), job.comparison)
     dropped = write_photo(replace(photo, pixels=pixels), job.target, options.quality)
-    return (*photo.notes, *_described(dropped, job.target))
+    return (*photo.notes, *_chosen(restore), *_described(dropped, job.target))
+
+
+def _chosen(restore: Callable) -> list[str]:
+    model = getattr(restore, 'chosen', None)
+    return [f'restored with {model}'] if model else []
 
 
 def _described(dropped: tuple[str, ...], target: Path) -> list[str]:
@@ -168,7 +173,7 @@ class _Run:
         if job.comparison:
             compared = Photo(_compared(photo.pixels, pixels))
             writer.put(replace(job, target=job.comparison), compared)
-        writer.put(job, replace(photo, pixels=pixels))
+        writer.put(job, replace(photo, pixels=pixels, notes=(*photo.notes, *_chosen(self._restore))))
 
     def _restore_film(self, job: Job, writer: _Writer) -> None:
         from .video import restore_video
@@ -190,7 +195,7 @@ class _Run:
             self._fail(job.source, str(error))
         else:
             writer.done.add(job)
-            self.summary.notes += [(job.source, note) for note in film.notes]
+            self.summary.notes += [(job.source, note) for note in (*film.notes, *_chosen(self._restore))]
 
     def _write(self, job: Job, photo: Photo) -> None:
         dropped = write_photo(photo, job.target, self._options.quality)

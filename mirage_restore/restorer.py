@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import itertools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from mirage_arch.checkpoints import load_network
 from mirage_arch.evaluation import restore_exactly, self_ensemble, strip_sizes, unless_out_of_memory
-from mirage_arch.fast_forward import prepare_fast
+from mirage_arch.fast_forward import FastMIRAGE, prepare_fast
 
-from .bundled import DEFAULT_MODEL, bundled_weights, find_weights
+from .bundled import AUTO, DEFAULT_MODEL, bundled_models, bundled_weights, find_weights
+from .choice import Chooser
 from .inputs import Box, from_unit_range, restore_pillow, restore_tensor, restore_visible, to_unit_range
 from .machine import available_bytes
 from .tone import keep_tone as with_tone_kept
@@ -43,7 +45,8 @@ class Restorer:
             suffice, tiles are used all the same, and a warning says so.
         tile_overlap: Pixels that neighbouring tiles share and are blended over; default an eighth of the tile.
         allow_pickle: Load a weights file that holds other objects; only for files you trust.
-        model: Name of the weights in the package, such as 'nano', where ``weights`` is None.
+        model: Name of the weights in the package, such as 'nano', where ``weights`` is None; 'auto' takes whichever of
+            them suits each picture (`mirage_restore.choice`).
         strength: Share of the restored picture in the result, the rest being the input: 0 to 1.
         keep_tone: Leave brightness, colours and haze as they are, for pictures that are meant to be dark or misty
             (`mirage_restore.tone.keep_tone`).
@@ -51,6 +54,7 @@ class Restorer:
 
     Attributes:
         on_progress: Called with the done share, 0 to 1, of the image in work; None by default.
+        chosen: Where the model is 'auto', the one that the last image was restored with; else None.
 
     Raises:
         ValueError: An argument out of range, or weights that cannot be used.
@@ -85,17 +89,22 @@ class Restorer:
         if weights is not None and model is not None:
             raise ValueError(f'give weights or the name of a model, not both: got {weights} and {model!r}')
         self.device = _pick_device(device)
-        self.weights = find_weights(weights) if weights is not None else bundled_weights(model or DEFAULT_MODEL)
+        if weights is None:
+            self.weights = bundled_weights(DEFAULT_MODEL if model in (None, AUTO) else model)
+        else:
+            self.weights = find_weights(weights)
+        self.chosen: str | None = None
         self.strength, self.keep_tone, self.self_ensemble = strength, keep_tone, self_ensemble
         self.on_progress: Callable[[float], None] | None = None
         self._share = (0.0, 1.0)  # where the tile in work begins and how much of the image it is
         self.tile, self.tile_overlap = tile, tile_overlap
         self._settings = (precision, tile, tile_overlap, strength, keep_tone, self_ensemble)
-        net = load_network(self.weights, allow_pickle=allow_pickle, spd_head=False)
-        self.channels = net.patch_embed.proj.in_channels
-        if self.channels != 3:
-            raise ValueError(f'{self.weights}: is for images of {self.channels} channels; RGB images need 3')
-        self._network = prepare_fast(net.to(self.device), PRECISIONS[precision])
+        self._network = self._load(self.weights, precision, allow_pickle)
+        self._networks: dict[str, FastMIRAGE] = {}
+        self._chooser: Chooser | None = None
+        if model == AUTO:
+            self._networks = {name: self._load(bundled_weights(name), precision) for name in bundled_models()}
+            self._chooser = Chooser({name: self._restores_views(net) for name, net in self._networks.items()})
 
     def __call__(self, image: Any, box: Box | None = None) -> Any:
         """Restore one image.
@@ -133,15 +142,14 @@ class Restorer:
             to_unit_range(image)  # alpha, too, and what is hidden
         elif image.dtype not in (np.uint8, np.uint16):
             raise ValueError(f'pixels must be uint8, uint16 or floating-point, got {image.dtype}')
+        self.chosen = None
         return restore_visible(self._colour, image, box)
 
     def _colour(self, colour: np.ndarray) -> np.ndarray:
         """(h, w), (h, w, 1) or (h, w, 3) -> the same, restored."""
-        values = to_unit_range(colour)
-        grey = values.ndim == 2 or values.shape[2] == 1
-        rgb = np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2) if grey else values
-        x = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
-        del values, rgb  # of a large picture every copy is gigabytes
+        x = _as_batch(colour)
+        if self._chooser is not None:
+            self._take(self._chooser([x]))
         restored = self._restore(x)
         if not torch.isfinite(restored).all():
             raise ValueError(
@@ -152,17 +160,26 @@ class Restorer:
         if self.strength < 1:
             restored = torch.lerp(x, restored, self.strength)
         restored = restored[0].permute(1, 2, 0).numpy()
-        if grey:
+        if colour.ndim == 2 or colour.shape[2] == 1:
             restored = restored.mean(axis=2).reshape(colour.shape)
         return from_unit_range(restored, colour.dtype)
 
-    def within(self, box: Box | None) -> Callable[[np.ndarray], np.ndarray]:
-        """This restorer for images of which one part is restored, such as the frames of a video within its bars."""
+    def within(self, box: Box | None, frames: Iterable[np.ndarray] = ()) -> Callable[[np.ndarray], np.ndarray]:
+        """This restorer for images of which one part is restored, such as the frames of a video within its bars.
+
+        Args:
+            box: Rows and columns of that part; None for all.
+            frames: Some of the images: where the model is 'auto', it is chosen by them, and is the same for all.
+        """
+        if self._chooser is not None:
+            self._take(self._chooser(_as_batch(frame[box or ...]) for frame in frames))
+        fixed = copy.copy(self)
+        fixed._chooser = None
 
         def restore(image: np.ndarray) -> np.ndarray:
-            return self(image, box)
+            return fixed(image, box)
 
-        state = f'{self.weights} {self.weights.stat().st_size} {self._settings} {box}'
+        state = f'{fixed.weights} {fixed.weights.stat().st_size} {self._settings} {box}'
         restore.identity = state  # type: ignore[attr-defined]  # which `video` reads
         return restore
 
@@ -183,6 +200,19 @@ class Restorer:
         for file, note in summary.notes:
             logging.getLogger(__name__).warning('%s: %s', file, note)
         return summary.failed
+
+    def _take(self, model: str) -> None:
+        self.chosen, self.weights, self._network = model, bundled_weights(model), self._networks[model]
+
+    def _load(self, weights: Path, precision: str, allow_pickle: bool = False) -> FastMIRAGE:
+        net = load_network(weights, allow_pickle=allow_pickle, spd_head=False)
+        channels = net.patch_embed.proj.in_channels
+        if channels != 3:
+            raise ValueError(f'{weights}: is for images of {channels} channels; RGB images need 3')
+        return prepare_fast(net.to(self.device), PRECISIONS[precision])
+
+    def _restores_views(self, network: FastMIRAGE) -> Callable[[Tensor], Tensor]:
+        return lambda view: network(view.to(self.device)).float().cpu()
 
     def _restore(self, x: Tensor) -> Tensor:
         """(1, 3, h, w) on the CPU -> the same, clipped to [0, 1]; in tiles where asked for or needed."""
@@ -268,6 +298,14 @@ def _pick_device(device: str | torch.device) -> torch.device:
     if name not in there:
         raise ValueError(f"device {str(device)!r} is not there; there are 'auto', {', '.join(map(repr, there))}")
     return chosen
+
+
+def _as_batch(colour: np.ndarray) -> Tensor:
+    """(h, w), (h, w, 1) or (h, w, 3) -> float32 RGB (1, 3, h, w)."""
+    values = to_unit_range(colour)
+    if values.ndim == 2 or values.shape[2] == 1:
+        values = np.repeat(values.reshape(*values.shape[:2], 1), 3, axis=2)
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))[None]
 
 
 def tile_starts(length: int, tile: int, overlap: int) -> list[int]:

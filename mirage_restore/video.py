@@ -25,7 +25,17 @@ from tqdm import tqdm
 from mirage_data.files.write import written_aside
 
 from .formats import VIDEO_EXTENSIONS
-from .video_streams import Source, common_box, encoder_for, join, open_encoder, picture_stream, probe, turned_upright
+from .video_streams import (
+    Source,
+    common_box,
+    encoder_for,
+    join,
+    open_encoder,
+    picture_stream,
+    probe,
+    sampled_frames,
+    turned_upright,
+)
 
 __all__ = ['VIDEO_EXTENSIONS', 'Film', 'restore_video']
 
@@ -84,7 +94,7 @@ def restore_video(
     codec = encoder_for(target.suffix, encoder)
     within = getattr(restore, 'within', None)
     if within is not None:
-        restore = within(common_box(found))
+        restore = within(common_box(sampled_frames(found)), sampled_frames(found))
     work = _Work(found, target, codec, crf, restore)
     with tqdm(total=found.frames, desc=source.name, unit='frame', disable=not progress) as bar:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +18,7 @@ __all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'probe']
 _BT709, _BT601, _UNSPECIFIED = 1, 5, 2
 _HD = 720  # lines from which a video that does not say is BT.709
 _HDR = (16, 18)  # transfer functions: PQ and HLG
-_SAMPLED = 12  # frames looked at for borders
+_SAMPLED = 12  # frames looked at for borders, and for what is wrong with them
 _CODECS = {'h264': 'libx264', 'h265': 'libx265', 'ffv1': 'ffv1'}
 _CRF = {'libx264': 6, 'libx265': 4, 'libvpx-vp9': 6}
 _DEFAULT_RATE = Fraction(25)  # of files that do not tell
@@ -129,9 +130,8 @@ def probe(path: Path) -> Source:
     return found
 
 
-def common_box(source: Source) -> Box | None:
-    """The part of the frames within black bars that all of a few frames over the video have; None for all of it."""
-    boxes = []
+def sampled_frames(source: Source) -> Iterator[np.ndarray]:
+    """A few frames over the video, upright, (h, w, 3) uint8; fewer where it cannot be decoded."""
     with av.open(str(source.path)) as container:
         stream = picture_stream(container)
         length = int(container.duration or 0)
@@ -142,9 +142,14 @@ def common_box(source: Source) -> Box | None:
                 frame = next(container.decode(stream))
             except (av.FFmpegError, StopIteration):
                 break
-            boxes.append(visible_box(turned_upright(frame.to_ndarray(format='rgb24'), frame.rotation)))
+            yield turned_upright(frame.to_ndarray(format='rgb24'), frame.rotation)
             if not length:
                 break
+
+
+def common_box(frames: Iterable[np.ndarray]) -> Box | None:
+    """The part within black bars that all frames have; None for all of it."""
+    boxes = [visible_box(frame) for frame in frames]
     if not boxes:
         return None
     rows, columns = (slice(min(b[i].start for b in boxes), max(b[i].stop for b in boxes)) for i in range(2))

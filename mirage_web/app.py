@@ -20,12 +20,12 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mirage_restore.bundled import DEFAULT_MODEL, bundled_models
+from mirage_restore.bundled import DEFAULT_MODEL
 from mirage_restore.machine import harmless
 
 from .desk import Choice, Desk, GivenUpError, Job
 from .limits import Limits
-from .restoring import OWN, PRECISIONS, Restoring, check_choice
+from .restoring import OWN, PRECISIONS, Restoring, check_choice, offered
 
 __all__ = ['make_app']
 
@@ -78,7 +78,7 @@ class _Api:
         limits = self._limits
         return JSONResponse(
             {
-                'models': [*bundled_models(), *([OWN] if self._own else [])],
+                'models': offered(self._own),
                 'default_model': OWN if self._own else DEFAULT_MODEL,
                 'precisions': PRECISIONS,
                 'limits': {

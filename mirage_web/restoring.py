@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mirage_restore.bundled import DEFAULT_MODEL, bundled_models
+from mirage_restore.bundled import AUTO, DEFAULT_MODEL, bundled_models
 from mirage_restore.jobs import Options, find_jobs
 from mirage_restore.photo import Photo, pixels_limited_to, read_photo
 from mirage_restore.photo_write import write_photo
@@ -28,13 +28,18 @@ PRECISIONS = ('fp32', 'bf16', 'fp16')
 _SHOWN_BY_BROWSERS = (b'\xff\xd8\xff', b'\x89PNG', b'GIF8', b'BM')
 
 
+def offered(own: bool = False) -> list[str]:
+    """Names of the models that a visitor can choose."""
+    return [AUTO, *bundled_models(), *([OWN] if own else [])]
+
+
 def check_choice(model: str, precision: str, strength: str, keep_tone: str = '0', own: bool = False) -> Choice:
     """Settings from text.
 
     Raises:
         ValueError: One is not allowed; the message says what is.
     """
-    models = [*bundled_models(), *([OWN] if own else [])]
+    models = offered(own)
     model = model or (OWN if own else DEFAULT_MODEL)
     if model not in models:
         raise ValueError(f'model must be one of {", ".join(models)}, got {model!r}')
@@ -163,9 +168,9 @@ class _Frames:
     def __init__(self, restorer: Restorer, tell: Callable[[float], None], frames: int) -> None:
         self._restorer, self._tell, self._frames = restorer, tell, max(frames, 1)
 
-    def within(self, box: Box | None) -> Callable[[np.ndarray], np.ndarray]:
+    def within(self, box: Box | None, frames: Iterable[np.ndarray] = ()) -> Callable[[np.ndarray], np.ndarray]:
         """See `Restorer.within`."""
-        inner, done = self._restorer.within(box), 0
+        inner, done = self._restorer.within(box, frames), 0
 
         def restore(image: np.ndarray) -> np.ndarray:
             nonlocal done
@@ -193,7 +198,8 @@ def _shown(file: Path, photo: Photo, aside: Path) -> Path:
 
 
 def _words(size: str, choice: Choice, restorer: Restorer, seconds: float) -> str:
-    how = [choice.model, choice.precision]
+    chosen = f'{choice.model}: {restorer.chosen}' if restorer.chosen else choice.model
+    how = [chosen, choice.precision]
     if choice.strength < 1:
         how.append(f'strength {choice.strength:.0%}')
     if choice.keep_tone:

@@ -18,7 +18,7 @@ rm -rf "$root/dist"
 import sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 needed = ['mirage_web/static/index.html', 'mirage_web/examples/rain.jpg']
-needed += [f'mirage_restore/weights/mirage_{name}.safetensors' for name in ('nano', 'denoise', 'enhance')]
+needed += [f'mirage_restore/weights/{name}.safetensors' for name in ('mirage_nano', 'mirage_denoise', 'mirage_enhance', 'choice')]
 missing = [name for name in needed if name not in names]
 foreign = [name for name in names if name.startswith(('basicsr/', 'tests/', 'research/'))]
 raise SystemExit(f'missing in the wheel: {missing}; foreign: {foreign}' if missing or foreign else None)
@@ -42,7 +42,8 @@ for registry, name in ((ARCH_REGISTRY, 'MIRAGEArch'), (MODEL_REGISTRY, 'MIRAGEMo
                        (DATASET_REGISTRY, 'MixedDegradationDataset'), (METRIC_REGISTRY, 'psnr_float')):
     assert name in registry, name
 picture = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
-assert Restorer(device='cpu')(picture).shape == picture.shape
+for model in (None, 'auto'):
+    assert Restorer(device='cpu', model=model)(picture).shape == picture.shape
 Image.fromarray(picture).save('picture.png')
 PYTHON
 "$bin/mirage-restore" picture.png -o restored > /dev/null

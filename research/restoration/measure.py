@@ -2,7 +2,7 @@
 
     python research/restoration/measure.py --weights W --cbsd68 CBSD68 --rain100l Rain100L/test --out DIR
     python research/restoration/measure.py --methods classical opencv_nlm bm3d --cbsd68 CBSD68 --out DIR
-    python research/restoration/measure.py --weights W --sets rain haze clean --pictures DIR/sheets --every 4 --out DIR
+    python research/restoration/measure.py --model auto --sets rain haze clean --pictures DIR/sheets --every 4 --out DIR
     python research/restoration/measure.py --weights W --list research/restoration/sets.yml \
         --root datasets/Bundled DATA --methods ours --quick 4 --out DIR
 
@@ -19,6 +19,7 @@ are then over those.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -35,6 +36,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mirage_data.files import plain_yaml
 from mirage_ir.measuring.report import write_csv
 from mirage_ir.measuring.tables import markdown_table, published_table
+from mirage_restore.bundled import AUTO, bundled_models, bundled_weights
+from mirage_restore.choice import CHOICE
 from mirage_restore.restorer import Restorer
 from research.common import ROOT, ended, parser_of
 from research.restoration import scores as scoring
@@ -244,6 +247,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = parser_of(__doc__)
     parser.add_argument('--weights', help='of the network; without, only the other methods are measured')
     parser.add_argument(
+        '--model', metavar='NAME', help='of the package, instead of --weights; auto: the choice among them'
+    )
+    parser.add_argument(
         '--methods',
         nargs='+',
         choices=scoring.METHODS,
@@ -308,23 +314,25 @@ def measure(arguments: argparse.Namespace) -> None:
         if getattr(arguments, option) < 1:
             raise ValueError(f'--{option.replace("_", "-")} {getattr(arguments, option)}: must be 1 or more')
     selected = arguments.methods or [m for m in scoring.METHODS if m != scoring.BM3D]
-    if scoring.OURS in (arguments.methods or ()) and not arguments.weights:
-        raise ValueError('--methods ours needs --weights')
+    has_network = bool(arguments.weights or arguments.model)
+    if scoring.OURS in (arguments.methods or ()) and not has_network:
+        raise ValueError('--methods ours needs --weights or --model')
     sets = collect_sets(arguments)
-    restore = restoring(Restorer(arguments.weights, device=arguments.device)) if arguments.weights else None
-    digest = file_digest(arguments.weights) if arguments.weights else ''
+    restorer = Restorer(arguments.weights, arguments.device, model=arguments.model) if has_network else None
+    digest = _digest(arguments, restorer) if restorer else ''
     cache = ScoreCache(arguments.out / 'scores.jsonl')
     about = {'metrics': 'PSNR and SSIM (7x7 window) on float RGB, centre crop to a multiple of 16'}
     if arguments.quick > 1:
         about['pictures'] = f'one in {arguments.quick} of each set'
-    if arguments.weights:
-        about['network'] = f'{Path(arguments.weights).name}, SHA-256 {digest}'
+    if restorer:
+        name = arguments.model if arguments.model == AUTO else restorer.weights.name
+        about['network'] = f'{name}, SHA-256 {digest}'
     scores = []
     for each in scoring.measure_sets(
         sets,
         cache,
         selected,
-        restore=restore,
+        restore=restoring(restorer) if restorer else None,
         weights=digest,
         bm3d_every=arguments.bm3d_every,
         sheets=arguments.pictures,
@@ -333,6 +341,13 @@ def measure(arguments: argparse.Namespace) -> None:
         scores.append(each)
         write_report(arguments.out, scores, about)  # a run that is stopped leaves what it has
     print(markdown(scores, about))
+
+
+def _digest(arguments: argparse.Namespace, restorer: Restorer) -> str:
+    if arguments.model != AUTO:
+        return file_digest(restorer.weights)
+    parts = [file_digest(file) for file in (CHOICE, *map(bundled_weights, bundled_models()))]
+    return hashlib.sha256(' '.join(parts).encode()).hexdigest()[:24]
 
 
 def restoring(restorer: Restorer) -> Callable[..., np.ndarray]:

@@ -39,6 +39,15 @@ def test_a_picture_comes_back_as_the_restorer_gives_it(server):
     assert '40x30 pixels restored in' in words and 'strength 50%' in words
 
 
+def test_the_model_may_be_chosen_by_the_picture(server):
+    sent = picture()
+    status, headers, content = server.ask('/api/restore?name=a.png&model=auto', sent)
+    chosen = Restorer(device='cpu', model='auto')
+    expected = chosen(np.asarray(Image.open(io.BytesIO(sent))))
+    assert status == 200 and f'(auto: {chosen.chosen}, fp32)' in unquote(headers['x-mirage-words'])
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected)
+
+
 def test_the_tone_is_kept_where_asked(server):
     sent = picture()
     status, headers, content = server.ask('/api/restore?name=a.png&keep_tone=1', sent)
@@ -224,7 +233,7 @@ def test_pages_need_nothing_from_elsewhere(server):
         assert status == 200 and b'http://' not in content and b'https://' not in content
         assert headers['x-content-type-options'] == 'nosniff' and 'default-src' in headers['content-security-policy']
     told = server.told('/api/info')[1]
-    assert 'nano' in told['models'] and len(told['examples']) == 3
+    assert {'auto', 'nano'} <= set(told['models']) and len(told['examples']) == 3
     for name in told['examples']:
         assert Image.open(io.BytesIO(server.ask(f'/examples/{name}')[2])).format == 'JPEG'
 

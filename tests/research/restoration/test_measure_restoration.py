@@ -65,6 +65,20 @@ def test_measuring_from_photographs_to_tables(root, capsys):
     assert (root / 'out' / 'scores.jsonl').read_text().count('\n') == lines
 
 
+def test_a_model_of_the_package_and_the_choice_among_them(root, capsys):
+    photographs, out = str(root / 'photographs'), str(root / 'named')
+    command = ['--cbsd68', photographs, '--sets', '--methods', 'ours', '--out', out]
+    found = {}
+    for name in ('denoise', 'auto'):
+        assert measure_restoration.main([*command, '--model', name]) == 0
+        told = json.loads((root / 'named' / 'restoration.json').read_text())
+        found[name] = told['about']['network'], told['sets'][1]['methods']['ours']['psnr']
+        capsys.readouterr()
+    assert found['denoise'][0].startswith('mirage_denoise.safetensors, SHA-256')
+    assert found['auto'][0].startswith('auto, SHA-256') and found['auto'][0] != found['denoise'][0]
+    assert found['auto'][1] == pytest.approx(found['denoise'][1])  # it takes that one for noise
+
+
 def test_a_list_and_every_second_picture(root, capsys):
     (root / 'sets.yml').write_text(
         yaml.safe_dump(
@@ -129,7 +143,8 @@ def test_tuning_writes_chains_and_fills_what_is_missing(root, capsys):
     ('command', 'message'),
     [
         (['--sets'], 'nothing to measure on'),
-        (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights'),
+        (['--sets', '--methods', 'ours', '--cbsd68', 'photographs'], '--methods ours needs --weights or --model'),
+        (['--sets', '--model', 'giant', '--cbsd68', 'photographs'], 'model must be one of'),
         (['--every', '0'], '--every 0: must be 1 or more'),
         (['--quick', '0'], '--quick 0: must be 1 or more'),
         (['--recipe', 'no_recipe.yml', '--heldout', 'photographs'], 'has no recipe and no datasets: train: recipe'),

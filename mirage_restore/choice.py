@@ -1,0 +1,100 @@
+"""Which model of the package a picture is restored with: `mirage-restore --model auto`, ``Restorer(model='auto')``.
+
+Every model restores a few views of the picture. How far the results lie from it and from one another tells what is
+wrong with it: where there is only noise the denoiser and the model for all tasks agree, where there is rain or haze
+they do not. A linear map of these distances scores the models; `research/restoration/train_choice.py` trains it to lose
+as little PSNR as possible against the best model for each picture.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .bundled import WEIGHTS
+
+__all__ = ['CHOICE', 'Chooser', 'describe', 'views']
+
+CHOICE = WEIGHTS / 'choice.safetensors'
+VIEW = 192  # side of a view in pixels, as in training
+LARGEST = 4.0  # standard deviations that a number may lie off its mean
+_WHOLE = 2 * VIEW * VIEW  # pixels up to which the picture itself is the only view
+_LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)  # of brightness
+
+
+class Chooser:
+    """Scores the models of the package for a picture.
+
+    Args:
+        networks: Each model by its name: (1, 3, h, w) -> the same, restored.
+        file: What `research/restoration/train_choice.py` wrote.
+
+    Raises:
+        ValueError: The file is for other models.
+    """
+
+    def __init__(self, networks: Mapping[str, Callable[[Tensor], Tensor]], file: Path = CHOICE) -> None:
+        from safetensors import safe_open
+
+        with safe_open(file, 'pt') as opened:
+            self.models = opened.metadata()['models'].split()
+            self._mean, self._scale, self._weight, self._bias = (
+                opened.get_tensor(name) for name in ('mean', 'scale', 'weight', 'bias')
+            )
+        missing = [name for name in self.models if name not in networks]
+        if missing:
+            raise ValueError(f'{file}: chooses among {", ".join(self.models)}; there is no {missing[0]}')
+        self._networks = [networks[name] for name in self.models]
+
+    def scores(self, picture: Tensor) -> Tensor:
+        """(1, 3, h, w) in [0, 1] -> a score for each of `models`."""
+        total = torch.zeros(len(self.models))
+        for share, view in views(picture):
+            numbers = describe([view, *(network(view) for network in self._networks)])
+            standard = ((numbers - self._mean) / self._scale).clamp(-LARGEST, LARGEST)
+            total += share * (self._weight @ standard + self._bias)
+        return total
+
+    def __call__(self, pictures: Iterable[Tensor]) -> str:
+        """The model with the highest score for a picture, or for frames of a video together."""
+        total = sum((self.scores(picture) for picture in pictures), torch.zeros(len(self.models)))
+        return self.models[int(total.argmax())]
+
+
+def views(picture: Tensor) -> list[tuple[float, Tensor]]:
+    """What of a picture (1, 3, h, w) is looked at, with shares that sum to 1.
+
+    A small picture is looked at as it is. Of a larger one half the share is the whole scaled down, which shows haze and
+    darkness, the other half four parts of it in full resolution, which show noise.
+    """
+    h, w = picture.shape[-2:]
+    if h * w <= _WHOLE:
+        return [(1.0, picture)]
+    scale = math.sqrt(VIEW * VIEW / (h * w))
+    small = F.interpolate(picture, (max(1, round(scale * h)), max(1, round(scale * w))), mode='area')
+    tall, wide = min(VIEW, h), min(VIEW, w)
+    corners = itertools.product(((h - tall) // 4, 3 * (h - tall) // 4), ((w - wide) // 4, 3 * (w - wide) // 4))
+    return [(0.5, small), *((0.125, picture[..., y : y + tall, x : x + wide]) for y, x in corners)]
+
+
+def describe(pictures: Sequence[Tensor]) -> Tensor:
+    """Numbers of a view and of what the models made of it, each (1, 3, h, w): distances, shifts, the view's levels."""
+    view = pictures[0]
+    numbers = []
+    for one, other in itertools.combinations([picture.float().clamp(0, 1) for picture in pictures], 2):
+        difference = one - other
+        numbers += [_log(F.avg_pool2d(difference, side, ceil_mode=True).square().mean(), 1e-7) for side in (1, 2, 8)]
+        numbers += [_log(difference.square().square().mean(), 1e-10), 4 * difference.mean()]
+    flat = view.float().flatten()
+    ranks = [flat.kthvalue(1 + round(level * (len(flat) - 1))).values for level in _LEVELS]
+    return torch.stack([*numbers, *ranks]).cpu()
+
+
+def _log(value: Tensor, floor: float) -> Tensor:
+    return (value + floor).log10()

@@ -1,0 +1,227 @@
+"""Train which model of the package `mirage-restore --model auto` takes (mirage_restore/choice.py).
+
+    python research/restoration/train_choice.py --folder results/choice
+
+Crops of the training mixture (that of the last stage for all tasks, pictures without a fault three times as often, and
+as many that are too dark and noisy as there are dark and noisy ones by intent) are restored by every model; a linear
+map of the numbers that describe each crop is trained to lose as little PSNR as possible. What it gains over the model
+for all tasks is measured on crops left out, in eight parts in turn. ``--folder`` keeps crops and results, so that an
+interrupted run goes on; its table and the weights are written there, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from mirage_arch.checkpoints import load_network
+from mirage_arch.fast_forward import FastMIRAGE, prepare_fast
+from mirage_data.datasets.mixed import MixedDegradationDataset
+from mirage_data.files import plain_yaml
+from mirage_ir.measuring.tables import markdown_table
+from mirage_restore.bundled import DEFAULT_MODEL, bundled_models, bundled_weights
+from mirage_restore.choice import CHOICE, LARGEST, VIEW, describe
+from research.common import ended, parser_of
+from research.restoration.train_bundled import BASE, STAGES, option_files
+
+STAGE = 'bundled_12'
+DARK = 8  # weight of CDD11's darkness, as that of dark pictures with noise
+CHUNK = 50
+FOLDS = 8
+GAIN = (-6.0, 4.0)  # dB: beyond these a gain counts no more
+STEPS, RATE, DECAY = 600, 0.01, 0.3
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What is known of `n` crops.
+
+    Args:
+        numbers: (n, m), of `describe`.
+        psnr: (n, 1 + models), of the crop as it is and of each result.
+        tasks: Of each crop.
+    """
+
+    numbers: torch.Tensor
+    psnr: np.ndarray
+    tasks: np.ndarray
+
+    @property
+    def gains(self) -> torch.Tensor:
+        """(n, models): dB over the model for all tasks, which is the first."""
+        return torch.from_numpy(np.clip(self.psnr[:, 1:] - self.psnr[:, 1:2], *GAIN)).float()
+
+
+def models() -> list[str]:
+    """Those of the package, the one for all tasks first."""
+    return sorted(bundled_models(), key=lambda name: (name != DEFAULT_MODEL, name))
+
+
+def mixture(count: int, seed: int) -> MixedDegradationDataset:
+    """The training mixture with more pictures that have no fault, and more dark ones."""
+    stages = option_files(plain_yaml.load_file(STAGES), plain_yaml.load_file(BASE), Path())
+    options = stages[STAGE]['datasets']['train']
+    for source in options['sources'][-2:]:
+        for entry in source['recipe']:
+            entry['weight'] *= 3 if entry['degradation'] == 'clean' else 1
+    options['sources'][-1]['recipe'].append({'degradation': 'cdd11_low', 'weight': DARK})
+    return MixedDegradationDataset(
+        {**options, 'phase': 'train', 'gt_size': VIEW, 'manual_seed': seed, 'epoch_length': count}
+    )
+
+
+def make_crops(folder: Path, count: int, seed: int) -> None:
+    """Write `count` pairs in chunks: `lq` and `gt` (n, 3, h, w) float16, `task` (n)."""
+    missing = [start for start in range(0, count, CHUNK) if not _crops(folder, seed, start).exists()]
+    if not missing:
+        return
+    dataset = mixture(count, seed)
+    order = np.random.default_rng(seed).permutation(len(dataset))[:count]
+    for start in tqdm(missing, desc='crops', unit='chunk'):
+        samples = [dataset[int(i)] for i in order[start : start + CHUNK]]
+        _save(
+            _crops(folder, seed, start),
+            lq=np.stack([sample['lq'].numpy() for sample in samples]).astype(np.float16),
+            gt=np.stack([sample['gt'].numpy() for sample in samples]).astype(np.float16),
+            task=np.array([sample['task'] for sample in samples]),
+        )
+
+
+@torch.no_grad()
+def restore_crops(folder: Path, seed: int, model: str) -> None:
+    """Write what a model makes of every chunk of crops, float16."""
+    network = None
+    for file in _progress(sorted(folder.glob(f'crops_{seed}_*.npz')), model):
+        target = _results(folder, file, model)
+        if not target.exists():
+            network = network or _network(model)
+            with np.load(file) as crops:
+                restored = network(torch.from_numpy(crops['lq']).float()).clamp(0, 1)
+            _save(target, restored=restored.numpy().astype(np.float16))
+
+
+def measure(folder: Path, seed: int, names: Sequence[str]) -> Samples:
+    """Describe all crops."""
+    numbers, psnr, tasks = [], [], []
+    for file in _progress(sorted(folder.glob(f'crops_{seed}_*.npz')), 'describing'):
+        with np.load(file) as crops:
+            stack = [crops['lq'], *(np.load(_results(folder, file, name))['restored'] for name in names)]
+            gt, task = torch.from_numpy(crops['gt']).float(), crops['task']
+        for pictures, truth in zip(zip(*stack), gt):
+            views = [torch.from_numpy(picture).float()[None] for picture in pictures]
+            numbers.append(describe(views))
+            errors = [float((view[0] - truth).square().mean()) for view in views]
+            psnr.append([-10 * np.log10(error + 1e-7) for error in errors])
+        tasks.append(task)
+    return Samples(torch.stack(numbers), np.array(psnr), np.concatenate(tasks))
+
+
+def fit(numbers: torch.Tensor, gains: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The linear map whose choice, drawn by softmax, gains most on average (full batches, AdamW)."""
+    mean, scale = numbers.mean(dim=0), numbers.std(dim=0) + 1e-6
+    standard = ((numbers - mean) / scale).clamp(-LARGEST, LARGEST)
+    weight = torch.zeros(gains.shape[1], numbers.shape[1], requires_grad=True)
+    bias = torch.zeros(gains.shape[1], requires_grad=True)
+    optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=DECAY)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = -((standard @ weight.T + bias).softmax(dim=1) * gains).sum(dim=1).mean()
+        loss.backward()
+        optimizer.step()
+    return {'mean': mean, 'scale': scale, 'weight': weight.detach(), 'bias': bias.detach()}
+
+
+def chosen(fitted: dict[str, torch.Tensor], numbers: torch.Tensor) -> np.ndarray:
+    """Which model it takes for each row."""
+    standard = ((numbers - fitted['mean']) / fitted['scale']).clamp(-LARGEST, LARGEST)
+    return (standard @ fitted['weight'].T + fitted['bias']).argmax(dim=1).numpy()
+
+
+def cross_validated(samples: Samples) -> np.ndarray:
+    """For each crop the model that a map trained without it takes."""
+    fold = np.random.default_rng(0).integers(0, FOLDS, len(samples.psnr))
+    taken = np.zeros(len(fold), int)
+    for part in range(FOLDS):
+        rest = torch.from_numpy(fold != part)
+        fitted = fit(samples.numbers[rest], samples.gains[rest])
+        taken[fold == part] = chosen(fitted, samples.numbers[~rest])
+    return taken
+
+
+def report(samples: Samples, taken: np.ndarray, names: Sequence[str]) -> str:
+    """Markdown: for each task what the choice gives beside each model and the best one for each crop."""
+    rows = []
+    for task in [*sorted(set(samples.tasks)), 'all']:
+        of_task = np.full(len(taken), True) if task == 'all' else samples.tasks == task
+        psnr = samples.psnr[of_task]
+        auto = psnr[np.arange(len(psnr)), 1 + taken[of_task]]
+        figures = [*psnr.mean(axis=0), auto.mean(), psnr[:, 1:].max(axis=1).mean()]
+        counts = '/'.join(map(str, np.bincount(taken[of_task], minlength=len(names))))
+        rows.append([task, str(of_task.sum()), *(f'{figure:.2f}' for figure in figures), counts])
+    return markdown_table(['task', 'crops', 'input', *names, 'auto', 'best of each', 'taken'], rows)
+
+
+def _network(model: str) -> FastMIRAGE:
+    return prepare_fast(load_network(bundled_weights(model), spd_head=False).eval())
+
+
+def _crops(folder: Path, seed: int, start: int) -> Path:
+    return folder / f'crops_{seed}_{start:05d}.npz'
+
+
+def _results(folder: Path, crops: Path, model: str) -> Path:
+    return folder / f'{model}_{_digest(model)[:8]}_{crops.stem.removeprefix("crops_")}.npz'
+
+
+def _digest(model: str) -> str:
+    return hashlib.sha256(bundled_weights(model).read_bytes()).hexdigest()
+
+
+def _save(file: Path, **arrays: np.ndarray) -> None:
+    aside = file.with_suffix('.part')
+    with open(aside, 'wb') as opened:
+        np.savez(opened, **arrays)
+    aside.replace(file)
+
+
+def _progress(files: Sequence[Path], what: str) -> Iterable[Path]:
+    return tqdm(files, desc=what, unit='chunk')
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = parser_of(__doc__)
+    parser.add_argument('--folder', type=Path, default=Path('results/choice'), help='of crops, results and the table')
+    parser.add_argument('--count', type=int, default=900, help='crops (%(default)s)')
+    parser.add_argument('--seed', type=int, default=2, help='of the crops (%(default)s)')
+    return ended(lambda: _run(parser.parse_args(argv)))
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from safetensors.torch import save_file
+
+    folder, names = arguments.folder, models()
+    folder.mkdir(parents=True, exist_ok=True)
+    make_crops(folder, arguments.count, arguments.seed)
+    for name in names:
+        restore_crops(folder, arguments.seed, name)
+    samples = measure(folder, arguments.seed, names)
+    table = report(samples, cross_validated(samples), names)
+    print(table)
+    (folder / 'choice.md').write_text(table, encoding='utf-8')
+    metadata = {'models': ' '.join(names), 'sha256': json.dumps({name: _digest(name) for name in names})}
+    save_file(fit(samples.numbers, samples.gains), folder / CHOICE.name, metadata)
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""`--model auto`: each picture is restored with the model that suits it, a video with one for all its frames."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from skimage import data
+from test_video import write
+
+from mirage_data.degradations import degrade
+from mirage_data.files.image import read_rgb
+from mirage_restore import Restorer
+from mirage_restore.bundled import bundled_models, bundled_weights
+from mirage_restore.choice import CHOICE, VIEW, Chooser, describe, views
+from mirage_restore.cli import main
+from mirage_restore.video import restore_video
+from mirage_restore.video_streams import probe, sampled_frames
+
+
+@pytest.fixture(scope='module')
+def auto():
+    return Restorer(device='cpu', model='auto')
+
+
+@pytest.fixture(scope='module')
+def photographs():
+    return [data.astronaut()[40:260, 100:340], data.chelsea()[20:240, 100:340], data.coffee()[60:280, 150:390]]
+
+
+def degraded(photograph, recipe, seed=0):
+    clean = photograph.astype(np.float32) / 255
+    return np.clip(degrade(clean, [recipe], np.random.default_rng(seed))[0], 0, 1).astype(np.float32)
+
+
+def test_the_file_is_for_the_models_in_the_package():
+    with safe_open(CHOICE, 'pt') as opened:
+        about = opened.metadata()
+    assert sorted(about['models'].split()) == bundled_models()
+    digests = {name: hashlib.sha256(bundled_weights(name).read_bytes()).hexdigest() for name in bundled_models()}
+    assert json.loads(about['sha256']) == digests
+
+
+@pytest.mark.parametrize(
+    ('recipe', 'model'),
+    [
+        ({'degradation': 'gaussian_noise', 'sigma': 15}, 'denoise'),
+        ({'degradation': 'gaussian_noise', 'sigma': 40}, 'denoise'),
+        ({'degradation': 'clean'}, 'denoise'),
+        ({'degradation': 'cdd11_low'}, 'enhance'),
+        ({'degradation': 'cdd11_haze'}, 'nano'),
+        ({'degradation': 'cdd11_rain'}, 'nano'),
+        ({'degradation': 'cdd11_snow'}, 'nano'),
+    ],
+    ids=lambda value: value if isinstance(value, str) else '_'.join(map(str, value.values())),
+)
+def test_each_degradation_is_left_to_the_model_for_it(auto, photographs, recipe, model):
+    chosen = []
+    for photograph in photographs:
+        auto(degraded(photograph, recipe))
+        chosen.append(auto.chosen)
+    assert chosen.count(model) >= 2, chosen
+
+
+def test_the_result_is_that_of_the_chosen_model(auto, photographs):
+    noisy = degraded(photographs[0], {'degradation': 'gaussian_noise', 'sigma': 25})
+    result = auto(noisy)
+    assert auto.chosen == 'denoise' and auto.weights == bundled_weights('denoise')
+    assert np.array_equal(result, Restorer(device='cpu', model='denoise')(noisy))
+    assert np.array_equal(auto(np.full((20, 30, 3), 90, np.uint8)), np.full((20, 30, 3), 90, np.uint8))
+    assert auto.chosen is None  # nothing was restored
+
+
+def test_grey_and_tiny_pictures(auto, photographs):
+    grey = photographs[1].mean(axis=2).astype(np.uint8)
+    assert auto(grey).shape == grey.shape and auto.chosen in bundled_models()
+    for shape in ((1, 2, 3), (3, 5, 3), (17, 1, 3)):
+        picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        assert auto(picture).shape == shape and auto.chosen in bundled_models()
+
+
+@pytest.mark.parametrize('size', [(1, 1), (200, 300), (300, 300), (2000, 90), (90, 4000), (1000, 1500)])
+def test_views_lie_within_the_picture(size):
+    picture = torch.rand(1, 3, *size)
+    looked_at = views(picture)
+    assert sum(share for share, _ in looked_at) == pytest.approx(1)
+    assert all(min(view.shape[-2:]) >= 1 for _, view in looked_at)
+    assert sum(view[0, 0].numel() for _, view in looked_at) <= 5.2 * VIEW * VIEW
+    if size[0] * size[1] > 2 * VIEW * VIEW:
+        parts = [view for _, view in looked_at[1:]]
+        assert len(parts) == 4 and all(part.shape[-2:] == tuple(min(VIEW, side) for side in size) for part in parts)
+
+
+def test_numbers_tell_what_differs():
+    view = torch.rand(1, 3, 64, 64)
+    same, shifted = describe([view, view, view]), describe([view, view, (view + 0.1).clamp(0, 1)])
+    assert same.isfinite().all() and same.shape == shifted.shape
+    assert torch.equal(same[:5], shifted[:5]) and (shifted[5:8] > same[5:8] + 3).all()
+
+
+def test_models_that_the_file_does_not_know_are_refused():
+    with pytest.raises(ValueError, match=r'choice.safetensors: chooses among .*; there is no'):
+        Chooser({'nano': lambda view: view})
+
+
+def test_the_command_says_what_was_taken(tmp_path, photographs, capsys):
+    import cv2
+
+    noisy = np.rint(degraded(photographs[2], {'degradation': 'gaussian_noise', 'sigma': 30}) * 255).astype(np.uint8)
+    cv2.imwrite(str(tmp_path / 'noisy.png'), noisy[..., ::-1])
+    options = ['-o', str(tmp_path / 'out'), '--quiet']
+    assert main([str(tmp_path / 'noisy.png'), '--model', 'auto', *options]) == 0
+    assert 'noisy.png: restored with denoise' in capsys.readouterr().out
+    expected = Restorer(device='cpu', model='denoise')(noisy)
+    assert np.array_equal(read_rgb(tmp_path / 'out' / 'noisy.png'), expected)
+
+
+def test_a_video_has_one_model_for_all_frames(tmp_path, auto):
+    source = write(tmp_path / 'a.mkv', frames=4)
+    taken = []
+    auto.within(None, sampled_frames(probe(source)))
+    chosen = auto.chosen
+    film = restore_video(auto, source, tmp_path / 'b.mkv', progress=False, encoder='ffv1')
+    taken.append(auto.chosen)
+    assert film.frames == 4 and taken == [chosen]
+    restore_video(Restorer(device='cpu', model=chosen), source, tmp_path / 'c.mkv', progress=False, encoder='ffv1')
+    assert (tmp_path / 'b.mkv').stat().st_size == (tmp_path / 'c.mkv').stat().st_size
+
+
+def test_the_frames_of_a_video_decide_together(auto, photographs):
+    noise = {'degradation': 'gaussian_noise', 'sigma': 30}
+    frames = [np.rint(degraded(photographs[0], noise, seed) * 255).astype(np.uint8) for seed in range(3)]
+    restore = auto.within(None, frames)
+    assert auto.chosen == 'denoise' and str(bundled_weights('denoise')) in restore.identity
+    hazy = np.rint(degraded(photographs[0], {'degradation': 'cdd11_haze'}) * 255).astype(np.uint8)
+    assert np.array_equal(restore(hazy), Restorer(device='cpu', model='denoise')(hazy))
