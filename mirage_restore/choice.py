@@ -25,6 +25,7 @@ CHOICE = WEIGHTS / 'choice.safetensors'
 VIEW = 192  # side of a view in pixels, as in training
 LARGEST = 4.0  # standard deviations that a number may lie off its mean
 _WHOLE = 2 * VIEW * VIEW  # pixels up to which the picture itself is the only view
+_BRIGHTENS = ('enhance',)
 _LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)  # of brightness
 
 
@@ -61,10 +62,16 @@ class Chooser:
             total += share * (self._weight @ standard + self._bias)
         return total
 
-    def __call__(self, pictures: Iterable[Tensor]) -> str:
-        """The model with the highest score for a picture, or for frames of a video together."""
+    def __call__(self, pictures: Iterable[Tensor], keep_tone: bool = False) -> str:
+        """The model with the highest score for a picture, or for frames of a video together.
+
+        Args:
+            pictures: Each (1, 3, h, w) in [0, 1].
+            keep_tone: Take none that is there to change brightness.
+        """
         total = sum((self.scores(picture) for picture in pictures), torch.zeros(len(self.models)))
-        return self.models[int(total.argmax())]
+        allowed = [i for i, name in enumerate(self.models) if not (keep_tone and name in _BRIGHTENS)]
+        return self.models[max(allowed, key=lambda i: float(total[i]))]
 
 
 def views(picture: Tensor) -> list[tuple[float, Tensor]]:

@@ -149,7 +149,7 @@ class Restorer:
         """(h, w), (h, w, 1) or (h, w, 3) -> the same, restored."""
         x = _as_batch(colour)
         if self._chooser is not None:
-            self._take(self._chooser([x]))
+            self._take(self._chooser([x], self.keep_tone))
         restored = self._restore(x)
         if not torch.isfinite(restored).all():
             raise ValueError(
@@ -172,7 +172,7 @@ class Restorer:
             frames: Some of the images: where the model is 'auto', it is chosen by them, and is the same for all.
         """
         if self._chooser is not None:
-            self._take(self._chooser(_as_batch(frame[box or ...]) for frame in frames))
+            self._take(self._chooser((_as_batch(frame[box or ...]) for frame in frames), self.keep_tone))
         fixed = copy.copy(self)
         fixed._chooser = None
 

@@ -73,6 +73,16 @@ def test_the_result_is_that_of_the_chosen_model(auto, photographs):
     assert auto.chosen is None  # nothing was restored
 
 
+def test_nothing_that_brightens_is_taken_where_the_tone_stays(auto, photographs):
+    dark = degraded(photographs[0], {'degradation': 'low_light', 'exposure': [0.1, 0.15]})
+    auto(dark)
+    assert auto.chosen == 'enhance'
+    kept = Restorer(device='cpu', model='auto', keep_tone=True)
+    result = kept(dark)
+    assert kept.chosen in ('nano', 'denoise')
+    assert np.array_equal(result, Restorer(device='cpu', model=kept.chosen, keep_tone=True)(dark))
+
+
 def test_grey_and_tiny_pictures(auto, photographs):
     grey = photographs[1].mean(axis=2).astype(np.uint8)
     assert auto(grey).shape == grey.shape and auto.chosen in bundled_models()
