@@ -77,8 +77,8 @@ class Chooser:
 def views(picture: Tensor) -> list[tuple[float, Tensor]]:
     """What of a picture (1, 3, h, w) is looked at, with shares that sum to 1.
 
-    A small picture is looked at as it is. Of a larger one half the share is the whole scaled down, which shows haze and
-    darkness, the other half four parts of it in full resolution, which show noise.
+    A small picture is looked at as it is. Of a larger one a third is the whole scaled down, which shows haze and
+    darkness, the rest four parts of it in full resolution, which show noise and rain.
     """
     h, w = picture.shape[-2:]
     if h * w <= _WHOLE:
@@ -87,7 +87,7 @@ def views(picture: Tensor) -> list[tuple[float, Tensor]]:
     small = F.interpolate(picture, (max(1, round(scale * h)), max(1, round(scale * w))), mode='area')
     tall, wide = min(VIEW, h), min(VIEW, w)
     corners = itertools.product(((h - tall) // 4, 3 * (h - tall) // 4), ((w - wide) // 4, 3 * (w - wide) // 4))
-    return [(0.5, small), *((0.125, picture[..., y : y + tall, x : x + wide]) for y, x in corners)]
+    return [(1 / 3, small), *((1 / 6, picture[..., y : y + tall, x : x + wide]) for y, x in corners)]
 
 
 def describe(pictures: Sequence[Tensor]) -> Tensor:
