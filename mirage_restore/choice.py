@@ -19,11 +19,11 @@ from torch import Tensor
 
 from .bundled import WEIGHTS
 
-__all__ = ['CHOICE', 'Chooser', 'describe', 'views']
+__all__ = ['CHOICE', 'VIEW', 'Chooser', 'describe', 'scores_of', 'views']
 
 CHOICE = WEIGHTS / 'choice.safetensors'
 VIEW = 192  # side of a view in pixels, as in training
-LARGEST = 4.0  # standard deviations that a number may lie off its mean
+_LARGEST = 4.0  # standard deviations that a number may lie off its mean
 _WHOLE = 2 * VIEW * VIEW  # pixels up to which the picture itself is the only view
 _BRIGHTENS = ('enhance',)
 _LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)  # of brightness
@@ -45,9 +45,7 @@ class Chooser:
 
         with safe_open(file, 'pt') as opened:
             self.models = opened.metadata()['models'].split()
-            self._mean, self._scale, self._weight, self._bias = (
-                opened.get_tensor(name) for name in ('mean', 'scale', 'weight', 'bias')
-            )
+            self._map = {name: opened.get_tensor(name) for name in ('mean', 'scale', 'weight', 'bias')}
         missing = [name for name in self.models if name not in networks]
         if missing:
             raise ValueError(f'{file}: chooses among {", ".join(self.models)}; there is no {missing[0]}')
@@ -58,8 +56,7 @@ class Chooser:
         total = torch.zeros(len(self.models))
         for share, view in views(picture):
             numbers = describe([view, *(network(view) for network in self._networks)])
-            standard = ((numbers - self._mean) / self._scale).clamp(-LARGEST, LARGEST)
-            total += share * (self._weight @ standard + self._bias)
+            total += share * scores_of(numbers, self._map)
         return total
 
     def __call__(self, pictures: Iterable[Tensor], keep_tone: bool = False) -> str:
@@ -101,6 +98,12 @@ def describe(pictures: Sequence[Tensor]) -> Tensor:
     flat = view.float().flatten()
     ranks = [flat.kthvalue(1 + round(level * (len(flat) - 1))).values for level in _LEVELS]
     return torch.stack([*numbers, *ranks]).cpu()
+
+
+def scores_of(numbers: Tensor, linear: Mapping[str, Tensor]) -> Tensor:
+    """(..., numbers) -> (..., models), by `mean` and `scale` of the numbers, `weight` and `bias`."""
+    standard = ((numbers - linear['mean']) / linear['scale']).clamp(-_LARGEST, _LARGEST)
+    return standard @ linear['weight'].T + linear['bias']
 
 
 def _log(value: Tensor, floor: float) -> Tensor:

@@ -15,7 +15,7 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from mirage_data.datasets.mixed import MixedDegradationDataset
 from mirage_data.files import plain_yaml
 from mirage_ir.measuring.tables import markdown_table
 from mirage_restore.bundled import DEFAULT_MODEL, bundled_models, bundled_weights
-from mirage_restore.choice import CHOICE, LARGEST, VIEW, describe
+from mirage_restore.choice import CHOICE, VIEW, describe, scores_of
 from research.common import ended, parser_of
 from research.restoration.train_bundled import BASE, STAGES, option_files
 
@@ -102,7 +102,7 @@ def make_crops(folder: Path, count: int, seed: int) -> None:
 def restore_crops(folder: Path, seed: int, model: str) -> None:
     """Write what a model makes of every chunk of crops, float16."""
     network = None
-    for file in _progress(sorted(folder.glob(f'crops_{seed}_*.npz')), model):
+    for file in tqdm(sorted(folder.glob(f'crops_{seed}_*.npz')), desc=model, unit='chunk'):
         target = _results(folder, file, model)
         if not target.exists():
             network = network or _network(model)
@@ -114,7 +114,7 @@ def restore_crops(folder: Path, seed: int, model: str) -> None:
 def measure(folder: Path, seed: int, names: Sequence[str]) -> Samples:
     """Describe all crops."""
     numbers, psnr, tasks = [], [], []
-    for file in _progress(sorted(folder.glob(f'crops_{seed}_*.npz')), 'describing'):
+    for file in tqdm(sorted(folder.glob(f'crops_{seed}_*.npz')), desc='describing', unit='chunk'):
         with np.load(file) as crops:
             stack = [crops['lq'], *(np.load(_results(folder, file, name))['restored'] for name in names)]
             gt, task = torch.from_numpy(crops['gt']).float(), crops['task']
@@ -129,23 +129,19 @@ def measure(folder: Path, seed: int, names: Sequence[str]) -> Samples:
 
 def fit(numbers: torch.Tensor, gains: torch.Tensor) -> dict[str, torch.Tensor]:
     """The linear map whose choice, drawn by softmax, gains most on average (full batches, AdamW)."""
-    mean, scale = numbers.mean(dim=0), numbers.std(dim=0) + 1e-6
-    standard = ((numbers - mean) / scale).clamp(-LARGEST, LARGEST)
-    weight = torch.zeros(gains.shape[1], numbers.shape[1], requires_grad=True)
-    bias = torch.zeros(gains.shape[1], requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=RATE, weight_decay=DECAY)
+    linear = {
+        'mean': numbers.mean(dim=0),
+        'scale': numbers.std(dim=0) + 1e-6,
+        'weight': torch.zeros(gains.shape[1], numbers.shape[1], requires_grad=True),
+        'bias': torch.zeros(gains.shape[1], requires_grad=True),
+    }
+    optimizer = torch.optim.AdamW([linear['weight'], linear['bias']], lr=RATE, weight_decay=DECAY)
     for _ in range(STEPS):
         optimizer.zero_grad()
-        loss = -((standard @ weight.T + bias).softmax(dim=1) * gains).sum(dim=1).mean()
+        loss = -(scores_of(numbers, linear).softmax(dim=1) * gains).sum(dim=1).mean()
         loss.backward()
         optimizer.step()
-    return {'mean': mean, 'scale': scale, 'weight': weight.detach(), 'bias': bias.detach()}
-
-
-def chosen(fitted: dict[str, torch.Tensor], numbers: torch.Tensor) -> np.ndarray:
-    """Which model it takes for each row."""
-    standard = ((numbers - fitted['mean']) / fitted['scale']).clamp(-LARGEST, LARGEST)
-    return (standard @ fitted['weight'].T + fitted['bias']).argmax(dim=1).numpy()
+    return {name: tensor.detach() for name, tensor in linear.items()}
 
 
 def cross_validated(samples: Samples) -> np.ndarray:
@@ -155,7 +151,7 @@ def cross_validated(samples: Samples) -> np.ndarray:
     for part in range(FOLDS):
         rest = torch.from_numpy(fold != part)
         fitted = fit(samples.numbers[rest], samples.gains[rest])
-        taken[fold == part] = chosen(fitted, samples.numbers[~rest])
+        taken[fold == part] = scores_of(samples.numbers[~rest], fitted).argmax(dim=1).numpy()
     return taken
 
 
@@ -193,10 +189,6 @@ def _save(file: Path, **arrays: np.ndarray) -> None:
     with open(aside, 'wb') as opened:
         np.savez(opened, **arrays)
     aside.replace(file)
-
-
-def _progress(files: Sequence[Path], what: str) -> Iterable[Path]:
-    return tqdm(files, desc=what, unit='chunk')
 
 
 def main(argv: list[str] | None = None) -> int:
