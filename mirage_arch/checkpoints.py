@@ -28,7 +28,9 @@ __all__ = [
     'load_network',
     'load_weights',
     'read_notes',
+    'read_safetensors',
     'save_weights',
+    'to_safetensors',
     'torch_file_fault',
 ]
 
@@ -210,13 +212,37 @@ def save_weights(state_dict: Mapping[str, Tensor], path: str | Path, notes: Sequ
         if path.suffix == '.safetensors':
             # safetensors' own save_file would leave a file that only its owner reads
             said = {NOTES: json.dumps(list(notes))} if notes else {}
-            aside.write_bytes(serialize(tensors, {_CHECKSUM: _checksum(tensors), **said}))
+            aside.write_bytes(to_safetensors(tensors, said))
         else:
             with open(aside, 'wb') as file:  # of a path torch makes C++ streams, which end the process on a full disk
                 torch.save({'params': tensors, **({NOTES: list(notes)} if notes else {})}, file)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def to_safetensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The content of a ``.safetensors`` file with a checksum, by which `read_safetensors` knows damage."""
+    return serialize(dict(tensors), {_CHECKSUM: _checksum(tensors), **metadata})
+
+
+def read_safetensors(path: str | Path) -> tuple[StateDict, dict[str, str]]:
+    """All tensors and the metadata of a ``.safetensors`` file, whatever it is for.
+
+    Raises:
+        CheckpointError: It is missing, or damaged (files that were written here have a checksum).
+    """
+    if not Path(path).is_file():
+        raise CheckpointError(f'{path}: no such weights file')
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
+    except Exception as error:  # safetensors' reader: of damaged files nearly any type
+        raise CheckpointError(f'{path}: cannot be read as weights: {_first_line(error)}') from error
+    if metadata.get(_CHECKSUM) not in (None, _checksum(tensors)):
+        raise CheckpointError(f'{path}: damaged: its checksum is not that of its tensors; copy or download it again')
+    return tensors, metadata
 
 
 def read_notes(path: str | Path) -> list[str]:
@@ -258,11 +284,11 @@ def torch_file_fault(path: str | Path) -> str | None:
 
 
 def _read(path: Path, allow_pickle: bool) -> object:
+    if path.suffix == '.safetensors':
+        return read_safetensors(path)[0]
     if not path.is_file():
         raise CheckpointError(f'{path}: no such weights file')
     try:
-        if path.suffix == '.safetensors':
-            return _read_safetensors(path)
         if fault := torch_file_fault(path):
             raise CheckpointError(f'{path}: {fault}; copy or download it again')
         with torch.serialization.safe_globals([argparse.Namespace]):  # Lightning keeps its arguments in one
@@ -276,17 +302,8 @@ def _read(path: Path, allow_pickle: bool) -> object:
         ) from error
     except CheckpointError:
         raise
-    except Exception as error:  # safetensors' and torch's readers: of damaged files nearly any type
+    except Exception as error:  # torch's reader: of damaged files nearly any type
         raise CheckpointError(f'{path}: cannot be read as weights: {_first_line(error)}') from error
-
-
-def _read_safetensors(path: Path) -> StateDict:
-    with safe_open(path, 'pt') as file:
-        recorded = (file.metadata() or {}).get(_CHECKSUM)
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  it is no dict
-    if recorded is not None and recorded != _checksum(tensors):
-        raise CheckpointError(f'{path}: damaged: its checksum is not that of its tensors; copy or download it again')
-    return tensors
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:

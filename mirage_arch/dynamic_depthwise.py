@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .memory import is_out_of_memory
+
 __all__ = ['applies', 'dynamic_depthwise', 'enabled', 'plain']
 
 enabled = os.environ.get('MIRAGE_TRITON', '1') != '0'
@@ -83,7 +85,10 @@ def _by_triton(x: Tensor) -> bool:
 
 
 def _give_up(error: Exception) -> None:
+    """Leaves the kernels for good; not for want of memory, which is the caller's to mend and passes."""
     global _failed
+    if is_out_of_memory(error):
+        raise error
     _failed = True
     logging.getLogger(__name__).warning(
         'the Triton kernel of the dynamic convolution cannot be used here, PyTorch convolves instead (slower); '
@@ -99,8 +104,6 @@ def _convolve(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
             from .dynamic_depthwise_kernels import convolve
 
             return convolve(x, weight, flip)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:  # no compiler, no ptxas, an unknown GPU, an unwritable cache: they have no class
             _give_up(error)
     out = plain(x, weight.flip(-2, -1) if flip else weight)
@@ -113,8 +116,6 @@ def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
             from .dynamic_depthwise_kernels import weight_gradient
 
             return weight_gradient(x, gradient)
-        except torch.OutOfMemoryError:
-            raise
         except Exception as error:
             _give_up(error)
     b, c, h, w = x.shape

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from . import mirage_arch as arch
 from .fast_block import FastBlock, tile_shape
 from .fast_kernels import as_image, as_rows, choose_kernels, has_half_arithmetic
+from .ieee import evaluation_kernels
 from .spd_heads import GeometryHeads
 
 __all__ = ['FastMIRAGE', 'prepare_fast', 'supports']
@@ -188,10 +189,12 @@ class FastMIRAGE(nn.Module):
                 f'move the network first and prepare it again'
             )
         if not self.is_fast:
-            with torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            autocast = torch.autocast(x.device.type, self.dtype, enabled=self.dtype != torch.float32)
+            with evaluation_kernels(), autocast:
                 return self._plain(x.to(next(self._plain.parameters()).dtype)).to(x.dtype)
         # The statistics are each image's own, so a batch is its images one after the other.
-        with torch.autocast(x.device.type, enabled=False):  # the caller's autocast must not touch what is float32 here
+        # The caller's autocast must not touch what is float32 here.
+        with evaluation_kernels(), torch.autocast(x.device.type, enabled=False):
             return torch.stack([self._restore(image) for image in x]) if len(x) else x.clone()
 
     def _restore(self, image: Tensor) -> Tensor:

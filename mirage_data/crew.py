@@ -210,6 +210,7 @@ def _serve(pipe: multiprocessing.connection.Connection, make: Make, device: str)
     try:
         worker = make(device)
     except ValueError as error:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends by itself; what it leaves is being cleared away
         pipe.send(error)
         return
     try:

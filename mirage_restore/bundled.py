@@ -28,10 +28,12 @@ def bundled_weights(name: str = DEFAULT_MODEL) -> Path:
     """
     file = WEIGHTS / f'{_PREFIX}{name}{_ENDING}'
     if name not in bundled_models():
-        there = ', '.join(bundled_models())
+        there = ', '.join(bundled_models()) or 'none'
+        if name == AUTO:
+            raise ValueError(f'{AUTO!r} restores with whichever model suits a picture; here name one of: {there}')
         raise ValueError(
-            f'model must be one of those in the package ({there or "none"}; {AUTO!r} restores with whichever suits the '
-            f'picture), got {name!r}; another weights file is given with -w FILE (weights=FILE)'
+            f'model must be one of those in the package ({there}; {AUTO!r} restores with whichever suits the picture), '
+            f'got {name!r}; another weights file is given with -w FILE (weights=FILE)'
         )
     return file
 

@@ -11,15 +11,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .bundled import WEIGHTS
+from mirage_arch.checkpoints import CheckpointError, read_safetensors
 
-__all__ = ['CHOICE', 'VIEW', 'Chooser', 'describe', 'scores_of', 'views']
+from .bundled import AUTO, WEIGHTS
+
+__all__ = ['CHOICE', 'VIEW', 'Choice', 'Chooser', 'describe', 'read_choice', 'scores_of', 'views']
 
 CHOICE = WEIGHTS / 'choice.safetensors'
 VIEW = 192  # side of a view in pixels, as in training
@@ -29,46 +32,70 @@ _BRIGHTENS = ('enhance',)
 _LEVELS = (0.01, 0.05, 0.5, 0.95, 0.99)  # of brightness
 
 
-class Chooser:
-    """Scores the models of the package for a picture.
+@dataclass(frozen=True)
+class Choice:
+    """What a choice goes by.
 
     Args:
-        networks: Each model by its name: (1, 3, h, w) -> the same, restored.
-        file: What `research/restoration/train_choice.py` wrote.
-
-    Raises:
-        ValueError: The file is for other models.
+        models: Names, in the order of the scores.
+        linear: `mean` and `scale` of the numbers that describe a view, `weight` and `bias`.
     """
 
-    def __init__(self, networks: Mapping[str, Callable[[Tensor], Tensor]], file: Path = CHOICE) -> None:
-        from safetensors import safe_open
+    models: tuple[str, ...]
+    linear: dict[str, Tensor]
 
-        with safe_open(file, 'pt') as opened:
-            self.models = opened.metadata()['models'].split()
-            self._map = {name: opened.get_tensor(name) for name in ('mean', 'scale', 'weight', 'bias')}
-        missing = [name for name in self.models if name not in networks]
-        if missing:
-            raise ValueError(f'{file}: chooses among {", ".join(self.models)}; there is no {missing[0]}')
-        self._networks = [networks[name] for name in self.models]
+
+def read_choice(file: Path = CHOICE) -> Choice:
+    """What `research/restoration/train_choice.py` wrote.
+
+    Raises:
+        ValueError: The file is missing, damaged, or another one.
+    """
+    try:
+        linear, about = read_safetensors(file)
+    except CheckpointError as error:
+        raise ValueError(f'{error} (model {AUTO!r} goes by it: install the package again, or name a model)') from error
+    models = tuple(about.get('models', '').split())
+    pictures = 1 + len(models)
+    numbers = 5 * pictures * (pictures - 1) // 2 + len(_LEVELS)
+    expected = {'mean': (numbers,), 'scale': (numbers,), 'weight': (len(models), numbers), 'bias': (len(models),)}
+    if not models or {name: tuple(tensor.shape) for name, tensor in linear.items()} != expected:
+        raise ValueError(f'{file}: is not what model {AUTO!r} goes by; install the package again, or name a model')
+    return Choice(models, {name: tensor.clone() for name, tensor in linear.items()})  # not the file's own memory
+
+
+class Chooser:
+    """Scores models for a picture.
+
+    Args:
+        choice: What it goes by.
+        restores: Each of its models as a function, (1, 3, h, w) -> the same, restored.
+    """
+
+    def __init__(self, choice: Choice, restores: Sequence[Callable[[Tensor], Tensor]]) -> None:
+        self.models, self._linear, self._restores = choice.models, choice.linear, restores
 
     def scores(self, picture: Tensor) -> Tensor:
         """(1, 3, h, w) in [0, 1] -> a score for each of `models`."""
         total = torch.zeros(len(self.models))
         for share, view in views(picture):
-            numbers = describe([view, *(network(view) for network in self._networks)])
-            total += share * scores_of(numbers, self._map)
+            numbers = describe([view, *(restore(view) for restore in self._restores)])
+            total += share * scores_of(numbers, self._linear)
         return total
 
-    def __call__(self, pictures: Iterable[Tensor], keep_tone: bool = False) -> str:
+    def __call__(self, pictures: Iterable[Tensor], keep_tone: bool = False) -> str | None:
         """The model with the highest score for a picture, or for frames of a video together.
 
         Args:
             pictures: Each (1, 3, h, w) in [0, 1].
             keep_tone: Take none that is there to change brightness.
+
+        Returns:
+            Its name; None where there is no picture.
         """
-        total = sum((self.scores(picture) for picture in pictures), torch.zeros(len(self.models)))
+        scores = [self.scores(picture) for picture in pictures]
         allowed = [i for i, name in enumerate(self.models) if not (keep_tone and name in _BRIGHTENS)]
-        return self.models[max(allowed, key=lambda i: float(total[i]))]
+        return self.models[max(allowed, key=lambda i: float(sum(scores)[i]))] if scores else None
 
 
 def views(picture: Tensor) -> list[tuple[float, Tensor]]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bundled import AUTO, DEFAULT_MODEL, bundled_models
+from .bundled import AUTO, DEFAULT_MODEL, bundled_models, bundled_weights
 from .formats import FORMATS
 from .jobs import Options, Plan, Record, describe_unread, find_jobs, is_file_name, named
 from .machine import bound_spinning, ending_when_unread, say
@@ -46,6 +46,8 @@ def _main(arguments: Sequence[str] | None) -> int:
     if not inputs:
         parser.error('nothing to restore: name files, folders or patterns')
     try:
+        if args.model not in (None, AUTO):
+            bundled_weights(args.model)
         options = Options(
             suffix=args.suffix,
             format=args.format,

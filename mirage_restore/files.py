@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mirage_arch.evaluation import is_out_of_memory
+from mirage_arch.memory import is_out_of_memory
 from mirage_data.files.crops import side_by_side
 
 from .jobs import Job, Options, Plan, Record, find_jobs, is_file_name, named

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from mirage_arch.checkpoints import load_network
-from mirage_arch.evaluation import restore_exactly, self_ensemble, strip_sizes, unless_out_of_memory
+from mirage_arch.evaluation import restore_exactly, self_ensemble, strip_sizes
 from mirage_arch.fast_forward import FastMIRAGE, prepare_fast
+from mirage_arch.memory import unless_out_of_memory
 
-from .bundled import AUTO, DEFAULT_MODEL, bundled_models, bundled_weights, find_weights
-from .choice import Chooser
+from .bundled import AUTO, DEFAULT_MODEL, bundled_weights, find_weights
+from .choice import CHOICE, Chooser, read_choice
 from .inputs import Box, from_unit_range, restore_pillow, restore_tensor, restore_visible, to_unit_range
 from .machine import available_bytes
 from .tone import keep_tone as with_tone_kept
@@ -103,8 +104,9 @@ class Restorer:
         self._networks: dict[str, FastMIRAGE] = {}
         self._chooser: Chooser | None = None
         if model == AUTO:
-            self._networks = {name: self._load(bundled_weights(name), precision) for name in bundled_models()}
-            self._chooser = Chooser({name: self._restores_views(net) for name, net in self._networks.items()})
+            choice = read_choice()
+            self._networks = {name: self._load(bundled_weights(name), precision) for name in choice.models}
+            self._chooser = Chooser(choice, [self._restores_views(net) for net in self._networks.values()])
 
     def __call__(self, image: Any, box: Box | None = None) -> Any:
         """Restore one image.
@@ -126,6 +128,7 @@ class Restorer:
             ValueError: Another shape or type, values outside [0, 1], NaN or infinity, an unreadable file, or weights
                 that give NaN.
         """
+        self.chosen = None
         if isinstance(image, (str, os.PathLike)):
             from .photo import read_photo  # needed for files only
 
@@ -142,19 +145,19 @@ class Restorer:
             to_unit_range(image)  # alpha, too, and what is hidden
         elif image.dtype not in (np.uint8, np.uint16):
             raise ValueError(f'pixels must be uint8, uint16 or floating-point, got {image.dtype}')
-        self.chosen = None
         return restore_visible(self._colour, image, box)
 
     def _colour(self, colour: np.ndarray) -> np.ndarray:
         """(h, w), (h, w, 1) or (h, w, 3) -> the same, restored."""
         x = _as_batch(colour)
-        if self._chooser is not None:
-            self._take(self._chooser([x], self.keep_tone))
-        restored = self._restore(x)
+        suited = self._suited_to([x])
+        self.weights = suited.weights
+        restored = suited._restore(x)
         if not torch.isfinite(restored).all():
             raise ValueError(
                 f'{self.weights}: the network gave NaN or infinity for this image; use precision fp32, or other weights'
             )
+        self.chosen = suited.chosen
         if self.keep_tone:
             restored = with_tone_kept(x, restored)
         if self.strength < 1:
@@ -169,17 +172,17 @@ class Restorer:
 
         Args:
             box: Rows and columns of that part; None for all.
-            frames: Some of the images: where the model is 'auto', it is chosen by them, and is the same for all.
+            frames: Some of the images: where the model is 'auto', it is chosen by them, and is the same for all; where
+                there are none, it is chosen for each image.
         """
-        if self._chooser is not None:
-            self._take(self._chooser((_as_batch(frame[box or ...]) for frame in frames), self.keep_tone))
-        fixed = copy.copy(self)
-        fixed._chooser = None
+        fixed = self._suited_to(_as_batch(frame[box or ...]) for frame in frames)
+        self.chosen, self.weights = fixed.chosen, fixed.weights
 
         def restore(image: np.ndarray) -> np.ndarray:
             return fixed(image, box)
 
-        state = f'{fixed.weights} {fixed.weights.stat().st_size} {self._settings} {box}'
+        files = [fixed.weights] if fixed._chooser is None else [CHOICE, *map(bundled_weights, self._networks)]
+        state = f'{" ".join(f"{file} {file.stat().st_size}" for file in files)} {self._settings} {box}'
         restore.identity = state  # type: ignore[attr-defined]  # which `video` reads
         return restore
 
@@ -201,8 +204,14 @@ class Restorer:
             logging.getLogger(__name__).warning('%s: %s', file, note)
         return summary.failed
 
-    def _take(self, model: str) -> None:
-        self.chosen, self.weights, self._network = model, bundled_weights(model), self._networks[model]
+    def _suited_to(self, pictures: Iterable[Tensor]) -> Restorer:
+        """A copy, with the model for these pictures where there is a choice; other threads go on with this one."""
+        fixed = copy.copy(self)
+        model = None if self._chooser is None else self._chooser(pictures, self.keep_tone)
+        if model is not None:
+            fixed.chosen, fixed.weights, fixed._network = model, bundled_weights(model), self._networks[model]
+            fixed._chooser = None
+        return fixed
 
     def _load(self, weights: Path, precision: str, allow_pickle: bool = False) -> FastMIRAGE:
         net = load_network(weights, allow_pickle=allow_pickle, spd_head=False)
@@ -212,7 +221,13 @@ class Restorer:
         return prepare_fast(net.to(self.device), PRECISIONS[precision])
 
     def _restores_views(self, network: FastMIRAGE) -> Callable[[Tensor], Tensor]:
-        return lambda view: network(view.to(self.device)).float().cpu()
+        def restore(view: Tensor) -> Tensor:
+            restored = restore_exactly(network, view.to(self.device), self._free())
+            if restored is None:
+                raise MemoryError('out of memory: not even a small part of the image fits in; close other programs')
+            return restored.float().cpu()
+
+        return restore
 
     def _restore(self, x: Tensor) -> Tensor:
         """(1, 3, h, w) on the CPU -> the same, clipped to [0, 1]; in tiles where asked for or needed."""
@@ -260,14 +275,20 @@ class Restorer:
     def _once(self, x: Tensor) -> Tensor:
         tell, (start, share) = self.on_progress, self._share
         self._network.on_progress = None if tell is None else lambda part: tell(start + part * share)
-        restored = restore_exactly(self._network, x.to(self.device), 0.9 * available_bytes(self.device))
+        try:
+            restored = restore_exactly(self._network, x.to(self.device), self._free())
+        finally:
+            self._network.on_progress = None  # whoever uses it next has a listener of its own, or none
         if restored is None:
             raise MemoryError
         return restored.float().cpu()
 
     def _fits(self, x: Tensor) -> bool:
         smallest = strip_sizes(self._network)[-1]
-        return self._network.peak_bytes(x.shape[-2], x.shape[-1], smallest) < 0.9 * available_bytes(self.device)
+        return self._network.peak_bytes(x.shape[-2], x.shape[-1], smallest) < self._free()
+
+    def _free(self) -> float:
+        return 0.9 * available_bytes(self.device)
 
     def _fallback_tile(self, x: Tensor, why: str, side: int | None = None) -> int:
         side = (side or max(x.shape[-2:])) // 2

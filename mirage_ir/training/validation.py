@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
 
 from mirage_arch.checkpoints import load_into
-from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels, self_ensemble
+from mirage_arch.evaluation import DeviceEvaluator, self_ensemble
 from mirage_arch.fast_forward import prepare_fast, supports
+from mirage_arch.ieee import evaluation_kernels
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.crops import side_by_side
 from mirage_ir.measuring import report

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mirage_arch.checkpoints import load_network
+from mirage_arch.checkpoints import load_network, to_safetensors
 from mirage_arch.fast_forward import FastMIRAGE, prepare_fast
 from mirage_data.datasets.mixed import MixedDegradationDataset
 from mirage_data.files import plain_yaml
@@ -200,8 +200,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> None:
-    from safetensors.torch import save_file
-
     folder, names = arguments.folder, models()
     folder.mkdir(parents=True, exist_ok=True)
     make_crops(folder, arguments.count, arguments.seed)
@@ -212,7 +210,7 @@ def _run(arguments: argparse.Namespace) -> None:
     print(table)
     (folder / 'choice.md').write_text(table, encoding='utf-8')
     metadata = {'models': ' '.join(names), 'sha256': json.dumps({name: _digest(name) for name in names})}
-    save_file(fit(samples.numbers, samples.gains), folder / CHOICE.name, metadata)
+    (folder / CHOICE.name).write_bytes(to_safetensors(fit(samples.numbers, samples.gains), metadata))
 
 
 if __name__ == '__main__':

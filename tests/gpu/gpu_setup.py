@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'mirage_ir'))  # model_setup, small_run, kill_trial
 
-from mirage_arch.evaluation import evaluation_kernels
+from mirage_arch.ieee import evaluation_kernels
 from mirage_arch.mirage_arch import MIRAGEArch
 
 __all__ = ['DEVICE', 'distance', 'exact', 'lively', 'needs_cuda', 'on_device', 'psnr', 'somewhere']

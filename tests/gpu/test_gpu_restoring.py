@@ -9,8 +9,9 @@ import pytest
 import torch
 from gpu_setup import DEVICE, distance, lively, needs_cuda, on_device, somewhere
 
-from mirage_arch.evaluation import DeviceEvaluator, evaluation_kernels
+from mirage_arch.evaluation import DeviceEvaluator
 from mirage_arch.fast_forward import prepare_fast
+from mirage_arch.ieee import evaluation_kernels
 from mirage_restore.cli import main
 from mirage_restore.restorer import Restorer
 

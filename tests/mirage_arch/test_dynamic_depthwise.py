@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,25 @@ def test_pytorch_convolves_where_the_kernels_cannot_be_built(monkeypatch, caplog
     expected = torch.autograd.grad(depthwise.plain(x, weight).square().sum(), (x, weight))
     assert all(torch.allclose(f, e, rtol=1e-4, atol=1e-4) for f, e in zip(found, expected))
     assert [record.levelname for record in caplog.records if 'MIRAGE_TRITON=0' in record.message] == ['WARNING']
+
+
+@pytest.mark.parametrize(
+    'full',
+    [torch.OutOfMemoryError('CUDA out of memory.'), RuntimeError('Triton Error [CUDA]: out of memory')],
+    ids=['PyTorch', 'Triton'],
+)
+@pytest.mark.parametrize('name', ['convolve', 'weight_gradient'])
+def test_want_of_memory_passes_and_the_kernel_stays(full, name, monkeypatch):
+    def fail(*_):
+        raise full
+
+    monkeypatch.setitem(sys.modules, 'mirage_arch.dynamic_depthwise_kernels', types.SimpleNamespace(**{name: fail}))
+    monkeypatch.setattr(depthwise, '_INTERPRETED', True)
+    monkeypatch.setattr(depthwise, '_failed', False)
+    x, weight = torch.randn(1, 2, 4, 5), torch.randn(1, 2, 7, 7)
+    with pytest.raises(RuntimeError, match='out of memory'):
+        depthwise._convolve(x, weight, False) if name == 'convolve' else depthwise._weight_gradient(x, x)
+    assert not depthwise._failed
 
 
 def test_the_switch_and_what_an_import_costs():

@@ -8,15 +8,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mirage_arch import fast_block, fast_forward, mirage_nano
-from mirage_arch.evaluation import (
-    DeviceEvaluator,
-    evaluation_kernels,
-    is_out_of_memory,
-    restore_exactly,
-    unless_out_of_memory,
-)
+from mirage_arch.evaluation import DeviceEvaluator, restore_exactly
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.fast_kernels import PlainKernels
+from mirage_arch.ieee import evaluation_kernels
+from mirage_arch.memory import is_out_of_memory, unless_out_of_memory
 
 GPU = torch.device('cuda')
 FULL = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
@@ -33,6 +29,7 @@ FULL = 'CUDA out of memory. Tried to allocate 2.00 GiB.'
         RuntimeError('CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`'),
         RuntimeError('CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`'),
         RuntimeError('cuDNN error: CUDNN_STATUS_ALLOC_FAILED'),
+        RuntimeError('cuDNN error: CUDNN_STATUS_NOT_INITIALIZED'),
         RuntimeError('cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED'),
         RuntimeError('GET was unable to find an engine to execute this computation'),
         RuntimeError('FIND was unable to find an engine to execute this computation'),
@@ -89,6 +86,36 @@ def test_evaluation_is_ieee_and_searches_for_no_kernels():
         assert flags[0].allow_tf32 and flags[1].allow_tf32 and flags[0].benchmark
     finally:
         flags[0].allow_tf32, flags[1].allow_tf32, flags[0].benchmark = before
+
+
+def test_threads_share_the_setting_and_the_last_one_sets_it_back(monkeypatch):
+    cudnn = torch.backends.cudnn
+    monkeypatch.setattr(cudnn, 'benchmark', True)
+    first, second = evaluation_kernels(), evaluation_kernels()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not cudnn.benchmark  # the second is still at work
+    second.__exit__(None, None, None)
+    assert cudnn.benchmark
+
+
+class Tells(torch.nn.Conv2d):
+    """A network without strips."""
+
+    def forward(self, x):
+        self.tf32 = torch.backends.cudnn.allow_tf32
+        return x
+
+
+def test_strips_are_ieee_however_they_are_called(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, 'allow_tf32', True)
+    seen, fast = [], prepare_fast(mirage_nano(spd_head=False).eval())
+    monkeypatch.setattr(fast, '_restore', lambda x: seen.append(torch.backends.cudnn.allow_tf32) or x)
+    whole = prepare_fast(Tells(3, 3, 1))
+    for network in (fast, whole):
+        network(torch.rand(1, 3, 8, 8))
+    assert seen == [False] and whole._plain.tf32 is False and torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cudnn, 'conv'), reason='this PyTorch has one setting for all of cuDNN')

@@ -1,7 +1,10 @@
 """`--model auto`: each picture is restored with the model that suits it, a video with one for all its frames."""
 
+import functools
 import hashlib
 import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,9 +15,9 @@ from test_video import write
 
 from mirage_data.degradations import degrade
 from mirage_data.files.image import read_rgb
-from mirage_restore import Restorer
+from mirage_restore import Restorer, bundled, choice, restorer
 from mirage_restore.bundled import bundled_models, bundled_weights
-from mirage_restore.choice import CHOICE, VIEW, Chooser, describe, views
+from mirage_restore.choice import CHOICE, VIEW, describe, views
 from mirage_restore.cli import main
 from mirage_restore.video import restore_video
 from mirage_restore.video_streams import probe, sampled_frames
@@ -110,9 +113,104 @@ def test_numbers_tell_what_differs():
     assert torch.equal(same[:5], shifted[:5]) and (shifted[5:8] > same[5:8] + 3).all()
 
 
-def test_models_that_the_file_does_not_know_are_refused():
-    with pytest.raises(ValueError, match=r'choice.safetensors: chooses among .*; there is no'):
-        Chooser({'nano': lambda view: view})
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the weights in the package."""
+    weights = tmp_path / 'weights'
+    shutil.copytree(bundled.WEIGHTS, weights)
+    monkeypatch.setattr(bundled, 'WEIGHTS', weights)
+    choose = functools.partial(choice.read_choice, weights / CHOICE.name)
+    monkeypatch.setattr(restorer, 'read_choice', choose)
+    return weights
+
+
+def damage(file):
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 255
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ('harm', 'message'),
+    [
+        (lambda file: file.unlink(), 'no such weights file'),
+        (lambda file: file.write_bytes(b''), 'cannot be read'),
+        (lambda file: file.write_bytes(file.read_bytes()[:300]), 'cannot be read'),
+        (damage, 'damaged: its checksum'),
+        (lambda file: shutil.copy(bundled_weights(), file), "is not what model 'auto' goes by"),
+    ],
+    ids=['missing', 'empty', 'cut short', 'damaged', 'another'],
+)
+def test_without_what_the_choice_goes_by_there_is_one_clear_line(package, harm, message):
+    harm(package / CHOICE.name)
+    with pytest.raises(ValueError, match=rf'choice.safetensors: {message}.*install the package again'):
+        Restorer(device='cpu', model='auto')
+
+
+def test_a_file_that_is_no_choice_of_it_does_not_keep_it_from_work(package):
+    (package / 'mirage_mine.safetensors').write_text('hi')
+    restore = Restorer(device='cpu', model='auto')
+    restore(np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8))
+    assert restore.chosen in bundled_models()
+
+
+def test_a_model_that_is_missing_is_named(package):
+    (package / 'mirage_denoise.safetensors').unlink()
+    with pytest.raises(ValueError, match="got 'denoise'"):
+        Restorer(device='cpu', model='auto')
+
+
+def test_threads_do_not_disturb_one_another(photographs):
+    """In tiles, the second model's choice must not reach the first one's picture."""
+    recipes = [
+        {'degradation': 'gaussian_noise', 'sigma': 30},
+        {'degradation': 'low_light', 'exposure': [0.1, 0.15]},
+        {'degradation': 'cdd11_haze'},
+    ]
+    pictures = [degraded(photographs[0][:96, :96], recipe) for recipe in recipes]
+    auto = Restorer(device='cpu', model='auto', tile=48)
+    expected = [auto(picture) for picture in pictures]
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(2):
+            for found, right in zip(pool.map(auto, pictures), expected):
+                assert np.array_equal(found, right)
+
+
+def test_whoever_listened_hears_nothing_of_the_next_picture(photographs):
+    auto, told, again = Restorer(device='cpu', model='auto'), [], []
+    picture = photographs[0][:60, :60]
+    auto.on_progress = told.append
+    auto(picture)
+    assert told == sorted(told) and told[-1] == 1.0
+    auto.on_progress, heard = again.append, len(told)
+    auto(picture)
+    assert len(told) == heard and again == told
+    auto.on_progress = None
+    auto(picture)
+    assert (len(told), len(again)) == (heard, heard)
+
+
+@pytest.mark.parametrize('bad', [np.full((8, 8, 3), np.nan, np.float32), 'there is no such.png'], ids=['NaN', 'file'])
+def test_nothing_is_said_to_be_chosen_for_what_was_refused(auto, photographs, bad):
+    auto(photographs[0][:40, :40])
+    assert auto.chosen is not None
+    with pytest.raises((ValueError, OSError)):
+        auto(bad)
+    assert auto.chosen is None
+
+
+def test_without_frames_each_image_has_its_own_choice(auto, photographs):
+    restore = auto.within(None)
+    assert auto.chosen is None and CHOICE.name in restore.identity
+    dark = degraded(photographs[0], {'degradation': 'low_light', 'exposure': [0.1, 0.15]})
+    assert np.array_equal(restore(dark), Restorer(device='cpu', model='enhance')(dark))
+    noisy = degraded(photographs[0], {'degradation': 'gaussian_noise', 'sigma': 30})
+    assert np.array_equal(restore(noisy), Restorer(device='cpu', model='denoise')(noisy))
+
+
+def test_where_one_model_is_meant_auto_is_refused_in_such_words():
+    with pytest.raises(ValueError, match="'auto' restores with whichever model suits a picture; here name one of"):
+        bundled_weights('auto')
 
 
 def test_the_command_says_what_was_taken(tmp_path, photographs, capsys):

@@ -3,6 +3,8 @@
 import hashlib
 import os
 import signal
+import time
+import weakref
 from collections import deque
 
 import numpy as np
@@ -185,6 +187,22 @@ def test_a_device_that_is_not_there_ends_the_run_with_its_name(tmp_path, capsys)
         pytest.skip('has a GPU')
     assert main([str(made(tmp_path / 'in', 1)), '-o', str(tmp_path / 'out'), '--quiet', '--devices', '7']) == 2
     assert "device 'cuda:7' is not there" in capsys.readouterr().err
+
+
+class Refusing:
+    """A worker that finds its weights unusable and takes a while to clear away what it began."""
+
+    def __init__(self, device):
+        weakref.finalize(self, time.sleep, 0.3)
+        raise ValueError(f'no weights for {device}')
+
+
+def test_a_worker_that_refuses_ends_in_peace(capfd):
+    workers = crew.Processes(Refusing, ['cpu'])
+    with pytest.raises(ValueError, match='no weights for cpu'), Team(workers) as team:
+        list(team.do(['a task']))
+    time.sleep(0.5)
+    assert capfd.readouterr().err == ''
 
 
 def test_a_file_that_cannot_be_written_on_this_node_is_left_to_another(tmp_path, monkeypatch):

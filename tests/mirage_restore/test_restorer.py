@@ -7,7 +7,7 @@ from PIL import Image
 
 from mirage_arch import evaluation
 from mirage_arch.checkpoints import save_weights
-from mirage_arch.evaluation import is_out_of_memory
+from mirage_arch.memory import is_out_of_memory
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_restore import machine, restorer
 from mirage_restore.restorer import Restorer

@@ -48,6 +48,15 @@ def test_the_model_may_be_chosen_by_the_picture(server):
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(content))), expected)
 
 
+def test_a_second_picture_is_not_reported_to_who_sent_the_first(server):
+    for name in ('a', 'b'):
+        status, job = server.told(f'/api/jobs?name={name}.png&model=auto', picture())
+        assert status == 202
+        done = server.wait_for(job['id'])
+        assert done['state'] == 'done', done
+        server.ask(f'/api/jobs/{job["id"]}', method='DELETE')
+
+
 def test_the_tone_is_kept_where_asked(server):
     sent = picture()
     status, headers, content = server.ask('/api/restore?name=a.png&keep_tone=1', sent)

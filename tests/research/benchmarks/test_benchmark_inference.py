@@ -80,6 +80,28 @@ def test_a_run_writes_table_and_json(report, tmp_path, capsys):
     assert len(list((tmp_path / 'profiles').iterdir())) == len(rows)
 
 
+def test_every_compiled_row_is_compiled(report, benchmark, monkeypatch):
+    """Ten sizes are more than PyTorch compiles by itself; then it goes on without compiling."""
+    compile_, graphs = torch.compile, []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, 'compile', lambda net, **settings: compile_(net, backend=backend, **settings))
+    monkeypatch.setattr(torch._dynamo.config, 'recompile_limit', torch._dynamo.config.recompile_limit)
+    sizes = [f'{16 + 8 * i}x16' for i in range(10)]
+    found, _ = report('--sizes', *sizes, '--precision', 'fp32', '--methods', 'plain', 'compile')
+    assert [row.get('failed') for row in found['rows']] == [None] * 20
+    assert len(graphs) == 10 and all(row['max_difference'] < 1e-5 for row in found['rows'])
+
+
+def test_strips_have_no_row_for_tf32(report):
+    found, _ = report('--sizes', '16x16', '--precision', 'fp32', 'tf32', '--methods', 'plain', 'strips')
+    rows = [(row['method'], row['precision']) for row in found['rows']]
+    assert rows == [('plain', 'fp32'), ('plain', 'tf32'), ('strips', 'fp32')]
+
+
 def test_a_way_that_fails_and_one_without_time_are_named(report, benchmark, monkeypatch):
     built = benchmark.build
 

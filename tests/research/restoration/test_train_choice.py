@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mirage_restore.choice import VIEW, Chooser
+from mirage_restore.choice import VIEW, Chooser, read_choice
 from research.restoration import train_choice as script
 
 
@@ -55,8 +55,9 @@ def test_the_right_model_is_learned_and_written(made, capsys):
         assert float(of[task]['auto']) == pytest.approx(float(of[task]['best of each']), abs=0.2)
         assert float(of[task]['auto']) > float(of[task]['nano']) + 3
     assert (folder / 'choice.md').read_text().strip() in table
-    choose = Chooser(MODELS, folder / 'choice.safetensors')
-    assert choose.models == list(MODELS)
+    choice = read_choice(folder / 'choice.safetensors')
+    choose = Chooser(choice, list(MODELS.values()))
+    assert choice.models == tuple(MODELS)
     for i in (900, 901, 902, 903):
         sample = Noisy()[i]
         assert choose([sample['lq'][None]]) == sample['task']
