@@ -101,9 +101,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             self._build_average()
         self.setup_optimizers()
         self.setup_schedulers()
-        processes = self.opt.get('world_size', 1) if self.opt['dist'] else self.opt['num_gpu']
+        shared = self.opt['dist'] or self.opt['num_gpu'] > 1
         net = self.get_bare_model(self.net_g)
-        self.step_graphs = step_graphs(train_opt, net, self.device, self._trained(), processes)
+        self.step_graphs = step_graphs(train_opt, net, self.device, self._trained(), shared)
 
     def _trained(self) -> list[nn.Parameter]:
         return [p for group in self.optimizer_g.param_groups for p in group['params']]

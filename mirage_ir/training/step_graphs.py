@@ -150,7 +150,7 @@ class StepGraphs:
 
 
 def step_graphs(
-    train_opt: Mapping, net: nn.Module, device: torch.device, parameters: Sequence[nn.Parameter], processes: int
+    train_opt: Mapping, net: nn.Module, device: torch.device, parameters: Sequence[nn.Parameter], shared: bool
 ) -> StepGraphs | None:
     """Graphs for a run with ``cuda_graph: true``; None without, and on a CPU after a warning.
 
@@ -159,7 +159,7 @@ def step_graphs(
         net: Network, unwrapped.
         device: Where it computes.
         parameters: What the optimizer moves.
-        processes: GPUs or processes that train together.
+        shared: Several GPUs train together, or a launcher started the run, be it with one process.
 
     Raises:
         ValueError: ``cuda_graph`` does not go with another option.
@@ -170,7 +170,7 @@ def step_graphs(
         get_root_logger().warning('cuda_graph is left out: there is no GPU')
         return None
     unfit = {
-        'several GPUs (their exchange of gradients is not recorded)': processes > 1,
+        'several GPUs, torchrun or SLURM (the exchange of gradients is not recorded)': shared,
         'checkpoint_blocks (it asks for the state of the random numbers)': train_opt.get('checkpoint_blocks'),
         f'network_g: type: {type(net).__name__}, which changes with the run': hasattr(net, 'set_progress'),
     }

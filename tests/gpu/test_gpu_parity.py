@@ -10,9 +10,11 @@ from gpu_setup import DEVICE, distance, exact, lively, needs_cuda, on_device, ps
 from mirage_arch import dynamic_depthwise as depthwise
 from mirage_arch.checkpoints import load_network
 from mirage_arch.fast_forward import prepare_fast
+from mirage_data.datasets.sample import bytes_to_float
 from mirage_losses.fourier_loss import FourierLoss
 from mirage_losses.spd_contrastive_loss import SPDContrastiveLoss
 from mirage_restore.bundled import bundled_weights
+from research.benchmarks.kernels import check_module
 
 pytestmark = somewhere
 
@@ -136,6 +138,23 @@ def test_the_dynamic_convolution_and_its_gradients(shape, dtype, limit):
     for a, b in zip(found, expected):
         error = relative(a.detach().double().cpu(), b.detach())
         assert error < limit
+
+
+@needs_cuda
+def test_compiled_under_autocast_and_recomputed_it_gives_what_the_plain_path_gives():
+    if not depthwise.applies(torch.empty(0, device=DEVICE)):
+        pytest.skip('no Triton here, or switched off')
+    with exact():
+        rows = check_module(str(DEVICE), 33, 'inductor')
+    assert len(rows) == 8 and [row for row in rows if not row['passed']] == []
+
+
+def test_bytes_become_the_numbers_that_a_cpu_makes_of_them():
+    """A GPU that multiplied by 1/255 would round 126 of the 256 otherwise."""
+    values = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
+    expected = (values.double() / 255).float()
+    assert int((values.float() * (1 / torch.tensor(255.0)) != expected).sum()) > 0
+    assert torch.equal(bytes_to_float(values.to(DEVICE)).cpu(), expected)
 
 
 @needs_cuda

@@ -12,6 +12,7 @@ from gpu_setup import DEVICE, distance, lively, needs_cuda, on_device, somewhere
 from mirage_arch.evaluation import DeviceEvaluator
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.ieee import evaluation_kernels
+from mirage_arch.mirage_arch import mirage_tiny
 from mirage_restore.cli import main
 from mirage_restore.restorer import Restorer
 
@@ -39,6 +40,13 @@ def test_the_restorer_gives_what_it_gives_on_a_cpu(size):
         assert np.abs(Restorer(device=DEVICE, precision=precision)(image).astype(int) - expected).mean() < 1
 
 
+def test_the_choice_among_the_models_is_that_of_a_cpu():
+    on_cpu, here = Restorer(device='cpu', model='auto'), Restorer(device=DEVICE, model='auto')
+    for image in (photograph(160), photograph(160, 1) // 8, photograph(400, 2)):
+        expected = on_cpu(image)
+        assert steps_apart(here(image), expected) <= 1 and here.chosen == on_cpu.chosen
+
+
 def test_tiles_on_request():
     image = photograph(96)
     assert np.abs(Restorer(device=DEVICE, tile=64)(image).astype(int) - Restorer(device=DEVICE)(image)).mean() < 8
@@ -58,18 +66,19 @@ def test_the_command_restores_a_folder(tmp_path):
 @needs_cuda
 @torch.no_grad()
 @pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
-def test_strips_take_no_more_memory_than_foretold_and_less_the_smaller_they_are(dtype):
-    fast, x = prepare_fast(on_device(lively(spd_head=False)), dtype), torch.rand(1, 3, 1024, 1024, device=DEVICE)
-    peaks = []
+@pytest.mark.parametrize('of', ['nano', 'tiny'])
+def test_strips_take_no_more_memory_than_foretold_and_less_the_smaller_they_are(of, dtype):
+    """Tiny at 1080p: what libraries need beside the maps is little there, so the formula itself has to hold."""
+    net, h, w = (lively(spd_head=False), 1024, 1024) if of == 'nano' else (mirage_tiny(spd_head=False), 1080, 1920)
+    fast, x, peaks = prepare_fast(on_device(net.eval()), dtype), torch.rand(1, 3, h, w, device=DEVICE), []
     for rows in (None, 64, 16):
         fast.strip_rows = rows
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        with evaluation_kernels():
-            fast(x)
+        fast(x)
         peaks.append(torch.cuda.max_memory_allocated() - before)
-        assert peaks[-1] < fast.peak_bytes(1024, 1024, rows), rows
+        assert peaks[-1] < fast.peak_bytes(h, w, rows), rows
     assert peaks[0] > peaks[1] >= peaks[2]
 
 

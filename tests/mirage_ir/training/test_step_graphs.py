@@ -103,17 +103,17 @@ def test_on_a_cpu_the_switch_is_left_out_with_a_word(tmp_path, caplog):
 
 
 @pytest.mark.parametrize(
-    ('other', 'processes', 'word'),
+    ('other', 'shared', 'word'),
     [
-        ({}, 2, 'several GPUs'),
-        ({'checkpoint_blocks': True}, 1, 'checkpoint_blocks'),
-        ({'ratio': True}, 1, 'RatioSearchArch, which changes with the run'),
+        ({}, True, 'several GPUs, torchrun or SLURM'),
+        ({'checkpoint_blocks': True}, False, 'checkpoint_blocks'),
+        ({'ratio': True}, False, 'RatioSearchArch, which changes with the run'),
     ],
 )
-def test_what_does_not_go_with_it_is_named(other, processes, word):
+def test_what_does_not_go_with_it_is_named(other, shared, word):
     class RatioSearchArch(torch.nn.Module):
         def set_progress(self, share): ...
 
     net = RatioSearchArch() if other.pop('ratio', False) else torch.nn.Identity()
     with pytest.raises(ValueError, match=f'cuda_graph is not possible with .*{word}'):
-        step_graphs.step_graphs({'cuda_graph': True, **other}, net, torch.device('cuda'), [], processes)
+        step_graphs.step_graphs({'cuda_graph': True, **other}, net, torch.device('cuda'), [], shared)
