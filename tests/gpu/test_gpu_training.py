@@ -145,6 +145,7 @@ def deterministic(monkeypatch):
 @pytest.mark.parametrize(
     'switch',
     [
+        {'tf32': False},
         {'amp': 'bf16', 'ema_decay': 0.9},
         {'amp': 'fp16'},
         {'amp': 'bf16', 'ema_decay': 0.9, 'cuda_graph': True},
