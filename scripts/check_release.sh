@@ -14,11 +14,11 @@ trap 'rm -rf "$folder"' EXIT
 rm -rf "$root/dist"
 "$folder/tools/bin/python" -m build --outdir "$root/dist" "$root" > "$folder/build.log" 2>&1 || { tail "$folder/build.log"; exit 1; }
 "$folder/tools/bin/twine" check --strict "$root"/dist/*
-"$python" - "$root"/dist/*.whl <<'PYTHON'
-import sys, zipfile
+"$python" - "$root"/dist/*.whl "$root/mirage_restore/weights" <<'PYTHON'
+import pathlib, sys, zipfile
 names = zipfile.ZipFile(sys.argv[1]).namelist()
 needed = ['mirage_web/static/index.html', 'mirage_web/examples/rain.jpg']
-needed += [f'mirage_restore/weights/{name}.safetensors' for name in ('mirage_nano', 'mirage_denoise', 'mirage_enhance', 'choice')]
+needed += [f'mirage_restore/weights/{file.name}' for file in pathlib.Path(sys.argv[2]).iterdir()]
 missing = [name for name in needed if name not in names]
 foreign = [name for name in names if name.startswith(('basicsr/', 'tests/', 'research/'))]
 raise SystemExit(f'missing in the wheel: {missing}; foreign: {foreign}' if missing or foreign else None)

@@ -3,10 +3,10 @@
     python research/restoration/train_choice.py --folder results/choice
 
 Crops of the training mixture (that of the last stage for all tasks, pictures without a fault three times as often, and
-as many that are too dark and noisy as there are dark and noisy ones by intent) are restored by every model; a linear
-map of the numbers that describe each crop is trained to lose as little PSNR as possible. What it gains over the model
-for all tasks is measured on crops left out, in eight parts in turn. ``--folder`` keeps crops and results, so that an
-interrupted run goes on; its table and the weights are written there, too.
+more of what models for one task mistake for theirs: `MORE`) are restored by every model; a linear map of the numbers
+that describe each crop is trained to lose as little PSNR as possible. What it gains over the model for all tasks is
+measured on crops left out, in eight parts in turn. ``--folder`` keeps crops and results, so that an interrupted run
+goes on; its table and the weights are written there, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ from research.common import ended, parser_of
 from research.restoration.train_bundled import BASE, STAGES, option_files
 
 STAGE = 'bundled_12'
-DARK = 8  # weight of CDD11's darkness, as that of dark pictures with noise
+#: Beside the last recipe: dark and noisy pictures, as there are such by intent; snow, which looks like rain; mixtures.
+MORE = {'cdd11_low': 8, 'snow': 5, 'cdd11_snow': 5, 'cdd11_low_haze': 2, 'cdd11_low_rain': 2, 'cdd11_low_snow': 2}
 CHUNK = 50
 FOLDS = 8
 GAIN = (-6.0, 4.0)  # dB: beyond these a gain counts no more
@@ -75,7 +76,7 @@ def mixture(count: int, seed: int) -> MixedDegradationDataset:
     for source in options['sources'][-2:]:
         for entry in source['recipe']:
             entry['weight'] *= 3 if entry['degradation'] == 'clean' else 1
-    options['sources'][-1]['recipe'].append({'degradation': 'cdd11_low', 'weight': DARK})
+    options['sources'][-1]['recipe'] += [{'degradation': name, 'weight': weight} for name, weight in MORE.items()]
     return MixedDegradationDataset(
         {**options, 'phase': 'train', 'gt_size': VIEW, 'manual_seed': seed, 'epoch_length': count}
     )
@@ -99,10 +100,10 @@ def make_crops(folder: Path, count: int, seed: int) -> None:
 
 
 @torch.no_grad()
-def restore_crops(folder: Path, seed: int, model: str) -> None:
+def restore_crops(folder: Path, seeds: Sequence[int], model: str) -> None:
     """Write what a model makes of every chunk of crops, float16."""
     network = None
-    for file in tqdm(sorted(folder.glob(f'crops_{seed}_*.npz')), desc=model, unit='chunk'):
+    for file in tqdm(_chunks(folder, seeds), desc=model, unit='chunk'):
         target = _results(folder, file, model)
         if not target.exists():
             network = network or _network(model)
@@ -111,10 +112,10 @@ def restore_crops(folder: Path, seed: int, model: str) -> None:
             _save(target, restored=restored.numpy().astype(np.float16))
 
 
-def measure(folder: Path, seed: int, names: Sequence[str]) -> Samples:
+def measure(folder: Path, seeds: Sequence[int], names: Sequence[str]) -> Samples:
     """Describe all crops."""
     numbers, psnr, tasks = [], [], []
-    for file in tqdm(sorted(folder.glob(f'crops_{seed}_*.npz')), desc='describing', unit='chunk'):
+    for file in tqdm(_chunks(folder, seeds), desc='describing', unit='chunk'):
         with np.load(file) as crops:
             stack = [crops['lq'], *(np.load(_results(folder, file, name))['restored'] for name in names)]
             gt, task = torch.from_numpy(crops['gt']).float(), crops['task']
@@ -176,6 +177,10 @@ def _crops(folder: Path, seed: int, start: int) -> Path:
     return folder / f'crops_{seed}_{start:05d}.npz'
 
 
+def _chunks(folder: Path, seeds: Sequence[int]) -> list[Path]:
+    return [file for seed in seeds for file in sorted(folder.glob(f'crops_{seed}_*.npz'))]
+
+
 def _results(folder: Path, crops: Path, model: str) -> Path:
     return folder / f'{model}_{_digest(model)[:8]}_{crops.stem.removeprefix("crops_")}.npz'
 
@@ -194,18 +199,19 @@ def _save(file: Path, **arrays: np.ndarray) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = parser_of(__doc__)
     parser.add_argument('--folder', type=Path, default=Path('results/choice'), help='of crops, results and the table')
-    parser.add_argument('--count', type=int, default=900, help='crops (%(default)s)')
-    parser.add_argument('--seed', type=int, default=2, help='of the crops (%(default)s)')
+    parser.add_argument('--count', type=int, default=1000, help='crops of each seed (%(default)s)')
+    parser.add_argument('--seeds', type=int, nargs='+', default=[2, 3], help='of so many crops each (2 3)')
     return ended(lambda: _run(parser.parse_args(argv)))
 
 
 def _run(arguments: argparse.Namespace) -> None:
     folder, names = arguments.folder, models()
     folder.mkdir(parents=True, exist_ok=True)
-    make_crops(folder, arguments.count, arguments.seed)
+    for seed in arguments.seeds:
+        make_crops(folder, arguments.count, seed)
     for name in names:
-        restore_crops(folder, arguments.seed, name)
-    samples = measure(folder, arguments.seed, names)
+        restore_crops(folder, arguments.seeds, name)
+    samples = measure(folder, arguments.seeds, names)
     table = report(samples, cross_validated(samples), names)
     print(table)
     (folder / 'choice.md').write_text(table, encoding='utf-8')

@@ -52,6 +52,7 @@ def test_card_states_the_file_and_its_size(model):
     [
         ('denoise', {'degradation': 'gaussian_noise', 'sigma': 25}),
         ('enhance', {'degradation': 'cdd11_low'}),
+        ('derain', {'degradation': 'rain'}),
     ],
 )
 def test_one_for_a_single_task_is_better_at_it(restore, photograph, model, recipe):

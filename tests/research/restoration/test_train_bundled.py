@@ -48,7 +48,7 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
 
 
 def test_the_option_check_finds_only_data_and_weights_that_are_not_there(files, tmp_path):
-    for name in ('bundled_01', 'bundled_07', 'bundled_12', 'bundled_denoise', 'bundled_enhance'):
+    for name in ('bundled_01', 'bundled_07', 'bundled_12', 'bundled_denoise', 'bundled_enhance', 'bundled_derain'):
         path = tmp_path / f'{name}.yml'
         path.write_text(yaml.safe_dump(files[name]))
         keys = {problem.key.split(':')[-1] for problem in check_option_file(path, root=tmp_path)}

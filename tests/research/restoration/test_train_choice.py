@@ -45,7 +45,7 @@ def made(tmp_path, monkeypatch):
 
 def test_the_right_model_is_learned_and_written(made, capsys):
     folder = made / 'choice'
-    assert script.main(['--folder', str(folder), '--count', '60', '--seed', '1']) == 0
+    assert script.main(['--folder', str(folder), '--count', '30', '--seeds', '1', '2']) == 0
     table = capsys.readouterr().out
     rows = {line.split('|')[1].strip(): [cell.strip() for cell in line.split('|')[2:-1]] for line in table.splitlines()}
     heads = rows['task']
