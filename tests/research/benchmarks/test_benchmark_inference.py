@@ -89,9 +89,9 @@ def test_every_compiled_row_is_compiled(report, benchmark, monkeypatch):
         return graph.forward
 
     monkeypatch.setattr(torch, 'compile', lambda net, **settings: compile_(net, backend=backend, **settings))
-    monkeypatch.setattr(torch._dynamo.config, 'recompile_limit', torch._dynamo.config.recompile_limit)
     sizes = [f'{16 + 8 * i}x16' for i in range(10)]
-    found, _ = report('--sizes', *sizes, '--precision', 'fp32', '--methods', 'plain', 'compile')
+    with torch._dynamo.config.patch(recompile_limit=torch._dynamo.config.recompile_limit):  # and back afterwards
+        found, _ = report('--sizes', *sizes, '--precision', 'fp32', '--methods', 'plain', 'compile')
     assert [row.get('failed') for row in found['rows']] == [None] * 20
     assert len(graphs) == 10 and all(row['max_difference'] < 1e-5 for row in found['rows'])
 
