@@ -94,8 +94,11 @@ class Chooser:
             Its name; None where there is no picture.
         """
         scores = [self.scores(picture) for picture in pictures]
+        if not scores:
+            return None
+        total = torch.stack(scores).sum(dim=0)
         allowed = [i for i, name in enumerate(self.models) if not (keep_tone and name in _BRIGHTENS)]
-        return self.models[max(allowed, key=lambda i: float(sum(scores)[i]))] if scores else None
+        return self.models[max(allowed, key=lambda i: float(total[i]))]
 
 
 def views(picture: Tensor) -> list[tuple[float, Tensor]]:
