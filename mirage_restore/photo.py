@@ -126,7 +126,13 @@ def _content(path: Path) -> bytes:
 
 
 def _reader(data: bytes, path: Path) -> Callable[[bytes, Path], Photo]:
-    from . import photo_pillow, photo_vips
+    try:
+        from . import photo_pillow, photo_vips
+    except (ImportError, OSError) as error:  # no pyvips; or pyvips without libvips
+        raise ImageError(
+            f'{path}: pictures are read with libvips, which is not there ({_one_line(error)}): '
+            'pip install "pyvips[binary]"'
+        ) from error
 
     ending = path.suffix.lower()
     if ending in RAW_EXTENSIONS:

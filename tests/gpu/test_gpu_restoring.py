@@ -53,6 +53,7 @@ def test_tiles_on_request():
 
 
 def test_the_command_restores_a_folder(tmp_path):
+    pytest.importorskip('pyvips', reason='pictures are read with libvips')
     for number in range(2):
         cv2.imwrite(str(tmp_path / f'{number}.png'), photograph(48, number)[..., ::-1])
     arguments = [str(tmp_path), '-o', str(tmp_path / 'out'), '--device', DEVICE.type, '--quiet']

@@ -1,11 +1,13 @@
 import io
 import os
+import sys
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+import mirage_restore
 from mirage_data.files.image_headers import ImageError
 from mirage_restore.photo import Photo, read_photo
 from mirage_restore.photo_write import write_photo
@@ -28,6 +30,16 @@ def test_lossless_formats_give_the_same_pixels(suffix, dtype, shape, tmp_path):
     again = read_photo(tmp_path / f'a{suffix}').pixels
     assert again.dtype == dtype
     assert np.array_equal(again, pixels)
+
+
+def test_without_libvips_the_picture_is_not_blamed(tmp_path, monkeypatch):
+    write_photo(Photo(photograph(5, 6, 3)), tmp_path / 'a.png')
+    monkeypatch.setitem(sys.modules, 'pyvips', None)
+    monkeypatch.delitem(sys.modules, 'mirage_restore.photo_vips', raising=False)
+    monkeypatch.delattr(mirage_restore, 'photo_vips', raising=False)
+    with pytest.raises(ImageError, match=r'libvips, which is not there .*pip install "pyvips\[binary\]"') as raised:
+        read_photo(tmp_path / 'a.png')
+    assert 'damaged' not in str(raised.value)
 
 
 def test_grey_with_alpha_is_kept(tmp_path):
