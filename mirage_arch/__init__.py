@@ -1,5 +1,5 @@
 """The MIRAGE network and what serves it: checkpoints and exact strip-wise evaluation."""
 
-from .mirage_arch import MIRAGEArch, mirage_nano, mirage_small, mirage_tiny
+from .mirage_arch import MIRAGEArch, mirage_mini, mirage_nano, mirage_small, mirage_tiny
 
-__all__ = ['MIRAGEArch', 'mirage_nano', 'mirage_small', 'mirage_tiny']
+__all__ = ['MIRAGEArch', 'mirage_mini', 'mirage_nano', 'mirage_small', 'mirage_tiny']

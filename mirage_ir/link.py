@@ -119,7 +119,7 @@ def _register(make):
     _HERE.register(build)
 
 
-for _make in (MIRAGEArch, mirage_nano, mirage_tiny, mirage_small):
+for _make in (MIRAGEArch, mirage_nano, mirage_mini, mirage_tiny, mirage_small):
     _register(_make)
 """
 
@@ -194,7 +194,7 @@ def other_registry(root: Path) -> Plan | None:
         if (package / 'utils' / 'registry.py').is_file() and (package / 'archs').is_dir():
             return Plan(
                 {package / 'archs' / 'mirage_arch.py': _network() + _BUILDERS.format(package=name)},
-                'MIRAGEArch, mirage_nano, mirage_tiny, mirage_small',
+                'MIRAGEArch, mirage_nano, mirage_mini, mirage_tiny, mirage_small',
             )
     return None
 

@@ -18,7 +18,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -27,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mirage_data.files import plain_yaml
 from mirage_ir.measuring.tables import markdown_table
 from research.common import ROOT, parser_of
-from research.restoration import mix_weights
+from research.restoration import deepen, mix_weights
 from research.small_scale.variants import changed
 
 STAGES = Path(__file__).with_name('stages.yml')
@@ -69,7 +68,7 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
         for each in before[:2] if isinstance(before, list) else [before] if before else []:
             if each not in files:
                 raise ValueError(f'stage {name}: from: {each!r} is no stage before it; there are {", ".join(files)}')
-        if isinstance(before, list):
+        if isinstance(before, list) or stage.get('deepened'):
             options['path'].update(pretrain_network_g=str(folder / f'before_{name}.safetensors'))
         elif before:
             options['path'].update(pretrain_network_g=str(trained(files[before])), param_key_g='params_ema')
@@ -89,13 +88,18 @@ def trained(options: Mapping) -> Path:
     return Path('experiments') / options['name'] / 'models' / f'net_g_{options["train"]["total_iter"]}.pth'
 
 
-def train(name: str, options: Mapping, before: Any, files: Mapping[str, Mapping], arguments: argparse.Namespace) -> int:
+def train(stage: Mapping, files: Mapping[str, Mapping], arguments: argparse.Namespace) -> int:
     """Train one stage unless it is finished; the exit code of the run."""
+    name, before = stage['name'], stage['from']
+    options = files[name]
     if (ROOT / trained(options)).is_file():
         print(f'{name}: finished, {trained(options)}')
         return 0
-    if isinstance(before, list):
-        _mix(before, files, options['path']['pretrain_network_g'])
+    if isinstance(before, list) or stage.get('deepened'):
+        start = Path(options['path']['pretrain_network_g'])
+        _mix(before, files, start)
+        if stage.get('deepened'):
+            deepen.deepen(start, start)
     path = arguments.out / f'{name}.yml'
     path.write_text(yaml.safe_dump(dict(options), sort_keys=False), encoding='utf-8')
     command = [sys.executable, str(ROOT / 'basicsr' / 'train.py'), '-opt', str(path), '--auto_resume']
@@ -159,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for stage in stages['stages']:
         name = stage['name']
-        if name in wanted and train(name, files[name], stage['from'], files, arguments):
+        if name in wanted and train(stage, files, arguments):
             print(f'error: {name} did not come to its end; the same command goes on with it', file=sys.stderr)
             return 1
     for name, mixture in stages['package'].items():
