@@ -30,7 +30,7 @@ from mirage_arch.fast_forward import FastMIRAGE, prepare_fast
 from mirage_data.datasets.mixed import MixedDegradationDataset
 from mirage_data.files import plain_yaml
 from mirage_ir.measuring.tables import markdown_table
-from mirage_restore.bundled import DEFAULT_MODEL, bundled_models, bundled_weights
+from mirage_restore.bundled import DEFAULT_MODEL, LIGHT_MODEL, bundled_models, bundled_weights
 from mirage_restore.choice import CHOICE, VIEW, describe, scores_of
 from research.common import ended, parser_of
 from research.restoration.train_bundled import BASE, STAGES, option_files
@@ -65,8 +65,9 @@ class Samples:
 
 
 def models() -> list[str]:
-    """Those of the package, the one for all tasks first."""
-    return sorted(bundled_models(), key=lambda name: (name != DEFAULT_MODEL, name))
+    """Those of the package, the one for all tasks first; not the lighter one."""
+    names = set(bundled_models()) - {LIGHT_MODEL}
+    return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
 def mixture(count: int, seed: int) -> MixedDegradationDataset:

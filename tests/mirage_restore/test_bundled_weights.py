@@ -11,10 +11,10 @@ from mirage_arch.checkpoints import load_network
 from mirage_data.degradations import degrade
 from mirage_ir.measuring.metrics import psnr_float
 from mirage_restore import Restorer
-from mirage_restore.bundled import bundled_models, bundled_weights
+from mirage_restore.bundled import LIGHT_MODEL, bundled_models, bundled_weights
 from mirage_restore.cli import main
 
-LARGEST_TOGETHER = 15_000_000
+LARGEST_TOGETHER = 20_000_000
 
 
 @pytest.fixture(scope='module')
@@ -62,6 +62,15 @@ def test_one_for_a_single_task_is_better_at_it(restore, photograph, model, recip
         degraded = degrade(photograph, [recipe], np.random.default_rng(seed))[0].clip(0, 1).astype(np.float32)
         gains.append(psnr_float(single(degraded), photograph) - psnr_float(restore(degraded), photograph))
     assert np.mean(gains) > 0.1, gains
+
+
+def test_the_light_one_is_for_the_same_tasks_and_smaller(restore, photograph):
+    light = Restorer(device='cpu', model=LIGHT_MODEL)
+    assert light.weights.stat().st_size < 0.6 * restore.weights.stat().st_size
+    for recipe in ({'degradation': 'gaussian_noise', 'sigma': 25}, {'degradation': 'rain'}):
+        degraded = degrade(photograph, [recipe], np.random.default_rng(0))[0].clip(0, 1).astype(np.float32)
+        assert psnr_float(restore(degraded), photograph) > psnr_float(light(degraded), photograph)
+        assert psnr_float(light(degraded), photograph) > psnr_float(degraded, photograph) + 3
 
 
 def test_the_denoiser_leaves_darkness_as_it_is(photograph):

@@ -72,9 +72,12 @@ def test_paths_are_not_taken_for_models_of_the_hub(tmp_path, monkeypatch):
         find_weights('somebody/model')
 
 
-@pytest.mark.parametrize(('pretrained', 'model'), [(True, 'nano'), ('denoise', 'denoise')])
-def test_torch_hub_has_the_weights_of_the_package(pretrained, model):
-    trained = torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained=pretrained)
+@pytest.mark.parametrize(
+    ('network', 'pretrained', 'model'),
+    [('mirage_mini', True, 'mini'), ('mirage_nano', True, 'nano'), ('mirage_nano', 'denoise', 'denoise')],
+)
+def test_torch_hub_has_the_weights_of_the_package(network, pretrained, model):
+    trained = torch.hub.load(str(ROOT), network, source='local', pretrained=pretrained)
     from mirage_arch.checkpoints import load_network
 
     assert not trained.training
@@ -88,3 +91,5 @@ def test_torch_hub_has_the_networks():
         torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained=True, dim=24)
     with pytest.raises(ValueError, match="nano.*got 'large'"):
         torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained='large')
+    with pytest.raises(ValueError, match="'mini': these weights are not those of a mirage_nano"):
+        torch.hub.load(str(ROOT), 'mirage_nano', source='local', pretrained='mini')

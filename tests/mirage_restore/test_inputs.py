@@ -119,9 +119,9 @@ def test_a_result_that_is_not_finite_is_refused(restore, monkeypatch):
 
 
 def test_models_are_found_by_name():
-    assert 'nano' in bundled_models()
-    named = Restorer(device='cpu', model='nano')
-    assert named.weights == bundled_weights('nano') == Restorer(device='cpu').weights
+    assert {'mini', 'nano'} <= set(bundled_models())
+    assert Restorer(device='cpu', model='nano').weights == bundled_weights('nano')
+    assert Restorer(device='cpu', model='mini').weights == bundled_weights('mini') == Restorer(device='cpu').weights
     with pytest.raises(ValueError, match=r"model must be one of .*nano.*'giant'"):
         Restorer(device='cpu', model='giant')
     with pytest.raises(ValueError, match='not both'):

@@ -242,7 +242,7 @@ def test_pages_need_nothing_from_elsewhere(server):
         assert status == 200 and b'http://' not in content and b'https://' not in content
         assert headers['x-content-type-options'] == 'nosniff' and 'default-src' in headers['content-security-policy']
     told = server.told('/api/info')[1]
-    assert {'auto', 'nano'} <= set(told['models']) and len(told['examples']) == 3
+    assert {'auto', 'mini', 'nano'} <= set(told['models']) and len(told['examples']) == 3
     for name in told['examples']:
         assert Image.open(io.BytesIO(server.ask(f'/examples/{name}')[2])).format == 'JPEG'
 

@@ -85,7 +85,7 @@ def test_upload_compare_zoom_and_download(page):
     upload(page, {'noisy cat.png': sent})
     ready(page)
     words = page.inner_text('#words')
-    assert re.search(r'noisy cat.png: 300x200 pixels restored in [\d.]+ s on cpu \(nano, fp32\)', words)
+    assert re.search(r'noisy cat.png: 300x200 pixels restored in [\d.]+ s on cpu \(mini, fp32\)', words)
     assert page.evaluate("document.getElementById('after').naturalWidth") == 300  # full resolution
     shot(page, 'photograph')
     page.fill('#slider', '0')  # only the result is seen, then only the input
