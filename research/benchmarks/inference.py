@@ -36,12 +36,12 @@ from mirage_arch import dynamic_depthwise
 from mirage_arch.checkpoints import load_network
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.ieee import evaluation_kernels
-from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_nano, mirage_small, mirage_tiny
+from mirage_arch.mirage_arch import ChannelNorm, Resample, mirage_mini, mirage_nano, mirage_small, mirage_tiny
 from mirage_ir.measuring.cost import process_peak
 from research.benchmarks.report import Report, add_options, failure, machine, profile, told_by_fresh_process
 from research.common import parser_of
 
-VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small, 'nano': mirage_nano}
+VARIANTS = {'tiny': mirage_tiny, 'small': mirage_small, 'nano': mirage_nano, 'mini': mirage_mini}
 DTYPES = {'fp32': torch.float32, 'tf32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 METHODS = ('published', 'plain', 'compile', 'strips', 'ort', 'openvino')
 _OWN_TYPES = ('strips', 'ort', 'openvino')  # no autocast around them

@@ -48,6 +48,7 @@ VARIANTS = {
     'tiny': {},
     'small': {'dim': 30, 'num_refinement_blocks': 3},
     'nano': {'dim': 12, 'num_blocks': [1, 2, 2, 3], 'num_refinement_blocks': 1},
+    'mini': {'dim': 12, 'num_blocks': [2, 4, 4, 6], 'num_refinement_blocks': 2},
 }
 SWITCHES = {
     'tf32': {'tf32': True},
@@ -273,7 +274,7 @@ def add_network(parser: argparse.ArgumentParser) -> None:
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = parser_of(__doc__)
     add = parser.add_argument
-    add('--variants', nargs='+', choices=VARIANTS, default=list(VARIANTS))
+    add('--variants', nargs='+', choices=VARIANTS, default=['tiny', 'small', 'nano'])
     add('--methods', nargs='+', metavar='METHOD', help='beside published, which is always measured')
     add('--size', type=int, default=128, help='height and width of the crops (default 128)')
     add('--batch', type=int, nargs='+', default=[32], help='one or several sizes (default 32)')
