@@ -1,45 +1,22 @@
 """Depthwise convolution with a 7x7 kernel for each sample, by Triton where a GPU and Triton are there.
 
 PyTorch has a grouped convolution for this, with the batch made channels; on a GPU that ends in its slowest kernel and
-leaves the channels_last layout on the way in and out. ``MIRAGE_TRITON=0`` in the environment, or ``enabled = False``
-here, keeps to it everywhere; so does, after one warning, a machine on which the kernels cannot be built.
+leaves the channels_last layout on the way in and out. The switch, and what happens where the kernels cannot be built,
+are in ``triton_kernels``.
 """
 
 from __future__ import annotations
-
-import importlib.util
-import logging
-import os
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .memory import is_out_of_memory
+from .triton_kernels import THERE, Kernels, applies
 
-__all__ = ['applies', 'dynamic_depthwise', 'enabled', 'plain']
+__all__ = ['applies', 'dynamic_depthwise', 'kernels', 'plain']
 
-enabled = os.environ.get('MIRAGE_TRITON', '1') != '0'
-_INTERPRETED = os.environ.get('TRITON_INTERPRET', '0') == '1'  # Triton's interpreter: the kernels run on a CPU
-_THERE = (
-    importlib.util.find_spec('triton') is not None
-    and hasattr(getattr(torch, 'library', None), 'register_autograd')
-    and hasattr(getattr(torch, 'compiler', None), 'is_exporting')
-)  # PyTorch 2.7 or later
-_TYPES = (torch.float32, torch.bfloat16, torch.float16)
+kernels = Kernels('dynamic_depthwise_kernels', 'the dynamic convolution', 'PyTorch convolves')
 _SIZE = 7
-
-
-def applies(x: Tensor) -> bool:
-    """Whether `dynamic_depthwise` should convolve this tensor, not PyTorch's own operations."""
-    return (
-        _THERE
-        and enabled
-        and (x.is_cuda or (_INTERPRETED and x.device.type == 'cpu'))
-        and x.dtype in _TYPES
-        and not torch.jit.is_tracing()
-        and not torch.compiler.is_exporting()
-    )
 
 
 def plain(x: Tensor, weight: Tensor) -> Tensor:
@@ -77,47 +54,18 @@ def dynamic_depthwise(x: Tensor, weight: Tensor) -> Tensor:
     return torch.ops.mirage.dynamic_depthwise(x, weight.to(x.dtype), False)
 
 
-_failed = False
-
-
-def _by_triton(x: Tensor) -> bool:
-    return not _failed and (x.is_cuda or (_INTERPRETED and x.device.type == 'cpu'))
-
-
-def _give_up(error: Exception) -> None:
-    """Leaves the kernels for good; not for want of memory, which is the caller's to mend and passes."""
-    global _failed
-    if is_out_of_memory(error):
-        raise error
-    _failed = True
-    logging.getLogger(__name__).warning(
-        'the Triton kernel of the dynamic convolution cannot be used here, PyTorch convolves instead (slower); '
-        'MIRAGE_TRITON=0 hides this message. %s: %s',
-        type(error).__name__,
-        str(error).strip()[:500],
-    )
-
-
 def _convolve(x: Tensor, weight: Tensor, flip: bool) -> Tensor:
-    if _by_triton(x):
-        try:
-            from .dynamic_depthwise_kernels import convolve
-
-            return convolve(x, weight, flip)
-        except Exception as error:  # no compiler, no ptxas, an unknown GPU, an unwritable cache: they have no class
-            _give_up(error)
+    found = kernels.attempt(x, lambda module: module.convolve(x, weight, flip))
+    if found is not None:
+        return found
     out = plain(x, weight.flip(-2, -1) if flip else weight)
     return out.contiguous(memory_format=torch.channels_last)
 
 
 def _weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
-    if _by_triton(x):
-        try:
-            from .dynamic_depthwise_kernels import weight_gradient
-
-            return weight_gradient(x, gradient)
-        except Exception as error:
-            _give_up(error)
+    found = kernels.attempt(x, lambda module: module.weight_gradient(x, gradient))
+    if found is not None:
+        return found
     b, c, h, w = x.shape
     groups = b * c
     shape = (1, groups, h, w)
@@ -177,4 +125,4 @@ def _register() -> torch.library.Library:
     return library
 
 
-_library = _register() if _THERE else None
+_library = _register() if THERE else None

@@ -14,6 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .triton_kernels import launch
+
 __all__ = ['convolve', 'weight_gradient']
 
 
@@ -251,14 +253,6 @@ def _channels_last(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 or x.shape[1] == 1 else x.contiguous(memory_format=torch.channels_last)
 
 
-def _launch(kernel, device: torch.device, programs: int, *args, **constants) -> None:
-    if device.type == 'cuda':
-        with torch.cuda.device(device):
-            kernel[(programs,)](*args, **constants)
-    else:  # Triton's interpreter
-        kernel[(programs,)](*args, **constants)
-
-
 def convolve(x: Tensor, weight: Tensor, flip: bool, px: int = 4, warps: int = 2, rows: int = 0) -> Tensor:
     """The convolution of `dynamic_depthwise`.
 
@@ -282,7 +276,7 @@ def convolve(x: Tensor, weight: Tensor, flip: bool, px: int = 4, warps: int = 2,
     lane_blocks = _cdiv(_cdiv(w, px) * c, lanes)
     rows = rows or _rows(b * lane_blocks * warps, h, 400, _schedulers(x.device))
     strips = _cdiv(h, rows)
-    _launch(
+    launch(
         _convolve,
         x.device,
         b * strips * lane_blocks,
@@ -336,7 +330,7 @@ def weight_gradient(x: Tensor, gradient: Tensor, px: int = 4, warps: int = 1, ro
     rows = rows or _rows(b * channel_blocks * lane_blocks * warps, h, 1000, _schedulers(x.device))
     strips = _cdiv(h, rows)
     parts = torch.empty((lane_blocks * strips, b, c, 7, 7), dtype=torch.float32, device=x.device)
-    _launch(
+    launch(
         _weight_gradient,
         x.device,
         b * channel_blocks * strips * lane_blocks,

@@ -32,7 +32,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from mirage_arch import dynamic_depthwise
+from mirage_arch import triton_kernels
 from mirage_arch.checkpoints import load_network
 from mirage_arch.fast_forward import prepare_fast
 from mirage_arch.ieee import evaluation_kernels
@@ -104,14 +104,14 @@ def compiled(net: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def kernels_of(method: str, precision: str) -> Iterator[None]:
     """TF32 and the Triton kernel as a row has them."""
-    before = dynamic_depthwise.enabled
-    dynamic_depthwise.enabled = before and method != 'published'
+    before = triton_kernels.enabled
+    triton_kernels.enabled = before and method != 'published'
     try:
         with evaluation_kernels():
             torch.backends.cudnn.allow_tf32 = precision == 'tf32'
             yield
     finally:
-        dynamic_depthwise.enabled = before
+        triton_kernels.enabled = before
 
 
 def exported(method: str, path: str | None, precision: str) -> Callable[[Tensor], Tensor]:

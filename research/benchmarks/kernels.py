@@ -27,6 +27,7 @@ from torch.utils.checkpoint import checkpoint
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from mirage_arch import dynamic_depthwise as depthwise
+from mirage_arch import triton_kernels
 from mirage_arch.mirage_arch import GatedConvolution
 from research.common import parser_of
 
@@ -107,7 +108,7 @@ def check_values(shapes, device: str) -> list[dict]:
                     'dtype': name,
                     'errors': errors,
                     'deterministic': equal,
-                    'passed': equal and max(errors) <= limit and not depthwise._failed,
+                    'passed': equal and max(errors) <= limit and not depthwise.kernels.failed,
                 }
             )
     return rows
@@ -128,10 +129,10 @@ def check_module(device: str, size: int, backend: str) -> list[dict]:
     rows = []
     for name in ('float32', 'bfloat16'):
         dtype = TYPES[name]
-        depthwise.enabled = False
+        triton_kernels.enabled = False
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         expected = run(module, dtype)
-        depthwise.enabled = True
+        triton_kernels.enabled = True
         torch._dynamo.reset()
         compiled = torch.compile(module, dynamic=False, fullgraph=True, backend=backend)
         for what, function, recompute in (
@@ -148,7 +149,7 @@ def check_module(device: str, size: int, backend: str) -> list[dict]:
                     'dtype': name,
                     'error': error,
                     'seconds': time.perf_counter() - start,
-                    'passed': error <= (1e-4 if dtype is torch.float32 else 0.05) and not depthwise._failed,
+                    'passed': error <= (1e-4 if dtype is torch.float32 else 0.05) and not depthwise.kernels.failed,
                 }
             )
     return rows
@@ -253,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
                 for kernel in SETTINGS:
                     print('  ', kernel, *(f'{key}: {ms:.4f}' for key, ms in found.get(kernel, {}).items()), 'ms')
     checks = report.get('values', []) + report.get('module', [])
-    return int(bool(report['errors']) or depthwise._failed or not all(row['passed'] for row in checks))
+    return int(bool(report['errors']) or depthwise.kernels.failed or not all(row['passed'] for row in checks))
 
 
 if __name__ == '__main__':

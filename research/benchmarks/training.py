@@ -37,7 +37,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import mirage_ir  # noqa: F401  its repairs come before anything of BasicSR
-from mirage_arch import dynamic_depthwise
+from mirage_arch import triton_kernels
 from mirage_ir.measuring.cost import process_peak
 from mirage_ir.training.model import MIRAGEModel
 from research.benchmarks.inference import published
@@ -106,13 +106,13 @@ def parts_of(method: str) -> list[str]:
 def kernels_of(method: str) -> Iterator[None]:
     """TF32 and the Triton kernel as a method has them; both are settings of the process."""
     names, cudnn = parts_of(method), torch.backends.cudnn
-    before = cudnn.allow_tf32, dynamic_depthwise.enabled
+    before = cudnn.allow_tf32, triton_kernels.enabled
     cudnn.allow_tf32 = 'tf32' in names or 'published' in names
-    dynamic_depthwise.enabled = 'kernel' in names and before[1]
+    triton_kernels.enabled = 'kernel' in names and before[1]
     try:
         yield
     finally:
-        cudnn.allow_tf32, dynamic_depthwise.enabled = before
+        cudnn.allow_tf32, triton_kernels.enabled = before
 
 
 def build(method: str, network: dict, device: str, lr: float = 2e-4, total_iter: int = 1_000_000) -> MIRAGEModel:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from mirage_arch import dynamic_depthwise as depthwise
+from mirage_arch import triton_kernels
 from mirage_arch.mirage_arch import GatedConvolution
 
-pytestmark = pytest.mark.skipif(not depthwise._THERE, reason='no Triton, or a PyTorch before 2.7')
+pytestmark = pytest.mark.skipif(not triton_kernels.THERE, reason='no Triton, or a PyTorch before 2.7')
 HERE = Path(__file__).parent
 
 
@@ -81,8 +82,8 @@ def test_pytorch_convolves_where_the_kernels_cannot_be_built(monkeypatch, caplog
     """Here: no GPU that Triton could build for. One warning, however often it is needed."""
     if torch.cuda.is_available():
         pytest.skip('Triton finds a GPU')
-    monkeypatch.setattr(depthwise, '_INTERPRETED', True)
-    monkeypatch.setattr(depthwise, '_failed', False)
+    monkeypatch.setattr(triton_kernels, 'INTERPRETED', True)
+    monkeypatch.setattr(depthwise.kernels, 'failed', False)
     x, weight = torch.randn(2, 3, 4, 5).requires_grad_(), torch.randn(2, 3, 7, 7).requires_grad_()
     with caplog.at_level(logging.WARNING):
         out = depthwise.dynamic_depthwise(x, weight)
@@ -103,18 +104,18 @@ def test_want_of_memory_passes_and_the_kernel_stays(full, name, monkeypatch):
         raise full
 
     monkeypatch.setitem(sys.modules, 'mirage_arch.dynamic_depthwise_kernels', types.SimpleNamespace(**{name: fail}))
-    monkeypatch.setattr(depthwise, '_INTERPRETED', True)
-    monkeypatch.setattr(depthwise, '_failed', False)
+    monkeypatch.setattr(triton_kernels, 'INTERPRETED', True)
+    monkeypatch.setattr(depthwise.kernels, 'failed', False)
     x, weight = torch.randn(1, 2, 4, 5), torch.randn(1, 2, 7, 7)
     with pytest.raises(RuntimeError, match='out of memory'):
         depthwise._convolve(x, weight, False) if name == 'convolve' else depthwise._weight_gradient(x, x)
-    assert not depthwise._failed
+    assert not depthwise.kernels.failed
 
 
 def test_the_switch_and_what_an_import_costs():
     code = (
-        'import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import dynamic_depthwise as d; '
-        'assert "triton" not in sys.modules; print(d.enabled, d.applies(torch.zeros(1)))'
+        'import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import triton_kernels as k; '
+        'assert "triton" not in sys.modules; print(k.enabled, k.applies(torch.zeros(1)))'
     )
     assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='0').split() == ['True', 'False']
     assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='1').split() == ['True', 'True']
@@ -122,8 +123,8 @@ def test_the_switch_and_what_an_import_costs():
 
 
 def test_exporters_get_the_plain_path(monkeypatch):
-    monkeypatch.setattr(depthwise, '_INTERPRETED', True)
-    monkeypatch.setattr(depthwise, 'enabled', True)
+    monkeypatch.setattr(triton_kernels, 'INTERPRETED', True)
+    monkeypatch.setattr(triton_kernels, 'enabled', True)
     net = GatedConvolution(2, False, 0.0, True).eval()
     image = torch.rand(1, 2, 4, 4)
     exported = [str(node.target) for node in torch.export.export(net, (image,)).graph.nodes]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from mirage_arch import triton_kernels
 from research.benchmarks import kernels
 
 own = pytest.importorskip('mirage_arch.dynamic_depthwise_kernels', reason='needs triton')
@@ -12,7 +13,7 @@ own = pytest.importorskip('mirage_arch.dynamic_depthwise_kernels', reason='needs
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     depthwise = kernels.depthwise
-    monkeypatch.setattr(depthwise, 'enabled', depthwise.enabled)  # which the command switches
+    monkeypatch.setattr(triton_kernels, 'enabled', triton_kernels.enabled)  # which the command switches
     monkeypatch.setattr(own, 'convolve', lambda x, weight, flip, **_: depthwise.plain(x, weight))
     monkeypatch.setattr(own, 'weight_gradient', lambda x, gradient, **_: (x * gradient).sum((2, 3)))
 

@@ -76,13 +76,13 @@ def test_memory_of_a_fresh_process(rows):
 def test_the_settings_of_a_method_are_those_of_its_steps_only():
     import torch
 
-    from mirage_arch import dynamic_depthwise
+    from mirage_arch import triton_kernels
 
-    before = torch.backends.cudnn.allow_tf32, dynamic_depthwise.enabled
+    before = torch.backends.cudnn.allow_tf32, triton_kernels.enabled
     for method, expected in (('plain', (False, False)), ('published', (True, False)), ('all', (False, before[1]))):
         with training.kernels_of(method):
-            assert (torch.backends.cudnn.allow_tf32, dynamic_depthwise.enabled) == expected
-    assert (torch.backends.cudnn.allow_tf32, dynamic_depthwise.enabled) == before
+            assert (torch.backends.cudnn.allow_tf32, triton_kernels.enabled) == expected
+    assert (torch.backends.cudnn.allow_tf32, triton_kernels.enabled) == before
 
 
 def test_a_row_that_fails_does_not_end_the_table(rows, monkeypatch):
