@@ -2,7 +2,8 @@
 
 Feature maps are (rows, width, channels) or (pixels, channels), channels fastest. On a CPU PyTorch brings oneDNN, whose
 products and convolutions apply GELU, a sigmoid, a sum or a product to their result before it leaves the registers;
-``torch.compile`` reaches them through the operators used here. Elsewhere the same operations run one by one.
+``torch.compile`` reaches them through the operators used here. Elsewhere the same operations run one by one, on a GPU
+with the norm of ``channel_norm`` where Triton is there.
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ['OneDnnKernels', 'PlainKernels', 'as_image', 'as_rows', 'choose_kernels', 'has_half_arithmetic']
+from .channel_norm import normalise_pixels
+
+__all__ = [
+    'OneDnnKernels',
+    'PlainKernels',
+    'TritonKernels',
+    'as_image',
+    'as_rows',
+    'choose_kernels',
+    'has_half_arithmetic',
+]
 
 _ACTIVATIONS = {'gelu': F.gelu, 'sigmoid': torch.sigmoid, 'none': lambda x: x}
 
@@ -93,6 +104,15 @@ class PlainKernels:
         out.copy_(F.layer_norm(x, x.shape[-1:], eps=epsilon))
 
 
+class TritonKernels(PlainKernels):
+    """The same with the norm of ``channel_norm``, where that applies (GPU)."""
+
+    @staticmethod
+    def normalise(x, out, epsilon):
+        if not normalise_pixels(x, out, epsilon):
+            PlainKernels.normalise(x, out, epsilon)
+
+
 class OneDnnKernels(PlainKernels):
     """The same with element-wise work fused into oneDNN's products and convolutions (CPU)."""
 
@@ -166,6 +186,8 @@ def _fusion_works(dtype: torch.dtype) -> bool:
 
 def choose_kernels(device: torch.device, dtype: torch.dtype) -> type[PlainKernels]:
     """The fastest set of operations that works for this device and type here."""
+    if device.type == 'cuda':
+        return TritonKernels
     return OneDnnKernels if device.type == 'cpu' and _fusion_works(dtype) else PlainKernels
 
 

@@ -28,9 +28,9 @@ from torch.utils.checkpoint import checkpoint
 if not hasattr(torch, 'autocast'):
     raise ImportError(f'the MIRAGE network needs PyTorch 1.10 or later, and this is {torch.__version__}')
 try:
-    from . import dynamic_depthwise
+    from . import channel_norm, dynamic_depthwise
 except ImportError:  # this file alone: PyTorch's own operations
-    dynamic_depthwise = None  # type: ignore[assignment]
+    channel_norm = dynamic_depthwise = None  # type: ignore[assignment]
 
 # Where BasicSR is in use, it is loaded by now, and this file registers itself; nobody else should wait for it.
 ARCH_REGISTRY = getattr(sys.modules.get('basicsr.utils.registry'), 'ARCH_REGISTRY', None)
@@ -92,6 +92,8 @@ class ChannelNorm(nn.Module):
         self.body = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        if channel_norm is not None and channel_norm.applies(x, self.body):
+            return channel_norm.channel_norm(x, self.body.weight, self.body.bias, self.body.eps)
         # Channels are the fastest axis of a channels_last tensor, so neither permutation moves data.
         return self.body(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 

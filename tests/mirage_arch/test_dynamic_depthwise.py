@@ -1,43 +1,21 @@
-import importlib.metadata
-import json
 import logging
-import os
-import subprocess
 import sys
 import types
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from interpreter import interpret, run_python
 
 from mirage_arch import dynamic_depthwise as depthwise
 from mirage_arch import triton_kernels
 from mirage_arch.mirage_arch import GatedConvolution
 
 pytestmark = pytest.mark.skipif(not triton_kernels.THERE, reason='no Triton, or a PyTorch before 2.7')
-HERE = Path(__file__).parent
-
-
-def _run(code_or_file, **environment):
-    path = os.pathsep.join([str(HERE.parents[1]), os.environ.get('PYTHONPATH', '')])
-    command = [sys.executable] + ([str(code_or_file)] if isinstance(code_or_file, Path) else ['-c', code_or_file])
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=600, env={**os.environ, 'PYTHONPATH': path, **environment}
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def _version(name):
-    return tuple(int(part) for part in importlib.metadata.version(name).split('.')[:2])
 
 
 @pytest.fixture(scope='module')
 def interpreted():
-    if _version('triton') < (3, 7) and tuple(int(part) for part in np.__version__.split('.')[:2]) >= (2, 4):
-        pytest.skip('the interpreter of this Triton does not work with this NumPy')
-    return json.loads(_run(HERE / 'interpreted_kernels.py', TRITON_INTERPRET='1', MIRAGE_TRITON='1'))
+    return interpret('interpreted_kernels.py')
 
 
 def test_kernels_equal_pytorch_in_float64(interpreted):
@@ -117,9 +95,9 @@ def test_the_switch_and_what_an_import_costs():
         'import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import triton_kernels as k; '
         'assert "triton" not in sys.modules; print(k.enabled, k.applies(torch.zeros(1)))'
     )
-    assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='0').split() == ['True', 'False']
-    assert _run(code, MIRAGE_TRITON='1', TRITON_INTERPRET='1').split() == ['True', 'True']
-    assert _run(code, MIRAGE_TRITON='0', TRITON_INTERPRET='1').split() == ['False', 'False']
+    assert run_python(code, MIRAGE_TRITON='1', TRITON_INTERPRET='0').split() == ['True', 'False']
+    assert run_python(code, MIRAGE_TRITON='1', TRITON_INTERPRET='1').split() == ['True', 'True']
+    assert run_python(code, MIRAGE_TRITON='0', TRITON_INTERPRET='1').split() == ['False', 'False']
 
 
 def test_exporters_get_the_plain_path(monkeypatch):
