@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARITY = 'layout or dynamic or bytes or (outputs and lively and 40)'
+PARITY = 'layout or dynamic or norm_and or bytes or (outputs and lively and 40)'
 OTHERS = '(six_steps and freeze) or (nan and eager and lq) or (a_cpu and 61)'
 
 

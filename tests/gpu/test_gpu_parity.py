@@ -7,9 +7,12 @@ import pytest
 import torch
 from gpu_setup import DEVICE, distance, exact, lively, needs_cuda, on_device, psnr, somewhere
 
+from mirage_arch import channel_norm as norm
 from mirage_arch import dynamic_depthwise as depthwise
+from mirage_arch import triton_kernels
 from mirage_arch.checkpoints import load_network
 from mirage_arch.fast_forward import prepare_fast
+from mirage_arch.mirage_arch import ChannelNorm
 from mirage_data.datasets.sample import bytes_to_float
 from mirage_losses.fourier_loss import FourierLoss
 from mirage_losses.spd_contrastive_loss import SPDContrastiveLoss
@@ -168,3 +171,114 @@ def test_triton_makes_the_dynamic_convolution_the_same_each_time():
         results.append((y, *torch.autograd.grad(y.square().sum(), weight)))
     assert not depthwise.kernels.failed, 'the kernel could not be built and PyTorch convolved'
     assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+def norm_of(c, dtype=torch.float32):
+    """A norm with lively weights in ``dtype``, and the same in float64 on the CPU."""
+    module = ChannelNorm(c)
+    torch.nn.init.uniform_(module.body.weight, 0.5, 1.5)
+    torch.nn.init.normal_(module.body.bias)
+    module = module.to(dtype)
+    return module.to(DEVICE), copy.deepcopy(module).cpu().double()
+
+
+def norm_values(module, x, gradient, autocast=False):
+    x = x.detach().requires_grad_()
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=autocast):
+        y = module(x)
+    return y.detach(), *torch.autograd.grad(y, (x, *module.parameters()), gradient)
+
+
+def need_the_norms_kernel(module, x):
+    if not triton_kernels.applies(x):
+        pytest.skip('no Triton here, or switched off')
+    assert norm.applies(x, module.body), 'PyTorch normalises'
+
+
+NORMS = [(2, 24, 61, 83), (3, 192, 16, 16), (1, 30, 1, 9), (2, 12, 64, 64), (1, 6, 1, 1), (40, 48, 64, 64)]
+
+
+@pytest.mark.parametrize('shape', NORMS, ids=str)
+@pytest.mark.parametrize('dtype, limit', [(torch.float32, 1e-6), (torch.bfloat16, 4e-3), (torch.float16, 1e-3)])
+def test_the_norm_and_its_gradients(shape, dtype, limit):
+    if DEVICE.type == 'cpu':  # PyTorch's adds up the pixels in the type itself
+        if shape is NORMS[-1]:
+            pytest.skip('too many pixels for that')
+        limit *= 100
+    torch.manual_seed(0)
+    module, reference = norm_of(shape[1], dtype)
+    x, gradient = torch.randn(shape[0], shape[1] + 8, *shape[2:]).add(1).to(dtype), torch.randn(shape).to(dtype)
+    x = x.contiguous(memory_format=torch.channels_last)[:, 8:]
+    expected = norm_values(reference, x.double(), gradient.double())
+    found = norm_values(module, x.to(DEVICE), gradient.to(DEVICE))
+    assert found[0].is_contiguous(memory_format=torch.channels_last)
+    for name, a, b in zip(('out', 'x', 'weight', 'bias'), found, expected):
+        assert a.dtype is dtype and relative(a.double().cpu(), b) < limit, name
+    assert not norm.kernels.failed, 'the kernel could not be built and PyTorch normalised'
+
+
+@needs_cuda
+def test_the_norm_under_autocast_reads_bfloat16_and_gives_float32():
+    module, reference = norm_of(24)
+    x, gradient = torch.randn(2, 24, 61, 83).bfloat16(), torch.randn(2, 24, 61, 83)
+    expected = norm_values(reference, x.double(), gradient.double())
+    found = norm_values(module, x.to(DEVICE), gradient.to(DEVICE), autocast=True)
+    assert [t.dtype for t in found] == [torch.float32, torch.bfloat16, torch.float32, torch.float32]
+    errors = [relative(a.double().cpu(), b) for a, b in zip(found, expected)]
+    assert max(errors[0], errors[2], errors[3]) < 1e-6 and errors[1] < 4e-3
+
+
+@needs_cuda
+def test_triton_makes_the_norm_the_same_each_time():
+    module, _ = norm_of(48)
+    x, gradient = torch.randn(2, 4, 48, 123, 77, device=DEVICE)
+    need_the_norms_kernel(module, x)
+    results = [norm_values(module, x, gradient) for _ in range(2)]
+    assert not norm.kernels.failed, 'the kernel could not be built and PyTorch normalised'
+    assert all(torch.equal(a, b) for a, b in zip(*results))
+
+
+@needs_cuda
+def test_the_norm_and_its_gradients_in_a_recorded_graph():
+    module, _ = norm_of(24)
+    x, gradient = torch.randn(2, 2, 24, 40, 56, device=DEVICE)
+    need_the_norms_kernel(module, x)
+    norm_values(module, x, gradient)
+    given = torch.zeros_like(x)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded = norm_values(module, given, gradient)
+    given.copy_(x)
+    graph.replay()
+    assert all(torch.equal(a, b) for a, b in zip(recorded, norm_values(module, x, gradient)))
+
+
+@needs_cuda
+def test_the_norm_of_pixels_that_lie_far_apart():
+    """Beyond what 32 bits count, as in a picture of 8K."""
+    module, _ = norm_of(8)
+    step = 2**30 + 8
+    if torch.cuda.mem_get_info()[0] < 3 * 2 * step:
+        pytest.skip('needs 6 GiB')
+    pixels = torch.empty(2 * step + 8, dtype=torch.bfloat16, device=DEVICE)
+    x = pixels.as_strided((1, 8, 1, 3), (0, 1, 0, step))
+    x.copy_(torch.randn(x.shape))
+    gradient = torch.randn(x.shape, device=DEVICE)
+    with torch.autocast('cuda', torch.bfloat16):
+        need_the_norms_kernel(module, x)
+    far, near = (norm_values(module, t, gradient, autocast=True) for t in (x, x.clone()))
+    assert not norm.kernels.failed and all(torch.equal(a, b) for a, b in zip(far, near))
+
+
+@needs_cuda
+def test_a_network_with_the_kernels_is_the_network_without(monkeypatch):
+    net, x = on_device(networks()['lively']), torch.rand(2, 3, 48, 40, device=DEVICE)
+    found = []
+    for switch in (True, False):
+        monkeypatch.setattr(triton_kernels, 'enabled', triton_kernels.enabled and switch)
+        with exact():
+            y = net(x)
+            found.append((y.detach(), *torch.autograd.grad(y.square().sum(), tuple(net.parameters()))))
+    assert distance(found[0][0], found[1][0]) < 1e-5
+    on, off = (torch.cat([g.flatten() for g in values[1:]]) for values in found)
+    assert relative(on, off) < 1e-4
