@@ -8,6 +8,7 @@ from mirage_arch import triton_kernels
 from research.benchmarks import kernels
 
 own = pytest.importorskip('mirage_arch.dynamic_depthwise_kernels', reason='needs triton')
+own_norm = pytest.importorskip('mirage_arch.channel_norm_kernels', reason='needs triton')
 
 
 @pytest.fixture
@@ -16,6 +17,10 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(triton_kernels, 'enabled', triton_kernels.enabled)  # which the command switches
     monkeypatch.setattr(own, 'convolve', lambda x, weight, flip, **_: depthwise.plain(x, weight))
     monkeypatch.setattr(own, 'weight_gradient', lambda x, gradient, **_: (x * gradient).sum((2, 3)))
+    monkeypatch.setattr(
+        own_norm, 'normalise', lambda x, weight, bias, *_, **__: kernels.norm.plain(x.float(), weight, bias)
+    )
+    monkeypatch.setattr(own_norm, 'gradients', lambda x, weight, gradient, *_, **__: (x, weight))
 
     def call(*words):
         code = kernels.main(['--quick', '--device', 'cpu', '--out', str(tmp_path), *words])
@@ -32,8 +37,12 @@ def test_right_kernels_pass_and_are_timed(run, capsys):
     times = found['tiny float32']
     assert times['ratio'] > 0 and list(times['convolve'])[0] == 'default'
     assert len(times['weight_gradient']) == 1 + len(kernels.SETTINGS['weight_gradient'])
+    assert len(found['norms']) == 6 and all(row['passed'] for row in found['norms'])
+    times = found['norm, tiny bfloat16']
+    assert times['ratio'] > 0 and times['plain output'] > 0
+    assert all(len(times[name]) == 1 + len(settings) for name, settings in kernels.NORM_SETTINGS.items())
     printed = capsys.readouterr().out
-    assert printed.count('ok  ') == 14 and 'times PyTorch' in printed
+    assert printed.count('ok  ') == 20 and printed.count('times PyTorch') == 4
 
 
 def test_wrong_values_fail_and_the_rest_still_runs(run, monkeypatch, capsys):
@@ -43,3 +52,12 @@ def test_wrong_values_fail_and_the_rest_still_runs(run, monkeypatch, capsys):
     assert code == 1 and not any(row['passed'] for row in found['values'])
     assert 'FAIL' in capsys.readouterr().out
     assert 'module' in found and 'tiny float32' not in found
+
+
+def test_a_wrong_norm_fails_and_is_the_only_one_asked_for(run, monkeypatch, capsys):
+    right = kernels.norm.channel_norm
+    monkeypatch.setattr(kernels.norm, 'channel_norm', lambda *values: right(*values) * 1.05)
+    code, found = run('--seconds', '0', '--only', 'norm')
+    assert code == 1 and not any(row['passed'] for row in found['norms'])
+    assert 'values' not in found and 'module' not in found
+    assert 'FAIL' in capsys.readouterr().out
