@@ -103,7 +103,7 @@ def compiled(net: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def kernels_of(method: str, precision: str) -> Iterator[None]:
-    """TF32 and the Triton kernel as a row has them."""
+    """TF32 and the Triton kernels as a row has them."""
     before = triton_kernels.enabled
     triton_kernels.enabled = before and method != 'published'
     try:

@@ -104,7 +104,7 @@ def parts_of(method: str) -> list[str]:
 
 @contextlib.contextmanager
 def kernels_of(method: str) -> Iterator[None]:
-    """TF32 and the Triton kernel as a method has them; both are settings of the process."""
+    """TF32 and the Triton kernels as a method has them; both are settings of the process."""
     names, cudnn = parts_of(method), torch.backends.cudnn
     before = cudnn.allow_tf32, triton_kernels.enabled
     cudnn.allow_tf32 = 'tf32' in names or 'published' in names
