@@ -159,4 +159,4 @@ class _ChannelNorm(torch.autograd.Function):
             dx, affine = _derivatives(x, weight, gradient, ctx.epsilon)
         else:
             dx, affine = _gradients(x, weight, gradient, ctx.epsilon, of_x, of_affine)
-        return dx if of_x else None, *(affine.unbind() if of_affine else (None, None)), None, None
+        return dx if of_x else None, *((affine[0], affine[1]) if of_affine else (None, None)), None, None

@@ -65,17 +65,23 @@ def compared(given):
 def layouts():
     x, weight, bias, gradient = draw(2, 6, 3, 5)
     assert kernels._pixels(x).data_ptr() == x.data_ptr()
-    expanded = gradient[:1, :1, :1, :1].expand_as(x)
+    expanded, sliced = gradient[:1, :1, :1, :1].expand_as(x), draw(2, 6, 3, 5)[0]
     maps = {'contiguous': x.contiguous(), 'crop': x[:, :, 1:, 2:], 'one column': x[..., :1]}
     found = {name: compared((m, weight, bias, gradient[..., : m.shape[2], : m.shape[3]])) for name, m in maps.items()}
-    return {**found, 'expanded gradient': compared((x, weight, bias, expanded))}
+    return {
+        **found,
+        'expanded gradient': compared((x, weight, bias, expanded)),
+        'sliced gradient': compared((x, weight, bias, sliced)),
+    }
 
 
 def many_programs():
-    """Tiles of 2 pixels, and of the gradients three programs that take them in turn."""
+    """Tiles of 2 pixels, written to a slice; of the gradients three programs that take them in turn."""
     given = x, weight, bias, gradient = draw(2, 24, 3, 5)
-    out = torch.full_like(x, torch.nan)
+    wide = torch.full((2, 28, 3, 5), 7.0).contiguous(**LAST)
+    out = wide[:, 2:26]
     kernels.normalise(x, weight, bias, 1e-5, out, elements=64)
+    assert bool((wide[:, :2] == 7).all() and (wide[:, 26:] == 7).all()), 'written beside the slice'
     dx, affine = kernels.gradients(x, weight, gradient, 1e-5, elements=64, resident=3)
     return errors([out, dx, *affine], given)
 
