@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from . import triton_kernels
 from .triton_kernels import Kernels
 
-__all__ = ['applies', 'channel_norm', 'kernels', 'normalise_pixels', 'plain']
+__all__ = ['applies', 'channel_norm', 'kernels', 'least_pixels', 'normalise_pixels', 'plain']
 
 kernels = Kernels('channel_norm_kernels', 'the layer norm', 'PyTorch normalises')
+#: Smaller maps are PyTorch's: what its kernel loses on them is less than what a Triton kernel costs the host to start.
+least_pixels = 1 << 17
 _MOST = 1024  # channels: a program holds a whole pixel
 _CLASSES = (Tensor, nn.Parameter)
 _TYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -31,14 +33,16 @@ def _can_take(x: Tensor, axis: int) -> bool:
         and type(x) in _CLASSES
         and not kernels.failed
         and 2 <= x.shape[axis] <= _MOST
+        and x.numel() >= least_pixels * x.shape[axis]
     )
 
 
 def applies(x: Tensor, norm: nn.LayerNorm) -> bool:
     """Whether `channel_norm` should normalise this map with the weights of ``norm``, not ``norm`` itself.
 
-    Not where something looks into the network (compilers, tracing, functorch, tensors of other classes), nor for a
-    norm that was replaced, extended or given a hook, nor for types that PyTorch would refuse.
+    Not for small maps (`least_pixels`), not where something looks into the network (compilers, tracing, functorch,
+    tensors of other classes), nor for a norm that was replaced, extended or given a hook, nor for types that PyTorch
+    would refuse.
     """
     if not _can_take(x, 1) or x.dim() != 4 or type(norm) is not nn.LayerNorm:
         return False

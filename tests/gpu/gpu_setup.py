@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / 'mirage_ir'))  # model_setup, small_run, kill_trial
 
+from mirage_arch import channel_norm
 from mirage_arch.ieee import evaluation_kernels
 from mirage_arch.mirage_arch import MIRAGEArch
 
@@ -22,6 +23,8 @@ _WANTED = os.environ.get('MIRAGE_GPU_TESTS')
 if _WANTED not in (None, 'cpu', 'cuda'):
     raise ValueError(f'MIRAGE_GPU_TESTS is {_WANTED!r}; allowed are cpu and cuda')
 DEVICE = torch.device(_WANTED or ('cuda' if torch.cuda.is_available() else 'cpu'))
+
+channel_norm.least_pixels = 0  # the kernel is to be tested, on small maps too
 
 #: For a whole file: on a GPU, or where a CPU is asked to stand in for it.
 somewhere = pytest.mark.skipif(

@@ -26,6 +26,7 @@ def as_if_interpreted(monkeypatch):
     monkeypatch.setattr(triton_kernels, 'INTERPRETED', True)
     monkeypatch.setattr(triton_kernels, 'enabled', True)
     monkeypatch.setattr(norm.kernels, 'failed', False)
+    monkeypatch.setattr(norm, 'least_pixels', 0)
 
 
 def draw(*shape, dtype=torch.float32):
@@ -125,7 +126,8 @@ def test_want_of_memory_passes_and_the_kernel_stays(name, as_if_interpreted, mon
 def test_the_switch():
     code = (
         'import sys; sys.modules["basicsr"] = None; import torch; from mirage_arch import channel_norm as n; '
-        'assert "triton" not in sys.modules; print(n.applies(torch.zeros(1, 3, 2, 2), torch.nn.LayerNorm(3)))'
+        'assert "triton" not in sys.modules; n.least_pixels = 0\n'
+        'print(n.applies(torch.zeros(1, 3, 2, 2), torch.nn.LayerNorm(3)))'
     )
     assert run_python(code, MIRAGE_TRITON='1', TRITON_INTERPRET='0').split() == ['False']
     assert run_python(code, MIRAGE_TRITON='1', TRITON_INTERPRET='1').split() == ['True']
@@ -133,7 +135,7 @@ def test_the_switch():
 
 
 @needs_triton
-def test_what_is_not_a_plain_norm_of_one_type_stays_with_pytorch(as_if_interpreted):
+def test_what_is_not_a_plain_norm_of_one_type_stays_with_pytorch(as_if_interpreted, monkeypatch):
     x, body = torch.zeros(1, 3, 2, 2), nn.LayerNorm(3)
     hooked, pre_hooked, frozen = nn.LayerNorm(3), nn.LayerNorm(3), nn.LayerNorm(3)
     hooked.register_forward_hook(lambda *_: None)
@@ -145,6 +147,9 @@ def test_what_is_not_a_plain_norm_of_one_type_stays_with_pytorch(as_if_interpret
         assert not norm.applies(x, other)
     for other in (x.double(), x.bfloat16(), x[0], x.to('meta'), torch.zeros(1, 1, 2, 2), torch.zeros(1, 1025, 1, 1)):
         assert not norm.applies(other, body if other.dim() < 4 else nn.LayerNorm(other.shape[1]))
+    monkeypatch.setattr(norm, 'least_pixels', 5)
+    assert not norm.applies(x, body) and norm.applies(torch.zeros(1, 3, 1, 5), body)
+    monkeypatch.setattr(norm, 'least_pixels', 0)
     with torch._subclasses.FakeTensorMode() as mode:
         assert not norm.applies(mode.from_tensor(x), body)
     with pytest.raises(RuntimeError, match='normalized_shape'):
