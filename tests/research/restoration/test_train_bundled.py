@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from mirage_arch import mirage_nano
+from mirage_arch import mirage_mini, mirage_nano
 from mirage_arch.checkpoints import load_weights
 from mirage_data.degradations.compose import parse_recipe
 from mirage_data.files import plain_yaml
@@ -26,7 +26,11 @@ def test_each_stage_differs_from_the_option_file_in_what_it_names(files, tmp_pat
     for stage in STAGES['stages']:
         options = files[stage['name']]
         train = options['datasets']['train']
-        assert options['network_g'] == BASE['network_g'] or stage['deepened']
+        network = BASE['network_g']
+        if stage.get('deepened'):
+            blocks = [2 * count for count in network['num_blocks']]
+            network = {**network, 'num_blocks': blocks, 'num_refinement_blocks': 2 * network['num_refinement_blocks']}
+        assert options['network_g'] == network
         if 'weights' in stage:
             assert [part.get('weight') for part in train['recipe']][: len(stage['weights'])] == stage['weights']
             assert parse_recipe(train['recipe']).entries
@@ -95,6 +99,8 @@ def test_finished_stages_are_passed_over_and_a_failed_one_ends_the_run(tmp_path,
     assert train_bundled.main(arguments) == 0
     assert [name for name, _ in trained[11:]] == names[8:]
     assert (out / 'before_bundled_10.safetensors').is_file()
+    deeper = load_weights(out / 'before_bundled_mini.safetensors')
+    assert deeper.keys() == mirage_mini(spd_head=False).state_dict().keys()
     models = {file.name for file in out.glob('mirage_*.safetensors')}
     assert models == {f'mirage_{name}.safetensors' for name in STAGES['package']} and len(models) > 1
     assert not any(name.startswith(mix_weights.HEADS) for name in load_weights(out / 'mirage_denoise.safetensors'))
