@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from . import triton_kernels
 from .triton_kernels import Kernels
@@ -29,7 +30,6 @@ def _can_take(x: Tensor, axis: int) -> bool:
     return (
         triton_kernels.applies(x)
         and not torch.compiler.is_compiling()
-        and not torch._C._are_functorch_transforms_active()
         and type(x) in _CLASSES
         and not kernels.failed
         and 2 <= x.shape[axis] <= _MOST
@@ -41,8 +41,8 @@ def applies(x: Tensor, norm: nn.LayerNorm) -> bool:
     """Whether `channel_norm` should normalise this map with the weights of ``norm``, not ``norm`` itself.
 
     Not for small maps (`least_pixels`), not where something looks into the network (compilers, tracing, functorch,
-    tensors of other classes), nor for a norm that was replaced, extended or given a hook, nor for types that PyTorch
-    would refuse.
+    tensors of other classes, hooks on every module), nor for a norm that was replaced, extended or given a hook, nor
+    for types that PyTorch would refuse.
     """
     if not _can_take(x, 1) or x.dim() != 4 or type(norm) is not nn.LayerNorm:
         return False
@@ -57,6 +57,7 @@ def applies(x: Tensor, norm: nn.LayerNorm) -> bool:
         and bias.dtype in types
         and weight.device == x.device
         and not any(hooks)
+        and not _has_any_global_hook()
     )
 
 
@@ -98,13 +99,13 @@ def normalise_pixels(x: Tensor, out: Tensor, epsilon: float) -> bool:
 
     Args:
         x: (rows, width, c).
-        out: The same shape in any of the three types; written to.
+        out: The same shape in any of the three types, contiguous; written to.
         epsilon: Added to the variance.
 
     Returns:
         Whether it was done; where not, nothing was written that counts.
     """
-    if not _can_take(x, -1):
+    if not _can_take(x, -1) or not out.is_contiguous():
         return False
     image, result = (t.unsqueeze(0).permute(0, 3, 1, 2) for t in (x, out))
     return kernels.attempt(x, lambda module: module.normalise(image, None, None, epsilon, result)) is not None

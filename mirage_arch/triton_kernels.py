@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .memory import is_out_of_memory
 
@@ -38,8 +39,20 @@ def _can_run(x: Tensor) -> bool:
 
 
 def applies(x: Tensor) -> bool:
-    """Whether an operator with a kernel should take this tensor, not PyTorch's own operations."""
-    return THERE and enabled and _can_run(x) and not torch.jit.is_tracing() and not torch.compiler.is_exporting()
+    """Whether an operator with a kernel should take this tensor, not PyTorch's own operations.
+
+    Not while a network is traced or exported, nor under functorch's transforms or with derivatives carried forward,
+    none of which the operators have.
+    """
+    return (
+        THERE
+        and enabled
+        and _can_run(x)
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_exporting()
+        and not torch._C._are_functorch_transforms_active()
+        and forward_ad._current_level < 0
+    )
 
 
 class Kernels:

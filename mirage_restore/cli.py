@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .bundled import AUTO, DEFAULT_MODEL, LIGHT_MODEL, bundled_models, bundled_weights
+from .bundled import AUTO, DEFAULT_MODEL, LIGHT_MODEL, bundled_models, bundled_weights, find_weights
 from .formats import FORMATS
 from .jobs import Options, Plan, Record, describe_unread, find_jobs, is_file_name, named
 from .machine import bound_spinning, ending_when_unread, say
@@ -46,8 +46,7 @@ def _main(arguments: Sequence[str] | None) -> int:
     if not inputs:
         parser.error('nothing to restore: name files, folders or patterns')
     try:
-        if args.model not in (None, AUTO):
-            bundled_weights(args.model)
+        _check(args)
         options = Options(
             suffix=args.suffix,
             format=args.format,
@@ -74,6 +73,22 @@ def _main(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         say(f'Stopped. The results in {args.output} are whole; go on with --skip-existing.', sys.stderr)
         return 130
+
+
+def _check(args: argparse.Namespace) -> None:
+    """What no restoring is begun with, nor shown as a plan.
+
+    Raises:
+        ValueError: An argument that does not go with the others, or a model that is not there.
+    """
+    if args.weights is not None and args.model is not None:
+        raise ValueError(f'give --weights or --model, not both: got {args.weights} and {args.model!r}')
+    if args.model not in (None, AUTO):
+        bundled_weights(args.model)
+    if args.workers is not None and args.ray is None:
+        raise ValueError('--workers goes with --ray; on one machine name the --devices')
+    if args.output == '-':
+        raise ValueError('-o -: results are not written to standard output; name a folder or a file')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         '--self-ensemble',
         '--tta',
         action='store_true',
-        help='mean over the 8 flips and turns: better, 8 times the time',
+        help='mean over the 8 flips and turns: less noise, 8 times the time',
     )
     add('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' (%(default)s)")
     add('--devices', metavar='LIST', help="a worker on each: GPUs such as '0,1', or 'cpu x 4'")
@@ -167,14 +182,11 @@ def _restore_many(args: argparse.Namespace, inputs: list[str], options: Options)
 
     if args.dry_run:
         raise ValueError('--dry-run is for a single process: leave --devices, --ray and URLs out')
-    if args.workers is not None and args.ray is None:
-        raise ValueError('--workers goes with --ray; on one machine name the --devices')
     weights = None
     try:
         if args.weights is not None:
-            if args.model is not None:
-                raise ValueError(f'give --weights or --model, not both: got {args.weights} and {args.model!r}')
-            weights = (Path(args.weights).name, Path(args.weights).read_bytes())
+            file = find_weights(args.weights)
+            weights = (file.name, file.read_bytes())
         setup = Setup(
             weights,
             args.model,

@@ -138,6 +138,8 @@ def restore_visible(
 ) -> np.ndarray:
     """Restore what can be seen of an image; borders, hidden pixels and images of one colour come back as they were.
 
+    Where all pixels are hidden, all are restored: then alpha hides a picture, and not its surround.
+
     Args:
         restore: Takes and returns colour (h, w) or (h, w, 1 or 3) of the image's type.
         image: As in `visible_box`.

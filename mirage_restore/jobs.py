@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,6 +144,8 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
             plan.useless.append((Path(given), what))
     if single and len(found) > 1:
         raise ValueError(f'{target} is one file, and {len(found)} are given; name a folder for the results')
+    if not single and len(inputs) == len(found) == 1 and os.path.isfile(inputs[0]):
+        _check_folder_name(target)
     names = _Names(record if options.skip_existing else None)
     for source, relative in found:
         before = record.result_of(source) if record is not None and options.skip_existing else None
@@ -165,6 +168,17 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
         else:
             plan.jobs.append(job)
     return plan
+
+
+def _check_folder_name(target: str | Path) -> None:
+    """A folder for one result may not be called like a file of a kind that is not written."""
+    ending = Path(target).suffix
+    meant = str(target).endswith(('/', os.sep)) or os.path.isdir(target)
+    if re.fullmatch(r'\.[a-z][a-z0-9]{2,3}', ending.lower()) and not meant:
+        raise ValueError(
+            f'{target}: results are not written as {ending}; allowed are {", ".join(FORMATS)} and for videos '
+            f'{", ".join(VIDEO_CONTAINERS)}. If it is to be a folder, write {target}/'
+        )
 
 
 def named(source: Path | str, reason: str) -> str:

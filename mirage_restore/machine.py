@@ -88,7 +88,7 @@ def say(text: str, stream: TextIO | None = None) -> None:
 
 
 class _UntilUnread:
-    """A stream that ends the program once nobody reads it."""
+    """A stream that ends the program once nobody reads it, or nothing can be written to it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -105,10 +105,13 @@ class _UntilUnread:
     def _ending(self) -> Iterator[None]:
         try:
             yield
-        except BrokenPipeError:
+        except OSError as error:
+            unread = isinstance(error, BrokenPipeError)
+            if not unread:  # a full disk
+                print(f'standard output: {error.strerror or error}', file=sys.stderr)
             with contextlib.suppress(OSError, ValueError):  # what is still in its buffer goes nowhere
                 os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
-            raise SystemExit(UNREAD) from None
+            raise SystemExit(UNREAD if unread else 1) from None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -190,8 +190,11 @@ def _checked(pixels: np.ndarray, path: Path) -> np.ndarray:
             f'{path}: pixels are {pixels.dtype}; allowed are 8 and 16 bits without sign and 32-bit floating-point: '
             'convert it first'
         )
+    bad = int((~np.isfinite(pixels)).sum())
+    if bad:
+        raise ImageError(f'{path}: {bad} of {pixels.size} pixel values are NaN or infinite')
     least, most = float(pixels.min()), float(pixels.max())
-    if not (least >= -1e-3 and most <= 1 + 1e-3):  # also where one is NaN
+    if not (least >= -1e-3 and most <= 1 + 1e-3):
         raise ImageError(
             f'{path}: floating-point pixels from {least:g} to {most:g}; allowed are 0 to 1: scale (tone-map) it first'
         )

@@ -171,17 +171,18 @@ def _photo(image: pyvips.Image, path: Path, notes: tuple[str, ...]) -> Photo:
 
 def _from_cmyk(image: pyvips.Image, profile: bytes | None) -> tuple[pyvips.Image, str]:
     depth = 16 if image.format == 'ushort' else 8
-    if profile:
+    if profile and profile[16:20] == b'CMYK' and profile[36:40] == b'acsp':  # else libvips takes one of its own
         try:
             options = {'embedded': True, 'depth': depth, 'intent': 'relative', 'black_point_compensation': True}
             return image.icc_transform('srgb', **options).copy_memory(), 'by its profile'
         except pyvips.Error:
-            pass  # a profile that is damaged or for something else
+            pass  # a profile that is damaged
     inks = image.numpy().astype(np.float32) / (2**depth - 1)
     rgb = (1 - inks[..., :3]) * (1 - inks[..., 3:4])
     rgb = np.concatenate([rgb, inks[..., 4:5]], axis=2) if image.bands > 4 else rgb
     pixels = np.rint(rgb * (2**depth - 1)).astype(np.uint16 if depth == 16 else np.uint8)
-    return as_vips(pixels), 'without a profile, so the colours are approximate'
+    without = 'without its profile, which is none of CMYK,' if profile else 'without a profile,'
+    return as_vips(pixels), f'{without} so the colours are approximate'
 
 
 def lab_to_srgb(image: pyvips.Image, deep: bool) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 import itertools
 import logging
 import os
@@ -182,7 +183,8 @@ class Restorer:
             return fixed(image, box)
 
         files = [fixed.weights] if fixed._chooser is None else [CHOICE, *map(bundled_weights, self._networks)]
-        state = f'{" ".join(f"{file} {file.stat().st_size}" for file in files)} {self._settings} {box}'
+        contents = (f'{file.name} {hashlib.sha256(file.read_bytes()).hexdigest()}' for file in files)
+        state = f'{" ".join(contents)} {self._settings} {box}'
         restore.identity = state  # type: ignore[attr-defined]  # which `video` reads
         return restore
 

@@ -53,6 +53,7 @@ from research.restoration.scores import (
     ScoreCache,
     SetScores,
     file_digest,
+    mean_of,
 )
 
 TITLES = {
@@ -121,7 +122,8 @@ def _figures(row: SetScores, method: str) -> str:
     if math.isinf(psnr):
         return 'identical'
     part = '' if row.count(method) == row.pictures else f' ({row.count(method)} of {row.pictures})'
-    return f'{psnr:.2f} / {ssim:.3f}{part}'
+    same = row.identical(method)
+    return f'{psnr:.2f} / {ssim:.3f}{part}' + (f' ({same} identical)' if same else '')
 
 
 def _published(row: SetScores, model: str) -> Mapping[str, float]:
@@ -182,9 +184,8 @@ def _circumstances(scores: Sequence[SetScores]) -> str:
         if not common:
             continue
         changes = [here[name] - there[name] for name in common if math.isfinite(here[name] - there[name])]
-        mean = math.fsum(changes) / len(changes) if changes else 0.0
-        means = [math.fsum(each[name] for name in common) / len(common) for each in (there, here)]
-        cells = [row.name, row.against, str(len(common)), *map(_decibels, means), f'{mean:+.2f}']
+        means = [mean_of(each[name] for name in common) for each in (there, here)]
+        cells = [row.name, row.against, str(len(common)), *map(_decibels, means), f'{mean_of(changes) or 0.0:+.2f}']
         lines.append([*cells, f'{min(changes, default=0.0):+.2f}'])
     heads = ['set', 'against', 'pictures', 'ours there', 'ours here', 'difference', 'worst']
     title = '**The same pictures under other circumstances** (PSNR of ours in dB)'
@@ -213,6 +214,7 @@ def _as_json(row: SetScores) -> dict[str, Any]:
     methods = {
         method: {
             'pictures': row.count(method),
+            'identical': row.identical(method),
             'parameters': row.words.get(method, ''),
             **{metric: _finite(row.mean(method, metric)) for metric in ('psnr', 'ssim', LINE)},
             'each': {name: {k: _finite(v) for k, v in values.items()} for name, values in row.values[method].items()},

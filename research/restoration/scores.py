@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,12 +55,19 @@ class SetScores:
     against: str | None = None
 
     def mean(self, method: str, metric: str, among: str | None = None) -> float | None:
-        """Mean over the pictures that the method has figures of (and `among`, another method); None without any."""
-        of_method, others = self.values.get(method, {}), self.values.get(among or method, {})
-        found = [values[metric] for name, values in of_method.items() if name in others and metric in values]
-        if not found:
-            return None
-        return math.fsum(found) / len(found) if all(map(math.isfinite, found)) else math.inf
+        """Mean over the pictures that the method has figures of (and `among`, another method); None without any.
+
+        The infinite PSNR of pictures that came back identical says nothing of the others: it counts only where there
+        are no others.
+        """
+        of_method, others = self.each(method, metric), self.each(among or method, metric)
+        found = {name: value for name, value in of_method.items() if name in others}
+        finite = [value for name, value in found.items() if math.isfinite(value) and math.isfinite(others[name])]
+        return mean_of(finite or found.values())
+
+    def identical(self, method: str) -> int:
+        """Number of pictures that came back without a difference to the ground truth."""
+        return sum(map(math.isinf, self.each(method, 'psnr').values()))
 
     def each(self, method: str, metric: str) -> dict[str, float]:
         """The figure of each picture that the method has it of."""
@@ -69,6 +76,13 @@ class SetScores:
     def count(self, method: str) -> int:
         """Number of pictures that the method has figures of."""
         return len(self.values.get(method, {}))
+
+
+def mean_of(values: Iterable[float]) -> float | None:
+    """Mean of the finite ones; infinity where there are only others; None without any."""
+    values = list(values)
+    finite = [value for value in values if math.isfinite(value)]
+    return math.fsum(finite) / len(finite) if finite else math.inf if values else None
 
 
 def methods_of(

@@ -7,7 +7,7 @@
 Before, `research/restoration/collect.py photographs` collects what stages 1 to 7 read, and its `pairs` what later ones
 do. Each stage's option file is written below ``--out`` and trained by ``basicsr/train.py --auto_resume``: a finished
 stage is passed over, an interrupted one goes on. At the end ``--out`` has the averaged weights that the package ships,
-without contrastive heads: a mixture of stages for all tasks, a stage of its own for each single task.
+without contrastive heads; each is a stage of its own or a mixture of two (`package` in stages.yml).
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def train(stage: Mapping, files: Mapping[str, Mapping], arguments: argparse.Name
         return 0
     if isinstance(before, list) or stage.get('deepened'):
         start = Path(options['path']['pretrain_network_g'])
-        _mix(before, files, start)
+        if _mix(before, files, start):
+            return 1
         if stage.get('deepened'):
             deepen.deepen(start, start)
     path = arguments.out / f'{name}.yml'

@@ -70,7 +70,7 @@ def models() -> list[str]:
     return sorted(names, key=lambda name: (name != DEFAULT_MODEL, name))
 
 
-def mixture(count: int, seed: int) -> MixedDegradationDataset:
+def recipe() -> dict:
     """The training mixture with more pictures that have no fault, and more dark ones."""
     stages = option_files(plain_yaml.load_file(STAGES), plain_yaml.load_file(BASE), Path())
     options = stages[STAGE]['datasets']['train']
@@ -78,9 +78,29 @@ def mixture(count: int, seed: int) -> MixedDegradationDataset:
         for entry in source['recipe']:
             entry['weight'] *= 3 if entry['degradation'] == 'clean' else 1
     options['sources'][-1]['recipe'] += [{'degradation': name, 'weight': weight} for name, weight in MORE.items()]
-    return MixedDegradationDataset(
-        {**options, 'phase': 'train', 'gt_size': VIEW, 'manual_seed': seed, 'epoch_length': count}
-    )
+    return {**options, 'phase': 'train', 'gt_size': VIEW}
+
+
+def mixture(count: int, seed: int) -> MixedDegradationDataset:
+    """Pairs of `recipe`."""
+    return MixedDegradationDataset({**recipe(), 'manual_seed': seed, 'epoch_length': count})
+
+
+def claim(folder: Path, count: int) -> None:
+    """Keep crops of one mixture and number in a folder.
+
+    Raises:
+        ValueError: It holds others.
+    """
+    about = {'count': count, 'mixture': hashlib.sha256(json.dumps(recipe(), sort_keys=True).encode()).hexdigest()}
+    file = folder / 'crops.json'
+    if not file.exists() and not any(folder.glob('crops_*.npz')):
+        folder.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(about), encoding='utf-8')
+    found = json.loads(file.read_text(encoding='utf-8')) if file.exists() else {}
+    if found != about:
+        what = f'{found.get("count")} for each seed' if found.get('count') != count else 'of another mixture'
+        raise ValueError(f'{folder}: has crops already, {what}; name another --folder')
 
 
 def make_crops(folder: Path, count: int, seed: int) -> None:
@@ -207,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _run(arguments: argparse.Namespace) -> None:
     folder, names = arguments.folder, models()
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, arguments.count)
     for seed in arguments.seeds:
         make_crops(folder, arguments.count, seed)
     for name in names:

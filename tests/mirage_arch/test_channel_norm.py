@@ -170,6 +170,20 @@ def test_exporters_compilers_and_functorch_get_the_plain_path(as_if_interpreted,
     assert sum('layer_norm' in name for name in exported) == sum('layer_norm' in name for name in traced) == 1
     torch.compile(module, backend='aot_eager', fullgraph=True)(x)
     assert torch.func.vmap(module)(x[None]).shape == (1, *x.shape)
+    assert torch.func.grad(lambda y: module(y).square().sum())(x).shape == x.shape
+    with torch.autograd.forward_ad.dual_level():
+        module(torch.autograd.forward_ad.make_dual(x, x))
+    seen = []
+    with nn.modules.module.register_module_forward_hook(lambda inner, *_: seen.append(inner)):
+        module(x)
+    assert module.body in seen
+
+
+@needs_triton
+def test_a_result_that_is_not_contiguous_leaves_the_kernels_in_use(as_if_interpreted, monkeypatch):
+    monkeypatch.setattr(norm, 'least_pixels', 0)
+    x = torch.rand(2, 3, 4)
+    assert not norm.normalise_pixels(x, torch.empty(2, 3, 8)[..., ::2], 1e-5) and not norm.kernels.failed
 
 
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float64, torch.bfloat16])

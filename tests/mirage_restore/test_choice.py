@@ -241,6 +241,6 @@ def test_the_frames_of_a_video_decide_together(auto, photographs):
     noise = {'degradation': 'gaussian_noise', 'sigma': 30}
     frames = [np.rint(degraded(photographs[0], noise, seed) * 255).astype(np.uint8) for seed in range(3)]
     restore = auto.within(None, frames)
-    assert auto.chosen == 'denoise' and str(bundled_weights('denoise')) in restore.identity
+    assert auto.chosen == 'denoise' and bundled_weights('denoise').name in restore.identity
     hazy = np.rint(degraded(photographs[0], {'degradation': 'cdd11_haze'}) * 255).astype(np.uint8)
     assert np.array_equal(restore(hazy), Restorer(device='cpu', model='denoise')(hazy))

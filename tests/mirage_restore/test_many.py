@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import signal
 import time
 import weakref
@@ -14,6 +15,7 @@ from PIL import Image
 
 from mirage_data import crew
 from mirage_data.crew import Outcome, Team
+from mirage_restore.bundled import bundled_weights
 from mirage_restore.cli import main
 from mirage_restore.jobs import Options
 from mirage_restore.many import command
@@ -178,6 +180,14 @@ def test_wrong_use_is_told(tmp_path, capsys, arguments, reason):
         arguments += ['--devices', 'cpu']
     assert main([str(made(tmp_path / 'in', 1)), '-o', str(tmp_path / 'out'), *arguments]) in (1, 2)
     assert reason in capsys.readouterr().err
+
+
+def test_a_folder_of_weights_goes_to_the_workers(tmp_path, capsys):
+    (tmp_path / 'mine').mkdir()
+    shutil.copy(bundled_weights('nano'), tmp_path / 'mine' / 'model.safetensors')
+    arguments = ['-o', str(tmp_path / 'out'), '--quiet', '--devices', 'cpu', '--weights', str(tmp_path / 'mine')]
+    assert main([str(made(tmp_path / 'in', 1)), *arguments]) == 0
+    assert '1 restored' in capsys.readouterr().out
 
 
 def test_a_device_that_is_not_there_ends_the_run_with_its_name(tmp_path, capsys):

@@ -88,6 +88,14 @@ def test_orientation_is_applied_once(orientation, dtype, tmp_path):
     assert np.array_equal(read_photo(tmp_path / 'b.png').pixels, expected)
 
 
+def test_pixels_that_are_no_numbers_are_counted(tmp_path):
+    values = np.full((6, 6), 0.5, np.float32)
+    values[2, 3] = np.nan
+    Image.fromarray(values).save(tmp_path / 'a.tif')
+    with pytest.raises(ImageError, match='a.tif: 1 of 36 pixel values are NaN or infinite'):
+        read_photo(tmp_path / 'a.tif')
+
+
 def test_palette_bilevel_and_cmyk_become_plain_pixels(tmp_path):
     colours = Image.fromarray(photograph(6, 6, 3))
     colours.convert('P').save(tmp_path / 'palette.png')

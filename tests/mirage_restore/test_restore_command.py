@@ -55,6 +55,16 @@ def test_a_folder_that_is_called_like_a_file_is_a_folder(tmp_path):
     assert names(tmp_path / 'out.png') == ['a.png']
 
 
+def test_a_folder_for_one_file_is_not_called_like_another_kind_of_file(tmp_path, capsys):
+    save(tmp_path / 'a.png')
+    assert run(tmp_path / 'a.png', '-o', tmp_path / 'out.jxl') == 2
+    assert 'results are not written as .jxl; allowed are .png' in capsys.readouterr().err
+    assert not (tmp_path / 'out.jxl').exists()
+    assert run(tmp_path / 'a.png', '-o', f'{tmp_path}/out.jxl/') == 0
+    assert run(tmp_path / 'a.png', '-o', tmp_path / 'results.v2') == 0
+    assert names(tmp_path / 'out.jxl') == names(tmp_path / 'results.v2') == ['a.png']
+
+
 def test_suffix_is_what_the_help_shows(tmp_path, capsys):
     save(tmp_path / 'photo.png')
     assert run(tmp_path / 'photo.png', '-o', tmp_path / 'out', '--suffix', '_restored') == 0
@@ -260,6 +270,16 @@ def test_a_name_that_the_terminal_cannot_show_does_not_stop_the_command(tmp_path
     assert b'Z\\xfc\\x1b[31m.png' in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists('/dev/full'), reason='the system has no /dev/full')
+def test_a_full_disk_behind_standard_output_is_said(tmp_path):
+    save(tmp_path / 'a.png')
+    command = [sys.executable, '-m', 'mirage_restore.cli', str(tmp_path / 'a.png'), '--dry-run']
+    with open('/dev/full', 'wb') as full:
+        done = subprocess.run(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and done.stderr.startswith('standard output: No space left')
+    assert 'Traceback' not in done.stderr
+
+
 def test_nothing_to_restore_and_wrong_values_are_wrong_use(tmp_path, capsys):
     save(tmp_path / 'a.png')
     with pytest.raises(SystemExit) as stopped:
@@ -275,6 +295,13 @@ def test_nothing_to_restore_and_wrong_values_are_wrong_use(tmp_path, capsys):
     ):
         assert run(tmp_path / 'a.png', '-o', tmp_path / 'out', *wrong) == 2
         assert wrong[0].lstrip('-') in capsys.readouterr().err
+    for more in ([], ['--dry-run']):
+        assert run(tmp_path / 'a.png', '--model', 'auto', '--weights', 'some.pth', *more) == 2
+        assert "give --weights or --model, not both: got some.pth and 'auto'" in capsys.readouterr().err
+        assert run(tmp_path / 'a.png', '--workers', 2, *more) == 2
+        assert '--workers goes with --ray' in capsys.readouterr().err
+        assert run(tmp_path / 'a.png', '-o', '-', *more) == 2
+        assert 'not written to standard output' in capsys.readouterr().err
     assert cli.main([str(tmp_path / 'a.png'), '-o', str(tmp_path / 'out'), '--device', 'warp']) == 2
     assert "'warp' is not there; there are 'auto', 'cpu'" in capsys.readouterr().err
 

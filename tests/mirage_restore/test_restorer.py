@@ -52,6 +52,20 @@ def test_shape_and_type_come_back(restore, shape, dtype):
     assert np.array_equal(restored, given) == (shape[:2] == (1, 1))  # a picture of one colour stays
 
 
+def test_what_a_film_is_resumed_with_is_known_by_content(weights, tmp_path):
+    file = tmp_path / 'latest.safetensors'
+    file.write_bytes(weights.read_bytes())
+    first = Restorer(file, device='cpu').within(None).identity
+    (tmp_path / 'elsewhere').mkdir()
+    moved = file.rename(tmp_path / 'elsewhere' / file.name)
+    assert Restorer(moved, device='cpu').within(None).identity == first
+    torch.manual_seed(2)
+    other = MIRAGEArch(dim=6, num_blocks=(1, 1, 1, 1), num_refinement_blocks=1)
+    save_weights(other.state_dict(), file)
+    assert file.stat().st_size == moved.stat().st_size
+    assert Restorer(file, device='cpu').within(None).identity != first
+
+
 def test_result_is_the_networks(restore, weights):
     given = image(20, 28, 3)
     net = restorer.load_network(weights)

@@ -313,6 +313,17 @@ def test_cmyk_goes_through_its_profile(tmp_path):
     assert 'by its profile' in given.notes[0]
 
 
+def test_cmyk_with_a_profile_that_is_none_is_as_without(tmp_path):
+    inks = Image.fromarray(RGB).convert('CMYK')
+    inks.save(tmp_path / 'without.tif')
+    expected = read_photo(tmp_path / 'without.tif').pixels
+    for name, profile in {'broken': b'x' * 200, 'of RGB': ICC}.items():
+        inks.save(tmp_path / f'{name}.tif', icc_profile=profile)
+        given = read_photo(tmp_path / f'{name}.tif')
+        assert np.array_equal(given.pixels, expected)
+        assert 'without its profile, which is none of CMYK' in given.notes[-1]
+
+
 def test_camera_raw_is_developed_and_keeps_its_words(tmp_path):
     pytest.importorskip('rawpy')
     tifffile = pytest.importorskip('tifffile')

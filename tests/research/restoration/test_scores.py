@@ -108,7 +108,8 @@ def row(name: str, published: tuple[str, str] | None = None, **methods: list[flo
         method: {f'{i}': {'psnr': value, 'ssim': 0.5} for i, value in enumerate(psnr)}
         for method, psnr in methods.items()
     }
-    return SetScores(name, 2, 'made-up pictures', published, {CLASSICAL: 'median(size 3)'}, values)
+    pictures = max(map(len, methods.values()))
+    return SetScores(name, pictures, 'made-up pictures', published, {CLASSICAL: 'median(size 3)'}, values)
 
 
 def test_the_table_says_where_ours_is_not_better(tmp_path):
@@ -168,6 +169,19 @@ def test_csv_and_json_hold_the_same_figures(tmp_path):
     assert sets[0]['methods']['ours']['each']['1'] == {'psnr': 26.5, 'ssim': 0.5}
     assert sets[1]['methods']['input']['psnr'] is None
     assert '**not above 40**' in (tmp_path / 'restoration.md').read_text()
+
+
+def test_a_picture_that_came_back_unchanged_hides_no_other(tmp_path):
+    scores = [
+        row('clean', input=[math.inf] * 3, ours=[math.inf, 22.5, 41.5]),
+        row('rain', input=[math.inf, 24, 25], ours=[30, 26, 28]),
+    ]
+    restoration_report.write_report(tmp_path, scores, {})
+    text = (tmp_path / 'restoration.md').read_text()
+    assert '| clean | 3 | identical | 32.00 / 0.500 (1 identical) | **not above 40** |' in text
+    assert '| rain | 3 | 24.50 / 0.500 (1 identical) | 28.00 / 0.500 | +2.50 |' in text  # 27 beside 24.5
+    clean = json.loads((tmp_path / 'restoration.json').read_text())['sets'][0]['methods']['ours']
+    assert clean['psnr'] == 32 and clean['identical'] == 1
 
 
 def test_bm3d_may_see_every_other_picture(tmp_path, monkeypatch, median):

@@ -107,6 +107,13 @@ def test_finished_stages_are_passed_over_and_a_failed_one_ends_the_run(tmp_path,
     assert train_bundled.main(['--stages', 'bundled_0']) == 2
 
 
+def test_what_a_mixture_lacks_is_said_and_nothing_is_trained(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(train_bundled, 'ROOT', tmp_path)
+    monkeypatch.setattr(train_bundled.subprocess, 'run', lambda *_, **__: pytest.fail('trained'))
+    assert train_bundled.main(['--out', str(tmp_path / 'out'), '--stages', 'bundled_mini']) == 1
+    assert 'net_g_4352.pth: no such weights file' in capsys.readouterr().err
+
+
 def test_the_table_of_stages(capsys):
     assert train_bundled.main(['--list']) == 0
     lines = capsys.readouterr().out.splitlines()

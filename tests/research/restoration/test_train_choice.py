@@ -78,7 +78,20 @@ def test_what_is_there_is_not_made_again(made, monkeypatch):
     assert all(torch.equal(tensor, again[name]) for name, tensor in first.items())
 
 
+def test_crops_of_another_mixture_or_number_are_not_mixed_in(made, monkeypatch, capsys):
+    folder = made / 'choice'
+    arguments = ['--folder', str(folder), '--seeds', '1', '--count']
+    assert script.main([*arguments, '20']) == 0
+    assert script.main([*arguments, '40']) == 2
+    assert f'{folder}: has crops already, 20 for each seed; name another --folder' in capsys.readouterr().err
+    monkeypatch.setattr(script, 'recipe', lambda: {'sources': []})
+    assert script.main([*arguments, '20']) == 2
+    assert 'of another mixture' in capsys.readouterr().err
+    (folder / 'crops.json').unlink()
+    assert script.main([*arguments, '20']) == 2
+
+
 def test_a_gain_counts_within_its_limits():
-    psnr = np.array([[20.0, 25.0, 50.0, 10.0]])
+    psnr = np.array([[20.0, 25.0, 50.0, 3.0]])
     samples = script.Samples(torch.zeros(1, 3), psnr, np.array(['clean']))
     assert samples.gains.tolist() == [[0.0, 4.0, -6.0]]
