@@ -40,7 +40,7 @@ STAGE = 'bundled_12'
 MORE = {'cdd11_low': 8, 'snow': 5, 'cdd11_snow': 5, 'cdd11_low_haze': 2, 'cdd11_low_rain': 2, 'cdd11_low_snow': 2}
 CHUNK = 50
 FOLDS = 8
-GAIN = (-6.0, 4.0)  # dB: beyond these a gain counts no more
+GAIN = (-20.0, 4.0)  # dB: beyond these a gain counts no more; harm counts for longer
 STEPS, RATE, DECAY = 600, 0.01, 0.3
 
 

@@ -53,7 +53,7 @@ def test_the_file_is_for_the_models_in_the_package():
         ({'degradation': 'gaussian_noise', 'sigma': 15}, 'denoise'),
         ({'degradation': 'gaussian_noise', 'sigma': 40}, 'denoise'),
         ({'degradation': 'clean'}, 'denoise'),
-        ({'degradation': 'cdd11_low'}, 'enhance'),
+        ({'degradation': 'low_light'}, 'enhance'),
         ({'degradation': 'cdd11_haze'}, 'mini'),
         ({'degradation': 'cdd11_rain'}, 'derain'),
         ({'degradation': 'cdd11_snow'}, 'mini'),

@@ -94,4 +94,4 @@ def test_crops_of_another_mixture_or_number_are_not_mixed_in(made, monkeypatch, 
 def test_a_gain_counts_within_its_limits():
     psnr = np.array([[20.0, 25.0, 50.0, 3.0]])
     samples = script.Samples(torch.zeros(1, 3), psnr, np.array(['clean']))
-    assert samples.gains.tolist() == [[0.0, 4.0, -6.0]]
+    assert samples.gains.tolist() == [[0.0, 4.0, -20.0]]
