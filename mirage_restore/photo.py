@@ -192,7 +192,7 @@ def _checked(pixels: np.ndarray, path: Path) -> np.ndarray:
         )
     bad = int((~np.isfinite(pixels)).sum())
     if bad:
-        raise ImageError(f'{path}: {bad} of {pixels.size} pixel values are NaN or infinite')
+        raise ImageError(f'{path}: {bad} of {pixels.size} pixel values are NaN or infinite; allowed are 0 to 1')
     least, most = float(pixels.min()), float(pixels.max())
     if not (least >= -1e-3 and most <= 1 + 1e-3):
         raise ImageError(
