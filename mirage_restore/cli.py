@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         '--self-ensemble',
         '--tta',
         action='store_true',
-        help='mean over the 8 flips and turns: less noise, 8 times the time',
+        help='mean over the 8 flips and turns: a little better save for rain, 8 times the time',
     )
     add('--device', default='auto', help="'auto', 'cpu', 'cuda', 'cuda:N' or 'mps' (%(default)s)")
     add('--devices', metavar='LIST', help="a worker on each: GPUs such as '0,1', or 'cpu x 4'")

@@ -181,7 +181,7 @@ def _from_cmyk(image: pyvips.Image, profile: bytes | None) -> tuple[pyvips.Image
     rgb = (1 - inks[..., :3]) * (1 - inks[..., 3:4])
     rgb = np.concatenate([rgb, inks[..., 4:5]], axis=2) if image.bands > 4 else rgb
     pixels = np.rint(rgb * (2**depth - 1)).astype(np.uint16 if depth == 16 else np.uint8)
-    without = 'without its profile, which is none of CMYK,' if profile else 'without a profile,'
+    without = 'without its profile, which is none of CMYK or damaged,' if profile else 'without a profile,'
     return as_vips(pixels), f'{without} so the colours are approximate'
 
 
