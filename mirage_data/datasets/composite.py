@@ -10,6 +10,7 @@ import numpy as np
 from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.degradations.cdd11 import TYPES as CDD11_TYPES
+from mirage_data.files.store import telling_passed_over
 from mirage_data.option import Option
 
 CLEAR = 'clear'
@@ -63,6 +64,7 @@ class CompositeDegradationDataset(TaskDataset):
         'repeat': Option('count', 'samples of an epoch for every image and type', 1, low=1),
     }
 
+    @telling_passed_over()
     def __init__(self, opt: dict) -> None:
         if opt.get('phase', 'train') != 'train':
             opt = {'crop_multiple': 1, **opt}  # the authors' evaluation leaves CDD11 whole

@@ -14,7 +14,7 @@ from mirage_data.degradations.noise import gaussian_noise_uint8, to_uint8, uncli
 from mirage_data.files.crops import centre_window
 from mirage_data.files.image import to_float
 from mirage_data.files.lists import places_of_list
-from mirage_data.files.store import open_store
+from mirage_data.files.store import open_store, telling_passed_over
 from mirage_data.option import Option
 
 AUTHORS_STREAM = (15, 25, 50)
@@ -101,6 +101,7 @@ class GaussianDenoiseDataset(TaskDataset):
         'noise_stream': Option('numbers', 'levels of that stream', list(AUTHORS_STREAM), low=0, high=255, none=True),
     }
 
+    @telling_passed_over()
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         if not opt.get('dataroot_gt'):
@@ -110,7 +111,9 @@ class GaussianDenoiseDataset(TaskDataset):
         self.tasks = [task] if len(self.sigmas) == 1 else [f'{task}_{sigma:g}' for sigma in self.sigmas]
         self.gt = open_store(opt['dataroot_gt'], opt.get('io_backend'), opt.get('recursive', True))
         listed = opt.get('meta_info_file')
-        self.files = places_of_list(listed, self.gt) if listed else np.arange(len(self.gt.names))
+        self.files = (
+            places_of_list(listed, self.gt, measured=not self.train) if listed else np.arange(len(self.gt.names))
+        )
         order = opt.get('noise_order', 'per_file')
         if order not in ('per_file', 'authors'):
             raise ValueError(f'noise_order: {order!r}; allowed: per_file, authors')

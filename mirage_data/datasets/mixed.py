@@ -15,6 +15,7 @@ from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.datasets.sample import Index, split_index
 from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.datasets.variation import OPTIONS as VARIATIONS
+from mirage_data.files.store import telling_passed_over
 from mirage_data.option import Option
 from mirage_data.sets.table import mixture_notes, published
 
@@ -79,7 +80,8 @@ class MixedDegradationDataset(TaskDataset):
             `TaskDataset`.
 
     Raises:
-        ValueError: If a source is unusable; the message begins with its number and task.
+        ValueError: If a source is unusable, or has another `gt_size` than the mixture in training; the message begins
+            with its number and task.
     """
 
     OPTIONS = {
@@ -90,6 +92,7 @@ class MixedDegradationDataset(TaskDataset):
         ),
     }
 
+    @telling_passed_over()
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         sources = opt.get('sources')
@@ -164,6 +167,11 @@ class MixedDegradationDataset(TaskDataset):
         where = f'sources[{number}] ({source.get("task", kind)})'
         if kind not in SOURCE_TYPES:
             raise ValueError(f'{where}: type: {kind!r}; allowed: {", ".join(SOURCE_TYPES)}')
+        if self.train and opt['gt_size'] != self.gt_size:
+            raise ValueError(
+                f'{where}: gt_size: {opt["gt_size"]!r}; allowed is {self.gt_size}, that of the mixture, since all '
+                'crops of a batch have one size: remove it'
+            )
         try:
             return SOURCE_TYPES[kind](opt)
         except ValueError as error:

@@ -7,7 +7,7 @@ import numpy as np
 from mirage_data.datasets.base import TaskDataset
 from mirage_data.datasets.sample import make_sample, to_tensor
 from mirage_data.files.lists import pairs_of_list, pairs_of_names, places_of_list
-from mirage_data.files.store import open_store
+from mirage_data.files.store import open_store, telling_passed_over
 from mirage_data.option import Option
 
 
@@ -46,6 +46,7 @@ class PairedTaskDataset(TaskDataset):
         'meta_info_file': Option('any', 'a list of the pairs to use'),
     }
 
+    @telling_passed_over()
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         required = ('dataroot_lq', 'dataroot_gt') if self.train else ('dataroot_lq',)
@@ -58,9 +59,9 @@ class PairedTaskDataset(TaskDataset):
         self.gt = open_store(opt['dataroot_gt'], backend, recursive) if opt.get('dataroot_gt') else None
         rule = opt.get('pairing') or 'same_name'
         if self.gt is None:
-            self.pairs = places_of_list(listed, self.lq) if listed else np.arange(len(self.lq.names))
+            self.pairs = places_of_list(listed, self.lq, measured=True) if listed else np.arange(len(self.lq.names))
         elif listed:
-            self.pairs = pairs_of_list(listed, self.lq, self.gt, rule)
+            self.pairs = pairs_of_list(listed, self.lq, self.gt, rule, measured=not self.train)
         else:
             self.pairs = pairs_of_names(self.lq, self.gt, rule)
 

@@ -19,7 +19,7 @@ from mirage_data.degradations.parameters import lookup
 from mirage_data.files.crops import Window, dihedral, draw_dihedral
 from mirage_data.files.image import to_float
 from mirage_data.files.lists import places_of_list
-from mirage_data.files.store import open_store
+from mirage_data.files.store import open_store, telling_passed_over
 from mirage_data.option import Option
 
 
@@ -66,6 +66,7 @@ class SyntheticDegradationDataset(TaskDataset):
         'return_record': Option('flag', 'hand every drawn parameter out with the sample', False),
     }
 
+    @telling_passed_over()
     def __init__(self, opt: dict) -> None:
         super().__init__(opt)
         for key in ('dataroot_gt', 'recipe'):
@@ -78,7 +79,10 @@ class SyntheticDegradationDataset(TaskDataset):
             raise ValueError(f'meta_info_file: {len(lists)} for {len(roots)} dataroot_gt; needed is one for each')
         self.stores = [open_store(root, opt.get('io_backend'), opt.get('recursive', True)) for root in roots]
         self.places = np.concatenate(
-            [_places(number, store, lists[number % len(lists)]) for number, store in enumerate(self.stores)]
+            [
+                _places(number, store, lists[number % len(lists)], not self.train)
+                for number, store in enumerate(self.stores)
+            ]
         )
 
     def __len__(self) -> int:
@@ -134,9 +138,9 @@ def _as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _places(number: int, store: Any, list_file: str | None) -> np.ndarray:
+def _places(number: int, store: Any, list_file: str | None, measured: bool) -> np.ndarray:
     """``(n, 2)`` int32: the store's number and a place in it, for each photograph to use."""
-    places = places_of_list(list_file, store) if list_file else np.arange(len(store.names))
+    places = places_of_list(list_file, store, measured=measured) if list_file else np.arange(len(store.names))
     return np.stack([np.full(len(places), number), places], axis=1).astype(np.int32)
 
 

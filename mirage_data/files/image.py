@@ -7,6 +7,7 @@ print file, return half a picture) is checked in the file's header first.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,12 @@ __all__ = [
 ]
 
 IMAGE_EXTENSIONS = ('.png', '.jpg', '.jpeg', '.bmp', '.webp', '.tif', '.tiff', '.ppm', '.pgm', '.gif')
+# pictures, too, but of formats that are not read
+_UNREAD_ENDING = re.compile(
+    r'\.(?:avifs?|hei[cf]|hif|jxl|jp[2efx]|j2k|jfif|mpo|apng|dib|p[abnf]m|tga|exr|hdr|ps[bd]|xcf|svg|ico'
+    r'|dng|nef|nrw|cr[23w]|arw|raf|orf|rw2|pef|srw)$',
+    re.IGNORECASE,
+)
 # made by storage systems and file managers; they hold small copies of the pictures, or deleted ones
 SYSTEM_FOLDERS = (
     '@eadir',
@@ -183,6 +190,13 @@ def list_names(folder: str | Path, recursive: bool = False, foreign: list[str] |
         except OSError as error:
             raise ImageError(f'{os.path.join(folder, below)}: not a readable folder ({error.strerror})') from error
     return sorted(names)
+
+
+def is_unread_picture(name: str) -> bool:
+    """Whether a name that `list_names` calls foreign is a picture's: of a format not read, or unusable as a name."""
+    base = os.path.basename(name)
+    readable = os.path.splitext(base)[1].lower() in IMAGE_EXTENSIONS
+    return not base.startswith('.') and (readable or _UNREAD_ENDING.search(base) is not None)
 
 
 def list_images(folder: str | Path, recursive: bool = False, foreign: list[str] | None = None) -> list[Path]:

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path, PurePosixPath
@@ -25,6 +25,7 @@ from mirage_data.files.store import FolderStore, LmdbStore
 logger = logging.getLogger('basicsr.mirage_data')  # that of the data sets
 
 Store = FolderStore | LmdbStore
+SAID_BY_CHECK = 'said_by_check'  # attribute of a warning's record: the check of an option file passes it on
 
 
 def _some(names: Sequence[str]) -> str:
@@ -61,12 +62,19 @@ def pairs_of_names(lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
     return np.array(pairs, np.int32)
 
 
-def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> np.ndarray:
+def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict, *, measured: bool = False) -> np.ndarray:
     """Reads the pairs that a list file names, as AllWeather and others come with.
 
     A line is one of: a degraded name and a clean one, separated by a tab, a comma or blanks; a degraded name alone,
     whose partner the rule finds; a line of BasicSR's `meta_info.txt`. Names are relative to their root, or begin with
     the root's own folder (`input/1.png`). Empty lines and lines that begin with # don't count.
+
+    Args:
+        file: The list.
+        lq: Degraded images.
+        gt: Clean ones.
+        rule: As in `pairs_of_names`.
+        measured: Figures are made of these pairs, so a degraded image that is listed again is warned of.
 
     Returns:
         (n, 2) int32 in the order of the list. Lines that name absent images are left out with a warning.
@@ -74,12 +82,12 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
     Raises:
         PairingError: If the file cannot be read, or none of its images is there.
     """
-    lines = read_list(file)
+    lines = _numbered_lines(file)
     finders = (NameFinder(lq.root, lq.names), NameFinder(gt.root, gt.names))
     same_file = same_file_test(lq.root, gt.root)
     partner = dict(match_indices(list(lq.names), list(gt.names), rule, same_file)[0])
-    pairs, absent = [], []
-    for line in lines:
+    pairs, absent, named_in = [], [], []
+    for number, line in lines:
         named = named_places(line, *finders)
         pair = (named[0], partner.get(named[0])) if named and named[1] is None else named
         if pair is None or pair[1] is None:
@@ -88,16 +96,24 @@ def pairs_of_list(file: str | Path, lq: Store, gt: Store, rule: str | dict) -> n
             raise PairingError(f'{file}: {line!r} pairs {lq.path(pair[0])} with itself; name its clean image')
         else:
             pairs.append(pair)
+            named_in.append((pair[0], number, line))
     if not pairs:
-        example = f' (e.g. {lines[0]!r})' if lines else ''
+        example = f' (e.g. {lines[0][1]!r})' if lines else ''
         raise PairingError(f'{file}: none of its {len(lines)} lines{example} names images of {lq.root} and {gt.root}')
     if absent:
         logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
+    if measured:
+        _warn_of_repeats(file, named_in)
     return np.array(pairs, np.int32)
 
 
-def places_of_list(file: str | Path, store: Store) -> np.ndarray:
+def places_of_list(file: str | Path, store: Store, *, measured: bool = False) -> np.ndarray:
     """Reads a list of clean images: one name a line, otherwise as in `pairs_of_list`.
+
+    Args:
+        file: The list.
+        store: The images.
+        measured: Figures are made of these images, so one that is listed again is warned of.
 
     Returns:
         (n,) int64 positions in the store, in the order of the list. Absent images are left out with a warning.
@@ -106,14 +122,41 @@ def places_of_list(file: str | Path, store: Store) -> np.ndarray:
         PairingError: If the file cannot be read, or none of its images is there.
     """
     finder = NameFinder(store.root, store.names)
-    lines = read_list(file)
-    places = [finder.in_line(line) for line in lines]
-    absent = [line for line, place in zip(lines, places) if place is None]
+    lines = _numbered_lines(file)
+    places = [finder.in_line(line) for _, line in lines]
+    absent = [line for (_, line), place in zip(lines, places) if place is None]
     if len(absent) == len(lines):
         raise PairingError(f'{file}: none of its {len(lines)} lines names an image of {store.root}')
     if absent:
         logger.warning('%s: %d lines name images that are absent, left out: %s', file, len(absent), _some(absent))
-    return np.array([place for place in places if place is not None])
+    found = [(place, *line) for place, line in zip(places, lines) if place is not None]
+    if measured:
+        _warn_of_repeats(file, found)
+    return np.array([place for place, _, _ in found])
+
+
+def _warn_of_repeats(file: str | Path, named: Iterable[tuple[int, int, str]]) -> None:
+    """Warns of images that several lines name.
+
+    Args:
+        file: The list.
+        named: Place of an image, number of the line that names it, the line.
+    """
+    first: dict[int, int] = {}
+    repeats = [
+        f'{line!r} (lines {first[place]} and {number})'
+        for place, number, line in named
+        if first.setdefault(place, number) != number
+    ]
+    if repeats:
+        logger.warning(
+            '%s: %d lines name an image that an earlier line names, so that it counts repeatedly in the figures: %s; '
+            'remove the later lines',
+            file,
+            len(repeats),
+            _some(repeats),
+            extra={SAID_BY_CHECK: True},
+        )
 
 
 def read_list(file: str | Path) -> list[str]:
@@ -124,13 +167,19 @@ def read_list(file: str | Path) -> list[str]:
     Raises:
         PairingError: If the file cannot be read, or is no such text.
     """
+    return [line for _, line in _numbered_lines(file)]
+
+
+def _numbered_lines(file: str | Path) -> list[tuple[int, str]]:
+    """The lines of `read_list`, each with its number in the file, counted from 1."""
     try:
         data = Path(file).read_bytes()
         text = data.decode(_encoding(data))
     except (OSError, UnicodeDecodeError) as error:
         cure = '; save it as UTF-8' if isinstance(error, UnicodeDecodeError) else ''
         raise PairingError(f'meta_info_file: {file}: cannot be read as a list ({error}){cure}') from error
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith('#')]
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    return [(number, line) for number, line in lines if line and not line.startswith('#')]
 
 
 def _encoding(data: bytes) -> str:

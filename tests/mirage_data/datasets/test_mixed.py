@@ -216,6 +216,36 @@ def test_unusable_sources_are_named(mixture, sources, message):
         MixedDegradationDataset({**mixture, 'sources': sources})
 
 
+def test_crops_of_all_sources_have_the_size_of_the_mixture(mixture):
+    noise, rain = mixture['sources']
+    own = {**mixture, 'sources': [noise, {**rain, 'gt_size': 8}]}
+    with pytest.raises(ValueError, match=r'sources\[1\] \(derain\): gt_size: 8; allowed is 16, that of the mixture'):
+        MixedDegradationDataset(own)
+    same = MixedDegradationDataset({**mixture, 'sources': [noise, {**rain, 'gt_size': 16}]})
+    assert {batch['lq'].shape[2:] for batch in stream(same, 1)} == {(16, 16)}
+    assert len(MixedDegradationDataset({**own, 'phase': 'val'})) == 54  # nothing is cropped to it there
+
+
+def test_pictures_that_all_sources_pass_over_are_told_once(mixture, tmp_path, image_folder, caplog):
+    noise, rain = mixture['sources']
+    (tmp_path / 'clean' / 'e.avif').touch()
+    Path(rain['dataroot_lq'], 'rain-7.HEIC').touch()
+    for name in ('clear', 'haze', 'rain'):
+        image_folder(f'cdd/{name}', ['1.png'], seed=len(name))
+        (tmp_path / 'cdd' / name / '2.jxl').touch()
+    cdd = {'type': 'CompositeDegradationDataset', 'dataroot': str(tmp_path / 'cdd'), 'types': ['haze', 'rain']}
+    made = {
+        'type': 'SyntheticDegradationDataset',
+        'dataroot_gt': noise['dataroot_gt'],
+        'recipe': [{'degradation': 'rain'}],
+    }
+    with caplog.at_level(logging.WARNING):
+        dataset = MixedDegradationDataset({**mixture, 'sources': [{**noise, 'sigma': 15}, noise, rain, cdd, made]})
+        list(stream(dataset, 1, num_workers=1))
+    (line,) = [record.getMessage() for record in caplog.records if 'passed over' in record.getMessage()]
+    assert [line.count(name) for name in ('clean: 1 (e.avif)', 'rainy: 1 (rain-7.HEIC)', ': 1 (2.jxl)')] == [1, 1, 3]
+
+
 def test_unusable_ratios_are_named(mixture):
     noise, rain = mixture['sources']
     with pytest.raises(ValueError, match=r'repeat: \[3, 0\]'):

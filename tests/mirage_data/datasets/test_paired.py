@@ -13,6 +13,7 @@ from mirage_data.datasets.paired import PairedTaskDataset
 from mirage_data.datasets.sample import EpochSampler
 from mirage_data.files.image import read_rgb
 from mirage_data.files.lmdb import LmdbWriter
+from mirage_data.files.store import open_store
 
 
 def pixels(tensor):
@@ -282,3 +283,38 @@ def test_pictures_in_folders_of_the_storage_system_are_passed_over(rain_pairs, f
         write_png(Path(rain_pairs[side], folder, name), random_image(0))
     assert len(PairedTaskDataset(rain_pairs)) == 6
     assert 'folders of the storage system are passed over' in caplog.text
+
+
+@pytest.mark.parametrize('phase', ['train', 'val'])
+def test_pictures_that_cannot_be_used_are_told_in_one_line_and_other_files_counted(rain_pairs, phase, caplog):
+    lq = Path(rain_pairs['dataroot_lq'])
+    for name in ('e.avif', 'rain\t7.png', 'sub/x.JXL', 'Thumbs.db', '.DS_Store', '._e.avif', 'list.txt', 'scores.json'):
+        (lq / name).parent.mkdir(exist_ok=True)
+        (lq / name).touch()
+    with caplog.at_level(logging.INFO):
+        dataset = PairedTaskDataset({**rain_pairs, 'phase': phase})
+    assert len(dataset) == 6
+    said = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert said == [
+        ('INFO', f'{lq}: 5 files that are no pictures are ignored'),
+        (
+            'WARNING',
+            f'pictures that cannot be used are passed over: {lq}: 3 (e.avif, rain\\x097.png, sub/x.JXL); allowed are '
+            '.png .jpg .jpeg .bmp .webp .tif .tiff .ppm .pgm .gif, and names without control characters',
+        ),
+    ]
+
+
+def test_of_many_passed_over_pictures_the_first_are_named(rain_pairs, caplog):
+    for number in range(9):
+        Path(rain_pairs['dataroot_gt'], f'{number}.heic').touch()
+    PairedTaskDataset(rain_pairs)
+    assert ': 9 (0.heic, 1.heic, 2.heic, 3.heic, 4.heic, ...); allowed' in caplog.text
+
+
+def test_a_folder_that_is_opened_by_others_than_data_sets_tells_nothing(rain_pairs, caplog):
+    Path(rain_pairs['dataroot_lq'], 'e.avif').touch()
+    assert list(open_store(rain_pairs['dataroot_lq']).passed_over) == ['e.avif']
+    with pytest.raises(ValueError, match='gt_size'):
+        PairedTaskDataset({**rain_pairs, 'gt_size': None})
+    assert not caplog.records

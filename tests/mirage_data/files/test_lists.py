@@ -5,6 +5,7 @@ import pytest
 
 from mirage_data.datasets.denoise import GaussianDenoiseDataset
 from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.datasets.synthetic import SyntheticDegradationDataset
 from mirage_data.files.lists import check_list
 from mirage_data.files.pairing import PairingError, match_pairs
 
@@ -116,3 +117,44 @@ def test_lists_choose_photographs_for_denoising(tmp_path, image_folder):
         }
     )
     assert [sample['gt_path'].rsplit('/', 1)[1] for sample in dataset] == ['3.png', '2.png']
+
+
+AGAIN = '# chosen\nim_1.png\n\na b.png\ninput/im_1 gt/im_1\na b.png\nim_1\n'
+
+
+def test_an_image_listed_again_is_warned_of_where_figures_are_made(weather, caplog):
+    assert len(weather(AGAIN, phase='train')) == 5 and not caplog.records  # a way to weigh
+    assert len(weather(AGAIN, phase='val')) == 5
+    (record,) = caplog.records
+    assert record.levelname == 'WARNING' and 'list.txt: 3 lines name an image that an earlier' in record.getMessage()
+    for repeat in ("'input/im_1 gt/im_1' (lines 2 and 5)", "'a b.png' (lines 4 and 6)", "'im_1' (lines 2 and 7)"):
+        assert repeat in record.getMessage()
+
+
+def test_images_that_share_a_clean_one_are_no_repeats(tmp_path, image_folder, caplog):
+    image_folder('hazy', ['1_0.8.png', '1_0.9.png'])
+    image_folder('clear', ['1.png'])
+    (tmp_path / 'list.txt').write_text('1_0.8.png 1.png\n1_0.9.png 1.png\n')
+    roots = {'dataroot_lq': str(tmp_path / 'hazy'), 'dataroot_gt': str(tmp_path / 'clear')}
+    assert len(PairedTaskDataset({**roots, 'phase': 'test', 'meta_info_file': str(tmp_path / 'list.txt')})) == 2
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    'kind, options',
+    [
+        (PairedTaskDataset, {}),
+        (GaussianDenoiseDataset, {'sigma': [15, 25]}),
+        (SyntheticDegradationDataset, {'recipe': [{'degradation': 'rain'}]}),
+    ],
+)
+def test_a_photograph_listed_again_is_warned_of_in_every_class(tmp_path, image_folder, kind, options, caplog):
+    image_folder('photos', ['1.png', '2.png'])
+    (tmp_path / 'list.txt').write_text('2.png\n1.png\n2.png\n')
+    side = 'dataroot_lq' if kind is PairedTaskDataset else 'dataroot_gt'
+    options = {**options, side: str(tmp_path / 'photos'), 'meta_info_file': str(tmp_path / 'list.txt'), 'gt_size': 8}
+    kind({**options, 'phase': 'test'})
+    assert [record.getMessage().count("'2.png' (lines 1 and 3)") for record in caplog.records] == [1]
+    if kind is not PairedTaskDataset:
+        kind({**options, 'phase': 'train'})
+        assert len(caplog.records) == 1
