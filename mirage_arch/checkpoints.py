@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +39,22 @@ StateDict = dict[str, Tensor]
 
 _PREFIXES = ('net.', 'module.', 'net_g.', 'model.', '_orig_mod.')
 _HEAD = ('reduce_shallow.', 'reduce_latent.', 'spd_proj_shallow.', 'spd_proj_latent.', 'spd_heads.')
+_STAGES = (
+    'patch_embed.',
+    'encoder_level',
+    'decoder_level',
+    'down1_2.',
+    'down2_3.',
+    'down3_4.',
+    'up4_3.',
+    'up3_2.',
+    'up2_1.',
+    'latent.',
+    'reduce_dim_level3.',
+    'reduce_chan_level',
+    'refinement.',
+    'output.',
+)
 _ANCHOR = 'patch_embed.proj.weight'
 _LISTED = 8  # names shown of a longer list
 NOTES = 'data_notes'  # entry or metadata: what figures of the weights are to be read with; mostly absent
@@ -58,11 +75,11 @@ def load_weights(path: str | Path, *, key: str | None = None, allow_pickle: bool
         allow_pickle: Unpickle arbitrary objects. That runs code from the file: only for files you trust.
 
     Returns:
-        Tensor by name, on the CPU, without prefixes.
+        Tensor by name, on the CPU, without prefixes; of a part of a network, if the file holds no more.
 
     Raises:
-        CheckpointError: The file is missing, damaged (as far as its checksums tell), holds no MIRAGE weights, or NaN or
-            infinity among them.
+        CheckpointError: The file is missing, no checkpoint, damaged (as far as its checksums tell), holds no MIRAGE
+            weights, or NaN or infinity among them.
     """
     return load_entry(path, key=key, allow_pickle=allow_pickle)[0]
 
@@ -74,8 +91,7 @@ def load_entry(path: str | Path, *, key: str | None = None, allow_pickle: bool =
     if not isinstance(content, Mapping):
         raise CheckpointError(f'{path}: holds a {type(content).__name__}, expected a dict of tensors')
     entry, state = _select(content, key, path)
-    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
-    found = _strip_prefixes(tensors, str(path))
+    found = _strip_prefixes(state, f'{path}, entry {entry}' if entry else str(path))
     _refuse_unusable(found, path)
     return found, entry
 
@@ -86,7 +102,7 @@ def convert_released_state_dict(state_dict: Mapping[str, Tensor]) -> StateDict:
     Raises:
         CheckpointError: No MIRAGE tensor is among them.
     """
-    return _strip_prefixes(dict(state_dict), 'state dict')
+    return _strip_prefixes(state_dict, 'state dict')
 
 
 def infer_arguments(state_dict: Mapping[str, Tensor]) -> dict:
@@ -289,6 +305,7 @@ def _read(path: Path, allow_pickle: bool) -> object:
     if not path.is_file():
         raise CheckpointError(f'{path}: no such weights file')
     try:
+        _refuse_other_files(path)
         if fault := torch_file_fault(path):
             raise CheckpointError(f'{path}: {fault}; copy or download it again')
         with torch.serialization.safe_globals([argparse.Namespace]):  # Lightning keeps its arguments in one
@@ -304,6 +321,19 @@ def _read(path: Path, allow_pickle: bool) -> object:
         raise
     except Exception as error:  # torch's reader: of damaged files nearly any type
         raise CheckpointError(f'{path}: cannot be read as weights: {_first_line(error)}') from error
+
+
+def _refuse_other_files(path: Path) -> None:
+    """A file that `torch.save` has not written: torch's reader would have its user trust it and unpickle it."""
+    with open(path, 'rb') as file:
+        head = file.read(16)
+    if head[8:9] == b'{' and int.from_bytes(head[:8], 'little') < path.stat().st_size:
+        raise CheckpointError(f'{path}: is a safetensors file; give it a name that ends in .safetensors')
+    if not head.startswith((b'PK', b'\x80')):  # a zip archive; a pickle as torch before 1.6 made them
+        raise CheckpointError(
+            f'{path}: no checkpoint, neither of torch.save (a zip archive or a pickle) nor safetensors: it '
+            + (f'begins with {head!r}' if head else 'is empty')
+        )
 
 
 def _checksum(tensors: Mapping[str, Tensor]) -> str:
@@ -345,6 +375,10 @@ def _select(content: Mapping, key: str | None, path: Path) -> tuple[str, Mapping
     if key is not None:
         if key not in content:
             raise CheckpointError(f'{path}: has no entry {key!r}; it has {_shorten(list(content))}')
+        if not isinstance(content[key], Mapping):
+            raise CheckpointError(
+                f'{path}: its entry {key!r} is of type {type(content[key]).__name__}, expected a dict of tensors'
+            )
         return key, content[key]
     for name in ('params_ema', 'params', 'state_dict'):
         if isinstance(content.get(name), Mapping):
@@ -354,20 +388,28 @@ def _select(content: Mapping, key: str | None, path: Path) -> tuple[str, Mapping
     return '', content
 
 
-def _strip_prefixes(tensors: Mapping[str, Tensor], source: str) -> StateDict:
-    anchor = next((name for name in tensors if name.endswith(_ANCHOR)), None)
-    prefix = anchor[: -len(_ANCHOR)] if anchor else ''
-    rest = prefix
-    while rest:
-        known = next((p for p in _PREFIXES if rest.startswith(p)), None)
-        if known is None:
-            anchor = None
-            break
-        rest = rest[len(known) :]
-    if anchor is None:
-        raise CheckpointError(f'{source}: no MIRAGE weights ({_ANCHOR} is missing); it has {_shorten(list(tensors))}')
+def _strip_prefixes(content: Mapping, source: str) -> StateDict:
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    prefixes = {name: _known_prefix(name) for name in tensors}
+    anchors = [prefix for name, prefix in prefixes.items() if name == prefix + _ANCHOR]
+    ours = [prefix for name, prefix in prefixes.items() if name.startswith((*_STAGES, *_HEAD), len(prefix))]
+    if not ours:
+        cure = '; if one of these entries is the state dict, name it (--key, param_key_g)'
+        raise CheckpointError(
+            f'{source}: no MIRAGE weights ({_ANCHOR} is missing); it has {_shorten(list(content))}'
+            + (cure if any(isinstance(value, Mapping) for value in content.values()) else '')
+        )
+    prefix = anchors[0] if anchors else Counter(ours).most_common(1)[0][0]
     # Names outside the prefix (a loss network's, say) belong to something else.
     return {name[len(prefix) :]: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _known_prefix(name: str) -> str:
+    """What training frameworks have put before a name, with all its dots."""
+    rest = name
+    while known := next((p for p in _PREFIXES if rest.startswith(p)), None):
+        rest = rest[len(known) :]
+    return name[: len(name) - len(rest)]
 
 
 def _shorten(names: list) -> str:

@@ -64,6 +64,12 @@ def _replace_everywhere(old: object, new: object) -> None:
                     setattr(module, key, new)
 
 
+class LauncherError(ValueError):
+    """A ``--launcher`` that is unknown, or whose program (torchrun, srun) has not started this process."""
+
+    wrong_use = True
+
+
 def init_dist(launcher: str, backend: str | None = None, **kwargs) -> None:
     """Join the process group; BasicSR's divides by the number of GPUs and always asks for NCCL.
 
@@ -75,16 +81,16 @@ def init_dist(launcher: str, backend: str | None = None, **kwargs) -> None:
         **kwargs: ``port`` for SLURM; the rest goes to `torch.distributed.init_process_group`.
 
     Raises:
-        ValueError: If the launcher is unknown or did not set its environment.
+        LauncherError: The launcher is unknown or did not set its environment.
     """
     port = kwargs.pop('port', None)
     if launcher == 'slurm':
         _environment_from_slurm(port)
     elif launcher != 'pytorch':
-        raise ValueError(f'--launcher: found {launcher!r}, allowed are none, pytorch, slurm')
+        raise LauncherError(f'--launcher: found {launcher!r}, allowed are none, pytorch, slurm')
     missing = [name for name in ('RANK', 'WORLD_SIZE', 'MASTER_ADDR', 'MASTER_PORT') if name not in os.environ]
     if missing:
-        raise ValueError(
+        raise LauncherError(
             f'--launcher {launcher}: the environment lacks {", ".join(missing)}. Start the run with torchrun '
             '(--launcher pytorch) or srun (--launcher slurm), or leave --launcher out for one process.'
         )
@@ -104,7 +110,10 @@ def _environment_from_slurm(port: int | None) -> None:
     """Set what torch's env:// rendezvous reads from what srun sets."""
     missing = [name for name in ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_NODELIST') if name not in os.environ]
     if missing:
-        raise ValueError(f'--launcher slurm: the environment lacks {", ".join(missing)}. Start the run with srun.')
+        raise LauncherError(
+            f'--launcher slurm: the environment lacks {", ".join(missing)}. Start the run with srun, or leave '
+            '--launcher out for one process.'
+        )
     rank = os.environ['SLURM_PROCID']
     if 'MASTER_ADDR' not in os.environ:
         command = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]

@@ -7,7 +7,14 @@ Optimizer and loop state are left out.
 
 from pathlib import Path
 
-from mirage_arch.checkpoints import infer_arguments, load_into, load_weights, read_notes, save_weights
+from mirage_arch.checkpoints import (
+    CheckpointError,
+    infer_arguments,
+    load_into,
+    load_weights,
+    read_notes,
+    save_weights,
+)
 from mirage_arch.mirage_arch import MIRAGEArch
 
 from . import command_parser, existing, failed, print_json, refuse_over
@@ -27,7 +34,10 @@ def main(argv: list[str] | None = None) -> int:
     refuse_over(parser, args.output, args.input)
     try:
         state_dict = load_weights(args.input, key=args.key, allow_pickle=args.allow_pickle)
-        arguments = infer_arguments(state_dict)
+        try:
+            arguments = infer_arguments(state_dict)
+        except CheckpointError as error:
+            return failed(f'{args.input}: {error}')
         if args.no_head:
             arguments['spd_head'] = False
         net = MIRAGEArch(**arguments)
@@ -36,6 +46,7 @@ def main(argv: list[str] | None = None) -> int:
             name: tensor.half() if args.half and tensor.is_floating_point() else tensor
             for name, tensor in net.state_dict().items()
         }
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         save_weights(tensors, args.output, read_notes(args.input))
     except (ValueError, OSError) as error:
         return failed(error)

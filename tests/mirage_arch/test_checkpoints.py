@@ -122,7 +122,8 @@ def test_heads_are_dropped_for_a_network_without_them(net):
     ('content', 'message'),
     [
         ({'conv.weight': torch.zeros(1)}, 'no MIRAGE weights'),
-        ({'params': {}}, 'no MIRAGE weights'),
+        ({'params': {}}, r'other\.pth, entry params: no MIRAGE weights .*; it has nothing$'),
+        ({'generator': {}}, r'other\.pth: no MIRAGE weights .*; it has generator; .*name it \(--key, param_key_g\)'),
         ([torch.zeros(1)], 'holds a list'),
         ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'training state'),
     ],
@@ -143,6 +144,30 @@ def test_damaged_files_are_named(name, data, tmp_path):
         load_weights(tmp_path / name)
 
 
+@pytest.mark.parametrize('allow_pickle', [False, True])
+@pytest.mark.parametrize(
+    ('data', 'found'),
+    [
+        (b'name: base\nscale: 1\n', r"begins with b'name: base\\nscale'"),
+        (b'<!DOCTYPE html>', 'begins with'),
+        (b'', 'is empty'),
+        (bytes(64), 'begins with'),
+    ],
+)
+def test_what_is_no_checkpoint_is_told_so_and_not_to_be_trusted(data, found, allow_pickle, tmp_path):
+    (tmp_path / 'base.yml').write_bytes(data)
+    with pytest.raises(CheckpointError, match=rf'base\.yml: no checkpoint.*{found}') as error:
+        load_weights(tmp_path / 'base.yml', allow_pickle=allow_pickle)
+    assert 'allow' not in str(error.value)
+
+
+def test_safetensors_of_another_ending_are_told_so(net, tmp_path):
+    save_weights(net.state_dict(), tmp_path / 'a.safetensors')
+    (tmp_path / 'a.safetensors').rename(tmp_path / 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth: is a safetensors file'):
+        load_weights(tmp_path / 'a.pth')
+
+
 def test_truncated_file_is_named(net, tmp_path):
     torch.save(net.state_dict(), tmp_path / 'whole.pth')
     (tmp_path / 'cut.pth').write_bytes((tmp_path / 'whole.pth').read_bytes()[:5000])
@@ -156,6 +181,33 @@ def test_missing_file_and_key(net, tmp_path):
     torch.save({'params': net.state_dict()}, tmp_path / 'a.pth')
     with pytest.raises(CheckpointError, match="no entry 'params_ema'; it has params"):
         load_weights(tmp_path / 'a.pth', key='params_ema')
+    torch.save({'generator': net.state_dict(), 'epoch': 3}, tmp_path / 'b.pth')
+    assert load_weights(tmp_path / 'b.pth', key='generator').keys() == net.state_dict().keys()
+    with pytest.raises(CheckpointError, match='it has generator, epoch; if one of these'):
+        load_weights(tmp_path / 'b.pth')
+    with pytest.raises(CheckpointError, match="its entry 'epoch' is of type int, expected a dict"):
+        load_weights(tmp_path / 'b.pth', key='epoch')
+
+
+@pytest.mark.parametrize('prefix', ['', 'net.', 'module.net_g.'])
+@pytest.mark.parametrize('first', [0, 1])
+def test_a_part_of_the_weights_is_read_and_fits_no_network(first, prefix, net, tmp_path):
+    part = dict(list(net.state_dict().items())[first::2])
+    assert ('patch_embed.proj.weight' in part) == (first == 0)
+    content = {'perceptual.0.weight': torch.zeros(1)} | {f'{prefix}{name}': tensor for name, tensor in part.items()}
+    torch.save(content, tmp_path / 'a.pth')
+    found = load_weights(tmp_path / 'a.pth')
+    assert found.keys() == part.keys() | (set() if prefix else {'perceptual.0.weight'})
+    with pytest.raises(CheckpointError, match=rf'a\.pth: does not fit this network \({len(part)} of its'):
+        load_into(net, found, 'a.pth')
+    with pytest.raises(CheckpointError, match=r'a\.pth: not the tensors of a MIRAGE network: .* is missing'):
+        load_network(tmp_path / 'a.pth')
+
+
+@pytest.mark.parametrize('options', ABLATIONS, ids=str)
+def test_every_tensor_alone_is_known_for_one_of_the_network(options):
+    for name, tensor in miniature(**options).state_dict().items():
+        assert convert_released_state_dict({f'net.{name}': tensor}).keys() == {name}
 
 
 def test_objects_need_trust(net, tmp_path):

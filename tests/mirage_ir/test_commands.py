@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mirage_arch.checkpoints import load_weights
 from mirage_ir import commands, doctor
 from mirage_ir.cli import COMMANDS, main
 from mirage_restore.bundled import bundled_weights
@@ -144,6 +145,19 @@ def test_convert_keeps_what_it_reads_and_writes_no_weights_that_nobody_takes(tmp
         torch.save(content, weights)
         assert main(['convert', str(weights), str(half), *words]) == 1 and not half.exists()
         assert name in (error := capsys.readouterr().err) and said in error
+
+
+def test_convert_makes_the_folder_and_names_the_file_that_it_cannot_use(tmp_path, capsys):
+    out = tmp_path / 'made' / 'here' / 'w.safetensors'
+    assert main(['convert', str(bundled_weights()), str(out)]) == 0
+    assert [path.name for path in out.parent.iterdir()] == ['w.safetensors'] and str(out) in capsys.readouterr().out
+    part, text, absent = tmp_path / 'part.pth', tmp_path / 'base.yml', tmp_path / 'absent' / 'x.pth'
+    torch.save(dict(list(load_weights(out).items())[1::2]), part)
+    text.write_text('name: base\n')
+    for path, said in ((part, 'patch_embed.proj.weight is missing'), (text, 'no checkpoint')):
+        assert main(['convert', str(path), str(absent)]) == 1 and not absent.parent.exists()
+        error = capsys.readouterr().err
+        assert str(path) in error and said in error and 'allow-pickle' not in error
 
 
 def test_the_list_of_commands(capsys):
