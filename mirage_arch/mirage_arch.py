@@ -350,6 +350,16 @@ class MIRAGEArch(nn.Module):
         torch.Size([1, 3, 61, 83])
     """
 
+    OPTIONS = {  # what the signature cannot say, for the check of option files
+        'dim': {'low': 2},
+        'num_blocks': {'low': 1, 'length': 4},
+        'num_refinement_blocks': {'low': 0},
+        'heads': {'low': 1, 'length': 4},
+        'ffn_expansion_factor': {'low': 0, 'open_low': True},
+        'drop_path_rate': {'low': 0, 'high': 1, 'open_high': True},
+        **{name: {'choices': choices} for name, choices in _CHOICES.items()},
+    }
+
     def __init__(
         self,
         inp_channels: int = 3,
@@ -371,6 +381,8 @@ class MIRAGEArch(nn.Module):
         checkpoint_blocks: bool = False,
     ) -> None:
         super().__init__()
+        if not isinstance(branch_ratio, Sequence) or not branch_ratio:
+            raise ValueError(f'branch_ratio must be three shares, or three for each level, got {branch_ratio!r}')
         ratios = [branch_ratio] * 4 if not isinstance(branch_ratio[0], Sequence) else list(branch_ratio)
         _check_arguments(
             inp_channels,

@@ -24,6 +24,7 @@ class Option:
         low: Smallest allowed number.
         high: Largest allowed number.
         open_low: Whether ``low`` itself is excluded.
+        open_high: Whether ``high`` itself is.
         length: How many values a list must have; 0 for any number.
         choices: Allowed words, if only some are. For a numeric kind they are allowed beside the numbers.
         required: Whether the key must be there: False, True, or 'train' for training only.
@@ -36,6 +37,7 @@ class Option:
     low: float = -math.inf
     high: float = math.inf
     open_low: bool = False
+    open_high: bool = False
     length: int = 0
     choices: tuple[Any, ...] = ()
     required: bool | str = False
@@ -76,7 +78,8 @@ class Option:
         if self.low > -math.inf:
             bounds.append(f'{"above" if self.open_low else "of at least"} {self.low:g}')
         if self.high < math.inf:
-            bounds.append(f'{"and " if self.low > -math.inf else ""}at most {self.high:g}')
+            joined = 'and ' if self.low > -math.inf else ''
+            bounds.append(f'{joined}{"below" if self.open_high else "at most"} {self.high:g}')
         return ' '.join([noun, *bounds]) + (f', or {words}' if words else '')
 
     def _fits(self, value: Any) -> bool:
@@ -101,7 +104,8 @@ class Option:
             return False
         if whole and value != int(value):
             return False
-        return (value > self.low if self.open_low else value >= self.low) and value <= self.high
+        above = value > self.low if self.open_low else value >= self.low
+        return above and (value < self.high if self.open_high else value <= self.high)
 
 
 def _shown(value: Any) -> str:

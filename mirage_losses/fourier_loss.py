@@ -47,7 +47,8 @@ class FourierLoss(nn.Module):
         reduction: See `fourier_loss`.
     """
 
-    OPTIONS = {'reduction': {'choices': REDUCTIONS}}  # what the signature cannot say
+    # what the signature cannot say; 'none' is for callers of their own, since training needs a number
+    OPTIONS = {'reduction': {'choices': REDUCTIONS[:2]}}
 
     def __init__(self, loss_weight: float = 1.0, reduction: str = 'mean') -> None:
         super().__init__()

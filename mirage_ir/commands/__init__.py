@@ -13,6 +13,8 @@ import os
 import sys
 from pathlib import Path
 
+from mirage_ir.measuring.report import plain
+
 EXIT_CODES = 'Exit code: 0 done, 1 something failed or was found wrong, 2 wrong use or faulty options.'
 
 
@@ -64,15 +66,5 @@ def failed(error: object) -> int:
 
 
 def print_json(content: object) -> None:
-    """Prints what a program is to read: numbers that JSON does not have as null, paths as text."""
-    print(json.dumps(_plain(content), indent=1))
-
-
-def _plain(content: object) -> object:
-    if isinstance(content, dict):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, (list, tuple)):
-        return [_plain(value) for value in content]
-    if isinstance(content, float):
-        return content if abs(content) < float('inf') else None  # NaN, too, is not below
-    return content if content is None or isinstance(content, (str, int)) else str(content)
+    """Prints what a program is to read: infinity as the text "inf", what is no number as null, paths as text."""
+    print(json.dumps(plain(content), indent=1))

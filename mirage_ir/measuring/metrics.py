@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -158,10 +159,17 @@ def naturalness(image: np.ndarray) -> float:
     """
     from basicsr.metrics import calculate_niqe
 
-    if (image.shape[0] // 96) * (image.shape[1] // 96) < 2:
-        raise ValueError(f'NIQE needs at least two blocks of 96x96 pixels, got {image.shape[0]}x{image.shape[1]}')
+    require_niqe_blocks(*image.shape[:2])
     eight_bit = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
     return float(calculate_niqe(eight_bit[..., ::-1], crop_border=0))
+
+
+def require_niqe_blocks(height: int, width: int, crop_border: int = 0) -> None:
+    """Raise `ValueError` where an image has less than two of NIQE's 96x96 blocks inside its border."""
+    height, width = max(height - 2 * crop_border, 0), max(width - 2 * crop_border, 0)
+    if (height // 96) * (width // 96) < 2:
+        within = f' within a border of {crop_border}' if crop_border else ''
+        raise ValueError(f'NIQE needs at least two blocks of 96x96 pixels, got {height}x{width}{within}')
 
 
 def require_available(name: str, net: str = 'alex') -> None:
@@ -187,6 +195,26 @@ def require_available(name: str, net: str = 'alex') -> None:
         )
 
 
+_Measuring = TypeVar('_Measuring', bound=Callable)
+
+
+def _declares(**options: dict) -> Callable[[_Measuring], _Measuring]:
+    """Says of a metric's arguments what its signature cannot, as arguments of `mirage_data.option.Option`."""
+    shared = {
+        'channel': {'choices': CHANNELS},
+        'crop_border': {'low': 0},
+        'input_format': {'choices': _INPUT_FORMATS},
+        'better': {'choices': ('higher', 'lower')},
+    }
+
+    def declare(metric: _Measuring) -> _Measuring:
+        metric.__dict__['OPTIONS'] = {**shared, **options}
+        return metric
+
+    return declare
+
+
+@_declares()
 def psnr_float(
     img: np.ndarray,
     img2: np.ndarray,
@@ -213,6 +241,7 @@ def psnr_float(
     return psnr(*_prepared(img, img2, input_format, crop_border, eight_bit, gt_mean), channel)
 
 
+@_declares(window={'choices': tuple(WINDOWS)})
 def ssim_float(
     img: np.ndarray,
     img2: np.ndarray,
@@ -228,6 +257,7 @@ def ssim_float(
     return ssim(*_prepared(img, img2, input_format, crop_border, eight_bit, gt_mean), channel, window)
 
 
+@_declares(net={'choices': LPIPS_NETS})
 def lpips(
     img: np.ndarray,
     img2: np.ndarray,
@@ -272,6 +302,8 @@ def _as_rgb(image: np.ndarray, input_format: str, crop_border: int) -> np.ndarra
     eight_bit = image.dtype == np.uint8
     if input_format == 'bgr' or (input_format == 'auto' and eight_bit):
         image = image[..., ::-1]
+    if 2 * crop_border >= min(image.shape[:2]):
+        raise ValueError(f'crop_border: {crop_border} leaves nothing of {image.shape[0]}x{image.shape[1]} pixels')
     if crop_border:
         image = image[crop_border:-crop_border, crop_border:-crop_border]
     return image / 255.0 if eight_bit else image

@@ -21,6 +21,9 @@ from mirage_data.files.crops import centre_window
 
 from . import metrics as own_metrics
 
+#: Columns that the tables of results have beside the metrics.
+TAKEN_COLUMNS = ('dataset', 'task', 'images', 'image', 'index')
+
 
 @dataclass(frozen=True)
 class Protocol:
@@ -97,6 +100,25 @@ def apply_protocol(val: MutableMapping) -> None:
     val['crop_multiple'] = chosen.crop_multiple
 
 
+def settle_crops(opt: Mapping) -> None:
+    """Let data sets that say nothing themselves crop as ``val`` does: they crop first, by default as in the paper.
+
+    Args:
+        opt: The options of a run, before its data sets are built; changed in place. Without ``val: protocol`` and
+            ``val: crop_multiple`` they stay as they are.
+
+    Raises:
+        ValueError: The protocol is unknown.
+    """
+    val = opt.get('val') or {}
+    multiple = protocol(val['protocol']).crop_multiple if val.get('protocol') else val.get('crop_multiple')
+    if multiple is None:
+        return
+    for key, section in opt['datasets'].items():
+        if not key.startswith('train') and section.get('crop_multiple') is None:
+            section['crop_multiple'] = max(int(multiple), 1)
+
+
 def arguments_of(metric: own_metrics.Metric, conventions: Mapping[str, Any]) -> dict[str, Any]:
     """Those of some conventions that a metric knows."""
     if metric.registered is None:
@@ -105,19 +127,25 @@ def arguments_of(metric: own_metrics.Metric, conventions: Mapping[str, Any]) -> 
     return {key: value for key, value in conventions.items() if key in known}
 
 
-def described(options: Mapping[str, Mapping[str, Any]], crop_multiple: int = 0) -> str:
+def described(options: Mapping[str, Mapping[str, Any]], crop_multiple: int | Mapping[str, int] = 0) -> str:
     """How metrics were made, in a line for below a table: type and every argument of each.
 
     Args:
         options: By key, ``type`` and arguments.
-        crop_multiple: Of the images; 0 or 1 for no cropping.
+        crop_multiple: Of the images; 0 or 1 for no cropping. By data set where they differ.
     """
     parts = []
     for key, section in options.items():
         extras = [f'{name} {value}' for name, value in section.items() if name not in ('type', 'better') and value]
         parts.append(f'{key} by {section["type"]}' + (f' ({", ".join(extras)})' if extras else ''))
-    crop = f'cropped to multiples of {crop_multiple}' if crop_multiple > 1 else 'whole images'
-    return '; '.join([*parts, crop])
+    return '; '.join([*parts, cropping(crop_multiple)])
+
+
+def cropping(multiple: int | Mapping[str, int]) -> str:
+    """How images were cropped, in words; arguments as ``crop_multiple`` of `described`."""
+    if isinstance(multiple, Mapping):
+        return ', '.join(f'{name} {cropping(value)}' for name, value in multiple.items())
+    return f'cropped to multiples of {multiple}' if multiple > 1 else 'whole images'
 
 
 def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping], clip: bool = True) -> dict[str, float]:
@@ -131,6 +159,9 @@ def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping], cl
 
     Returns:
         Values by key. Metrics in `metrics.FLOAT_METRICS` see float images, others 8-bit BGR ones as in BasicSR.
+
+    Raises:
+        ValueError: A metric cannot be computed on an image of this size.
     """
     values = {}
     made: dict = {}
@@ -140,6 +171,8 @@ def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping], cl
             bounded = image.clamp(0, 1) if clip else image
             made[convert] = {'img': convert(bounded), **({} if gt is None else {'img2': convert(gt)})}
         if gt is not None or not _needs_reference(options['type']):
+            if options['type'] == 'calculate_niqe':
+                own_metrics.require_niqe_blocks(*image.shape[-2:], options.get('crop_border', 0))
             values[key] = float(calculate_metric(made[convert], dict(options)))
     return values
 
@@ -148,9 +181,11 @@ def check_metrics(metrics: Mapping[str, Mapping]) -> None:
     """Refuses metrics that cannot be computed here, before anything else is.
 
     Raises:
-        ValueError: An unknown metric, or one whose package or weights are absent.
+        ValueError: An unknown metric, one whose package or weights are absent, or a key that tables use otherwise.
     """
     for key, options in metrics.items():
+        if key in TAKEN_COLUMNS:
+            raise ValueError(f'val: metrics: {key}: tables have a column of this name; call the metric otherwise')
         if options['type'] not in METRIC_REGISTRY:
             known = ', '.join(sorted(METRIC_REGISTRY.keys()))
             raise ValueError(f'val: metrics: {key}: type is {options["type"]!r}; registered are {known}')

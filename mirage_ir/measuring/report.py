@@ -150,11 +150,27 @@ def write_results(
         'rows': entries,
         'average': average,
     }
-    write_file(os.path.join(folder, 'results.json'), json.dumps(content, indent=2) + '\n', durable=True)
+    text = json.dumps(plain(content), indent=2, allow_nan=False)
+    write_file(os.path.join(folder, 'results.json'), f'{text}\n', durable=True)
     columns = ['dataset', 'task', 'images', *average]
     body = [[str(entry.get(column, '')) for column in columns] for entry in entries]
     last = [[AVERAGE, '', str(sum(r.images for r in rows)), *(str(v) for v in average.values())]]
     write_csv(os.path.join(folder, 'results.csv'), [columns, *body, *last])
+
+
+def plain(content: object) -> object:
+    """What JSON can hold: infinity as the text "inf" or "-inf", what is no number as null, paths as text."""
+    if isinstance(content, Mapping):
+        return {str(key): plain(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [plain(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None if math.isnan(content) else str(content)
+    return content if content is None or isinstance(content, (str, int, float)) else str(content)
+
+
+def _figure(value: object) -> float:
+    return math.nan if value is None else float(value)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -200,7 +216,7 @@ def load_result(path: str | Path) -> Result:
             column = f'{name}_{task.removeprefix("denoise_")}' if name in several else name
             if column in scores:
                 raise ValueError(f'{name} {task} is there twice')
-            scores[column] = {metric: float(value) for metric, value in entry.items()}
+            scores[column] = {metric: _figure(value) for metric, value in entry.items()}
             images[column] = int(count)
         protocol, weights = dict(content.get('protocol') or {}), content.get('weights')
         protocol['metrics'] = {key: dict(options) for key, options in (protocol.get('metrics') or {}).items()}

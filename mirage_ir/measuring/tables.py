@@ -15,6 +15,7 @@ import yaml
 from mirage_data.files.image_headers import harmless
 
 from .metrics import METRICS
+from .protocols import cropping
 from .report import AVERAGE, Result
 
 PUBLISHED = Path(__file__).with_name('published_results.yml')
@@ -289,9 +290,7 @@ def protocol_notes(
             notes.append(f'{result.name}: not the published test sets, to judge by the number of images: {found}.')
         crop = result.protocol.get('crop_multiple')
         if crop not in (None, table.crop_multiple):
-            notes.append(
-                f'{result.name}: cropped to a multiple of {crop}, the paper: {table.crop_multiple} (0 is no cropping).'
-            )
+            notes.append(f'{result.name}: {cropping(crop)}; the paper: {cropping(table.crop_multiple)}.')
     return notes
 
 

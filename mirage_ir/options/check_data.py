@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import replace
 from itertools import islice
@@ -15,9 +17,10 @@ from mirage_data.datasets.mixed import SOURCE_OPTIONS, source_type
 from mirage_data.degradations import parse_recipe
 from mirage_data.files.image import IMAGE_EXTENSIONS, SYSTEM_FOLDERS
 from mirage_data.files.image_headers import harmless
-from mirage_data.files.lists import read_list
+from mirage_data.files.lists import SAID_BY_CHECK, read_list
 from mirage_data.files.pairing import match_pairs
 from mirage_data.sets.table import describe_folder
+from mirage_ir.measuring.protocols import settle_crops
 from mirage_ir.training.command_line import resolve_all
 
 from . import rules as schema
@@ -25,6 +28,8 @@ from .check_sizes import pictures_at_fault
 from .file import FURTHER, KeyPath, OptionFile, nearest_hint
 from .names import check_rules, check_section, check_type, check_unknown, cure, is_ours, registered, words_of_derived
 from .places import dataset_options, hint, source_options
+
+_said = logging.getLogger('mirage_ir.check')  # what is no fault of the options; stderr, where nobody set it up
 
 _LONGEST_NAME = 180  # 255 bytes less what logs, archives and locks add
 _COUNTED = 4096  # a data set is not counted further: no batch is as large
@@ -109,6 +114,8 @@ def _check_dataset(options: OptionFile, key: KeyPath, registry: Iterable, kind: 
             for position, source in enumerate(sources)
             if isinstance(source, dict)
         )
+        if training:
+            _check_crops(options, key, sources)
     if ours and len(options.problems) == before:
         count = _build(options, key, reader, kind)
     if ours and 'scale' not in section and options.data.get('scale') not in (None, 1):
@@ -146,10 +153,15 @@ def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
     """Lets a data set of ours judge its options and files itself, and looks at the pictures' heads."""
     opt = {**deepcopy(options.section(*key)), 'phase': phase}
     resolve_all(opt, str(options.root))
-    was_disabled, logger.disabled = logger.disabled, True  # it will say its warnings when the run builds it
+    with suppress(ValueError, TypeError):  # which the check of `val` names
+        settle_crops({'val': options.section('val'), 'datasets': {str(key[1]): opt}})
     try:
-        dataset = reader(opt)
-        faults = pictures_at_fault(dataset)
+        with _most_unsaid() as said:
+            dataset = reader(opt)
+            faults = pictures_at_fault(dataset)
+        for warning in said if os.environ.get('RANK', '0') == '0' else ():
+            line = options.line((*key, 'meta_info_file'))
+            _said.warning('%s:%d: %s: warning: %s', options.path, line, ':'.join(map(str, key)), harmless(warning))
         if faults:
             cure_of_it = 'correct or remove these files, or change the options that they do not fit'
             if phase == 'train':
@@ -161,9 +173,37 @@ def _build(options: OptionFile, key: KeyPath, reader: type, phase: str) -> int:
         options.add((*key, culprit) if culprit else key, str(error), 'correct this data set')
     except Exception as error:  # what stops the check now would stop the run later
         options.add(key, f'{type(error).__name__} while building it: {error}', 'correct the values of this data set')
-    finally:
-        logger.disabled = was_disabled
     return 0
+
+
+@contextmanager
+def _most_unsaid() -> Iterator[list[str]]:
+    """Collects the warnings that the check says, too; a data set says them, and all others, when the run builds it."""
+    said: list[str] = []
+
+    def collect(record: logging.LogRecord) -> bool:
+        if hasattr(record, SAID_BY_CHECK):
+            said.append(record.getMessage())
+        return False
+
+    logger.addFilter(collect)
+    try:
+        yield said
+    finally:
+        logger.removeFilter(collect)
+
+
+def _check_crops(options: OptionFile, key: KeyPath, sources: list) -> None:
+    """All sources of a mixture have crops of one size: that of the mixture or, without, of the first that names one."""
+    size, whose = options.section(*key).get('gt_size'), 'the mixture'
+    for position, source in enumerate(sources):
+        if not isinstance(source, dict) or 'gt_size' not in source:
+            continue
+        if size is None:
+            size, whose = source['gt_size'], f'sources:{position}'
+        elif source['gt_size'] != size:
+            found = f'found {source["gt_size"]!r}, that of {whose} is {size!r}, and all crops of a batch have one size'
+            options.add((*key, 'sources', position, 'gt_size'), found, 'remove it: it is taken from the mixture')
 
 
 def _check_mixed_source(options: OptionFile, key: KeyPath, registry: Iterable) -> float:

@@ -20,7 +20,8 @@ from mirage_ir.training.state import state_files
 from mirage_losses.geodesic_similarity import DISTANCES
 
 from .file import OptionFile, nearest_hint
-from .names import check_arguments, check_type, is_ours, registered
+from .names import check_arguments, check_rules, check_type, is_ours, registered
+from .places import argument_rules
 
 _QUOTED = re.compile(r"'(\w+)'")  # values that an error message names
 
@@ -47,8 +48,12 @@ def check_networks(
         options.add(('network_g',), 'missing', 'add `network_g:` with `type:` and the arguments of the network')
     for name in sections:
         architecture = check_type(options, (name,), ARCH_REGISTRY, 'network')
-        if architecture is None or not check_arguments(
-            options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'
+        if (
+            architecture is None
+            or not check_arguments(
+                options, (name,), architecture, here=f'`network_g:` of `type: {architecture.__name__}`'
+            )
+            or not check_rules(options, (name,), argument_rules(architecture))
         ):
             continue
         _check_channels(options, name, architecture)

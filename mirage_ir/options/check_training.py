@@ -16,7 +16,9 @@ from basicsr.utils.registry import LOSS_REGISTRY, METRIC_REGISTRY
 from torch import nn
 
 from mirage_ir.measuring.metrics import require_available
+from mirage_ir.measuring.protocols import TAKEN_COLUMNS
 from mirage_ir.training import schedulers as own_schedulers
+from mirage_ir.training.losses import OWN_NAMES, compares_images, loss_name
 from mirage_ir.training.precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN
 
 from . import rules as schema
@@ -56,10 +58,11 @@ def check_train(options: OptionFile, model: Any) -> None:
         if str(name).startswith('optim_') and isinstance(section, Mapping):
             _check_optimizer(options, ('train', name), model)
         elif str(name).endswith('_opt') and isinstance(section, Mapping):
-            _check_loss(options, ('train', name))
+            _check_loss(options, ('train', name), ours)
         elif name == 'losses' and ours and isinstance(section, list):
             for position in range(len(section)):
-                _check_loss(options, ('train', name, position))
+                _check_loss(options, ('train', name, position), ours)
+            _check_loss_names(options, section)
     _check_scheduler(options, model)
     listed = options.section('train').get('losses')
     if ours and not listed and not any(options.section('train', f'{name}_opt') for name in _COMPARING):
@@ -79,12 +82,15 @@ def _check_optimizer(options: OptionFile, key: tuple, model: Any) -> None:
         check_arguments(options, key, getattr(torch.optim, name), given=('params',), here='`train: optim_g:`')
 
 
-def _check_loss(options: OptionFile, key: tuple) -> None:
+def _check_loss(options: OptionFile, key: tuple, ours: bool) -> None:
     loss = check_type(options, key, LOSS_REGISTRY, 'loss')
     check_rules(options, key, schema.LOSS)
     if loss is not None:
         beside = ('type', 'name') if key[1] == 'losses' else ('type',)
         check_arguments(options, key, loss, beside=beside, here=f'a loss of `type: {loss.__name__}`')
+        fault = compares_images(loss) if getattr(loss, 'COMPARES', 'images') == 'images' else None
+        if ours and key[1] in ('losses', 'pixel_opt') and fault:
+            options.add((*key, 'type'), fault, 'choose a loss of pictures such as L1Loss, MSELoss or CharbonnierLoss')
     if is_ours(loss):
         check_rules(options, key, {name: argument_options(loss)[name] for name in getattr(loss, 'OPTIONS', {})})
     if is_ours(loss) and loss.__name__ == 'SPDContrastiveLoss':
@@ -104,6 +110,17 @@ def _check_loss(options: OptionFile, key: tuple) -> None:
                 ('datasets', 'train', 'gt_size'),
                 f'crops of {side} pixels are one pixel at the deepest level, and {":".join(key)} compares covariances',
                 f'crops of more than {_ONE_PIXEL} pixels, or remove that loss',
+            )
+
+
+def _check_loss_names(options: OptionFile, listed: list) -> None:
+    entries = [(position, loss_name(entry)) for position, entry in enumerate(listed) if isinstance(entry, Mapping)]
+    for position, name in entries:
+        if name in OWN_NAMES or name in [other for earlier, other in entries if earlier < position]:
+            options.add(
+                ('train', 'losses', position),
+                f'the name {name!r} is taken, by which losses are logged',
+                'give this loss a `name:` of its own',
             )
 
 
@@ -156,6 +173,16 @@ def _check_scheduler_arguments(options: OptionFile, key: tuple, scheduler: type)
                 f'the warm-up of {warmup:g} iterations does not end before the run of {total:g}',
                 'shorten warmup_iter or raise total_iter',
             )
+        length = section.get('total_iter')
+        if total is not None and isinstance(length, (int, float)) and length < total and not section.get('eta_min'):
+            options.add(
+                (*key, 'total_iter'),
+                f'the schedule ends after {length:g} iterations and the run after {total:g}, the rest of it at rate 0',
+                'leave it out, which means the length of the run',
+            )
+        low, high = section.get('eta_min'), options.section('train', 'optim_g').get('lr')
+        if isinstance(low, (int, float)) and isinstance(high, (int, float)) and low > high:
+            options.add((*key, 'eta_min'), f'{low:g} is above the rate it falls from, optim_g:lr: {high:g}', 'lower it')
         return
     if not check_arguments(options, key, scheduler, given=('optimizer', 'last_epoch')):
         return
@@ -210,7 +237,13 @@ def check_val(options: OptionFile, model: Any, is_train: bool) -> None:
         key = ('val', 'metrics', name)
         metric = check_type(options, key, METRIC_REGISTRY, 'metric')
         check_rules(options, key, schema.METRIC)
+        if name in TAKEN_COLUMNS:
+            options.add(key, 'tables of results have a column of this name', 'call the metric otherwise')
         if metric is not None:
+            declared = argument_options(metric)
+            check_rules(
+                options, key, {n: rule for n, rule in declared.items() if is_ours(metric) or rule.kind == 'flag'}
+            )
             check_arguments(
                 options,
                 key,

@@ -73,6 +73,14 @@ def argument_options(function: Any) -> dict[str, Option]:
     return found
 
 
+def argument_rules(function: Any) -> dict[str, Option]:
+    """What the arguments of a network or metric must be; of foreign ones only flags, for which any text is true."""
+    declared = argument_options(function)
+    if function.__module__.startswith('mirage_'):
+        return declared
+    return {name: rule for name, rule in declared.items() if rule.kind == 'flag'}
+
+
 def places_of(name: Any) -> list[str]:
     """The sections that a key of this name may stand in, in words."""
     return list(_index().get(str(name), {}))
@@ -170,6 +178,8 @@ def _kind(default: Any, annotation: Any) -> str:
         return 'count'
     if isinstance(default, float) or annotation in ('float', float):
         return 'number'
+    if str(annotation).endswith('Sequence[int]'):
+        return 'counts'
     return 'text' if isinstance(default, str) or annotation in ('str', str) else 'any'
 
 

@@ -39,7 +39,9 @@ PATH = {
 TRAIN = {
     'total_iter': Option('count', 'iterations of the run', low=1, required=True),
     'warmup_iter': Option('count', 'iterations in which the rate rises', -1, low=-1),
-    'ema_decay': Option('number', 'weight of the past in the average of weights; 0: no average', 0, low=0, high=1),
+    'ema_decay': Option(
+        'number', 'weight of the past in the average of weights; 0: no average', 0, low=0, high=1, open_high=True
+    ),
     'optim_g': Option('section', 'type, lr and arguments of the optimizer'),
     'scheduler': Option('section', 'type and arguments of the schedule'),
     'pixel_opt': Option('section', 'the loss on pixels'),
@@ -61,7 +63,7 @@ OPTIMIZER = {
     'type': Option('text', 'Adam or AdamW', required=True),
     'lr': Option('number', 'learning rate, the highest of the schedule', low=0, open_low=True, required=True),
     'weight_decay': Option('number', 'see torch.optim', low=0),
-    'betas': Option('numbers', 'see torch.optim', [0.9, 0.999], low=0, high=1 - 1e-9, length=2),
+    'betas': Option('numbers', 'see torch.optim', [0.9, 0.999], low=0, high=1, open_high=True, length=2),
     'eps': Option('number', 'see torch.optim', low=0),
 }
 SCHEDULER = {
@@ -100,7 +102,7 @@ LOSS = {
     'loss_weight': _WEIGHT,
     'perceptual_weight': _WEIGHT,
     'style_weight': _WEIGHT,
-    'reduction': Option('text', choices=('none', 'mean', 'sum')),
+    'reduction': Option('text', choices=('mean', 'sum')),
 }
 # what BasicSR's data loader reads, for any data set
 LOADER = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from copy import deepcopy
 
@@ -9,6 +10,9 @@ import torch
 from basicsr.losses import build_loss
 from basicsr.utils.registry import LOSS_REGISTRY
 from torch import Tensor, nn
+
+#: Under which the losses with keys of their own are logged.
+OWN_NAMES = ('pix', 'fourier', 'spd')
 
 
 def spd_from_list(train_opt: dict) -> None:
@@ -36,15 +40,18 @@ class ListedLosses(nn.Module):
         listed: Per loss ``type``, its arguments, and optionally ``name`` for the log (by default that of the type).
 
     Raises:
-        ValueError: A name occurs twice, or is that of a loss with a key of its own.
+        ValueError: A name occurs twice, or is that of a loss with a key of its own; or a loss compares no images.
     """
 
     def __init__(self, listed: list[Mapping]) -> None:
         super().__init__()
-        self.names = [str(entry.get('name', _class_of(entry).__name__)).lower() for entry in listed]
-        taken = [name for name in self.names if self.names.count(name) > 1 or name in ('pix', 'fourier', 'spd')]
+        self.names = [loss_name(entry) for entry in listed]
+        taken = [name for name in self.names if self.names.count(name) > 1 or name in OWN_NAMES]
         if taken:
             raise ValueError(f'train: losses: the name {taken[0]!r} is taken; give each loss a `name:` of its own')
+        for entry in listed:
+            if fault := compares_images(_class_of(entry)):
+                raise ValueError(f'train: losses: {fault}')
         arguments = [{key: value for key, value in entry.items() if key != 'name'} for entry in listed]
         self.losses = nn.ModuleList(build_loss(deepcopy(entry)) for entry in arguments)
 
@@ -61,6 +68,27 @@ class ListedLosses(nn.Module):
             for number, part in enumerate(values):
                 found[f'l_{name}_{number + 1}' if len(values) > 1 else f'l_{name}'] = part
         return found
+
+
+def loss_name(entry: Mapping) -> str:
+    """Under what a loss of the list is logged."""
+    return str(entry.get('name', entry.get('type'))).lower()
+
+
+def compares_images(loss: type) -> str | None:
+    """What a registered loss takes in place of restored images and their ground truth, in words; None if those."""
+    parameters = list(inspect.signature(loss.forward).parameters.values())[1:]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
+    if any(p.kind is p.VAR_POSITIONAL for p in positional[:2]):
+        return None
+    second = positional[1] if len(positional) > 1 else None
+    third = positional[2] if len(positional) > 2 else None
+    if second is None or second.default is not second.empty or third is not None and third.default is third.empty:
+        takes = ', '.join(p.name for p in positional)
+        return f'{loss.__name__} takes ({takes}), no restored images beside their ground truth'
+    if second.name.startswith('target_is'):  # of adversarial losses
+        return f'{loss.__name__} judges what a discriminator says, and there is none here'
+    return None
 
 
 def _class_of(entry: Mapping) -> type:

@@ -17,6 +17,8 @@ from basicsr.utils.registry import MODEL_REGISTRY
 from mirage_arch.checkpoints import CheckpointError
 from mirage_data.datasets.base import SampleError
 from mirage_data.datasets.sample import EpochSampler, collate_samples
+from mirage_ir.measuring.protocols import settle_crops
+from mirage_ir.measuring.report import read_csv
 from mirage_restore.machine import available_bytes
 
 from .command_line import CommandLine, resolve_all
@@ -28,7 +30,7 @@ from .ranks import RunError, gather_on_rank_zero, rank_zero_decides
 from .resume import count_samples, load_resume_state, recorded, set_aside_later, take_up_changes
 from .selection import training_notes, write_training_data
 from .state import TrainingStateMixin, state_files
-from .validation import ValidationMixin, ValidationStoppedError
+from .validation import ValidationError, ValidationMixin, ValidationStoppedError
 from .watching import is_true, readable, tell_memory_need
 
 _COMPILING_STEPS = 3  # in which a compiled network still compiles: the first, and the first after its optimizer's
@@ -95,6 +97,7 @@ class TrainingRun:
         opt['logger'].setdefault('use_tb_logger', False)  # BasicSR takes it for given
         resolve_all(opt, root)
         self._command.select(opt)
+        settle_crops(opt)
         if self._fresh:
             opt['path']['resume_state'] = None
         # without manual_seed each rank has drawn its own, and a forced one comes too late for BasicSR's generators
@@ -283,7 +286,7 @@ class TrainingRun:
         model.save = save_with_state
 
     def _let_validations_stop(self, model: Any) -> None:
-        """End a validation of our model at a stop signal; without figures then."""
+        """End a validation of our model at a stop signal, without figures then; and a run whose validation fails."""
         validate = model.validation
 
         def validation(*arguments, **options) -> None:
@@ -291,6 +294,12 @@ class TrainingRun:
                 validate(*arguments, **options)
             except ValidationStoppedError as error:
                 print(f'{error}; it is made up for when the run goes on.', file=sys.stderr, flush=True)
+            except ValidationError as error:
+                if not self.opt['dist'] and not self._has_state(self._iteration):  # ranks would wait for one another
+                    model.save(self._sampler.epoch, self._iteration)
+                raise RunError(
+                    f'The run stops after iteration {self._iteration:,}, in a validation.\n{error}\n{self.hint()}'
+                ) from error
 
         model.validation = validation
         # ranks would wait for one another
@@ -301,6 +310,7 @@ class TrainingRun:
         resume, iteration = model.resume_training, self._iteration
 
         def resume_training(state: dict) -> None:
+            rank_zero_decides(self._read_figures)
             resume(state)
             take_up_changes(model, state, self.opt['datasets'])
             if aside := rank_zero_decides(lambda: set_aside_later(self.opt['path'], iteration)):
@@ -310,6 +320,13 @@ class TrainingRun:
             self._validate_if_due(iteration)
 
         model.resume_training = resume_training
+
+    def _read_figures(self) -> None:
+        """Meet a damaged table of earlier figures before training goes on, not at the next validation."""
+        try:
+            read_csv(os.path.join(self.opt['path']['experiments_root'], 'validation.csv'))
+        except ValueError as error:
+            raise RunError(str(error)) from error
 
     def _validate_if_due(self, iteration: int) -> None:
         """Repeat the validation that BasicSR does after saving, and that a kill may have prevented."""

@@ -22,6 +22,7 @@ from basicsr.utils import logger as basicsr_logger
 from basicsr.utils import options as basicsr_options
 
 from mirage_data.files import plain_yaml
+from mirage_ir.measuring.protocols import settle_crops
 
 from .command_line import (
     CommandLine,
@@ -36,6 +37,7 @@ from .guards import NonFiniteError, StopSignal
 from .ranks import RunError, is_distributed
 from .run import TrainingRun
 from .selection import Selection, SelectionError
+from .validation import ValidationError
 from .watching import readable
 
 Check = Callable[..., str]  # as `mirage_ir.options.check.require_ok`
@@ -69,6 +71,7 @@ def test(root_path: str, arguments: Sequence[str] | None = None, *, check: Check
         opt, args = original(root, is_train=is_train)
         resolve_all(opt, root)
         command.select(opt)
+        settle_crops(opt)
         return opt, args
 
     def make_folders(opt: dict) -> None:
@@ -179,7 +182,7 @@ def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
     except SelectionError as error:
         print(f'\n{error}', file=sys.stderr, flush=True)
         raise SystemExit(2) from error
-    except RunError as error:
+    except (RunError, ValidationError) as error:
         # Whoever met the non-finite number, a step or the saving behind it, knew nothing of the run.
         hint = f'\n{run.hint()}' if run and isinstance(error, NonFiniteError) else ''
         print(f'\n{error}{hint}', file=sys.stderr, flush=True)
@@ -188,6 +191,9 @@ def _reported_errors(run: TrainingRun | None = None) -> Iterator[None]:
         print(f'\nStopped at once. {run.hint() if run else ""}', file=sys.stderr, flush=True)
         raise SystemExit(130) from None
     except Exception as error:
+        if getattr(error, 'wrong_use', False):  # of the launcher's repair, which no part of the project imports
+            print(f'\n{error}', file=sys.stderr, flush=True)
+            raise SystemExit(2) from error
         if is_distributed():
             print(
                 f'\nRank {dist.get_rank()} stopped: {error}\nIf it lost its connection, another rank was killed or '

@@ -34,7 +34,9 @@ VAL = {
     'protocol': Option(
         'text', 'a usual set of conventions for PSNR, SSIM and cropping, before `metrics`', choices=tuple(PROTOCOLS)
     ),
-    'crop_multiple': Option('count', 'images are cropped to multiples of this; 0: not', 0, low=0, none=True),
+    'crop_multiple': Option(
+        'count', 'images are cropped to multiples of this; 0: not at all; absent: as the data sets do', low=0, none=True
+    ),
     'self_ensemble': Option('flag', 'average over the eight flips and turns', False),
     'input_metrics': Option('flag', 'measure the degraded images, too', False),
 }

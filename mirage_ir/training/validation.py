@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from basicsr.data import worker_init_fn  # as mirage_ir.compat has it
-from basicsr.utils import get_root_logger, imwrite, tensor2img
+from basicsr.utils import get_root_logger, tensor2img
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 from tqdm import tqdm
@@ -22,6 +28,7 @@ from mirage_arch.fast_forward import prepare_fast, supports
 from mirage_arch.ieee import evaluation_kernels
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_data.files.crops import side_by_side
+from mirage_data.files.write import write_image
 from mirage_ir.measuring import report
 from mirage_ir.measuring.metrics import LOWER_IS_BETTER
 from mirage_ir.measuring.protocols import centre_crop, check_metrics, described, measure
@@ -32,6 +39,7 @@ from .selection import data_notes
 from .state import untouched_random_state
 
 _SHEET_HEIGHT = 256  # of TensorBoard pictures, which it keeps uncompressed in memory
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SHEETS = 8  # TensorBoard pictures of a data set
 
 
@@ -39,14 +47,22 @@ class ValidationStoppedError(RuntimeError):
     """A stop signal came during a validation, which leaves no figures then."""
 
 
+class ValidationError(ValueError):
+    """A picture cannot be read, measured or written, or the table of earlier figures is damaged; the message names it.
+
+    A run says so in one line, after it has saved what was trained so far.
+    """
+
+
 class ValidationMixin:
     """Replaces `SRModel`'s validation.
 
     Every image is restored whole in float32 (IEEE's, never TF32), centre-cropped to a multiple of
-    ``val: crop_multiple`` (0: not at all), clipped to [0, 1], and measured: metrics in `metrics.FLOAT_METRICS` on float
-    images, others on 8-bit ones as in BasicSR. Without ground truth only metrics that need none are computed. Further
-    options under ``val``: ``input_metrics: true`` also measures the degraded input (``input_<metric>``),
-    ``self_ensemble: true`` averages over the eight flips and rotations, ``pbar: true`` shows progress.
+    ``val: crop_multiple`` (0: not at all, see `settle_crops`), clipped to [0, 1], and measured: metrics in
+    `metrics.FLOAT_METRICS` on float images, others on 8-bit ones as in BasicSR. Without ground truth only metrics that
+    need none are computed. Further options under ``val``: ``input_metrics: true`` also measures the degraded input
+    (``input_<metric>``), ``self_ensemble: true`` averages over the eight flips and rotations, ``pbar: true`` shows
+    progress.
 
     With several ranks each restores every n-th image; the figures are those of one process.
     """
@@ -73,6 +89,9 @@ class ValidationMixin:
             current_iter: Iteration; while testing, a name.
             tb_logger: TensorBoard writer or None.
             save_img: Write pictures.
+
+        Raises:
+            ValidationError: See there.
         """
         dataset = dataloader.dataset
         name = dataset.opt['name']
@@ -94,6 +113,7 @@ class ValidationMixin:
             restore = self._evaluator or net
             self.output = self_ensemble(restore, self.lq) if self._val('self_ensemble') else restore(self.lq)
 
+    _crops: Mapping[str, int] = MappingProxyType({})  # by data set, what its images were cropped to multiples of
     _evaluator: Callable[[Tensor], Tensor] | None = None  # the network's equivalent while a validation runs
 
     def _val(self, key: str, default=None):
@@ -109,22 +129,29 @@ class ValidationMixin:
             for buffer in net.buffers():
                 dist.broadcast(buffer, 0)
         names = PictureNames(dataset.opt)
+        multiple = math.lcm(self._val('crop_multiple') or 1, getattr(dataset, 'crop_multiple', 1))
+        self._crops = {**self._crops, name: multiple if multiple > 1 else 0}
         indices = range(rank, len(dataset), world)
         scores: list[report.ImageScore] = []
         self._evaluator = _equivalent(net, self.opt['network_g'], self.device)
         try:
-            for index, sample in zip(indices, self._samples(dataset, indices, name), strict=True):
+            samples = self._samples(dataset, indices, name)
+            for index in indices:
                 if self.stop_asked():
                     raise ValidationStoppedError(f'The validation on {name} stops after {len(scores)} images')
+                with _named(f'{name}: image {index + 1} of {len(dataset)}'):
+                    sample = next(samples)
                 path = sample['lq_path'][0]
                 task = sample['task'][0] if 'task' in sample else dataset.opt.get('task', name)
                 self.feed_data(sample)
-                self._prepare_pair(name, path)
+                with _named():
+                    self._prepare_pair(name, path)
                 self.test()
                 picture = names(path, index)
                 if len(getattr(dataset, 'tasks', ())) > 1 and task not in picture.split('/'):
                     picture = f'{task}/{picture}'  # one file, several degradations of it
-                scores.append(report.ImageScore(index, picture, task, self._measure()))
+                with _named(f'{name}: {path}'):
+                    scores.append(report.ImageScore(index, picture, task, self._measure()))
                 if save_img or (tb_logger and index < _SHEETS):
                     self._show(name, picture, index, current_iter, tb_logger, save_img)
         finally:
@@ -190,11 +217,11 @@ class ValidationMixin:
         folder = self.opt['path']['visualization']
         if self.is_train:
             stem = os.path.basename(picture)
-            imwrite(side_by_side(images), os.path.join(folder, dataset, picture, f'{stem}_{current_iter}.png'))
+            _write(os.path.join(folder, dataset, picture, f'{stem}_{current_iter}.png'), side_by_side(images))
         else:
             suffix = self._val('suffix') or self.opt['name']
-            imwrite(images[1], os.path.join(folder, dataset, f'{picture}_{suffix}.png'))
-            imwrite(side_by_side(images), os.path.join(folder, 'side_by_side', dataset, f'{picture}_{suffix}.png'))
+            _write(os.path.join(folder, dataset, f'{picture}_{suffix}.png'), images[1])
+            _write(os.path.join(folder, 'side_by_side', dataset, f'{picture}_{suffix}.png'), side_by_side(images))
 
     # ---- reporting ------------------------------------------------------------------------------------------------
 
@@ -222,7 +249,8 @@ class ValidationMixin:
             # An average over several tasks or data sets is a row of its own.
             extra = [_average(rows, report.AVERAGE)] if complete and len(rows) > 1 else []
             extra += [_average(new, name)] if len(new) > 1 else []
-            report.update_csv(path, current_iter, [*new, *extra])
+            with _named():
+                report.update_csv(path, current_iter, [*new, *extra])
         else:
             folder = self.opt['path']['results_root']
             weights = self.opt['path'].get('pretrain_network_g')
@@ -236,7 +264,7 @@ class ValidationMixin:
                     tb_logger.add_scalar(f'metrics/{row.dataset}/{row.task}/{metric}', value, current_iter)
         if complete:
             best = getattr(self, 'best_metric_results', None) if self.is_train else None
-            how = described(self._val('metrics') or {}, self._val('crop_multiple') or 0)
+            how = described(self._val('metrics') or {}, self._cropping())
             get_root_logger().info(f'Validation at {current_iter}\n{report.table(rows, best)}\n{how}')
 
     def _protocol(self) -> dict:
@@ -244,13 +272,18 @@ class ValidationMixin:
         return {
             **({'protocol': self._val('protocol')} if self._val('protocol') else {}),
             'metrics': {key: dict(options) for key, options in (self._val('metrics') or {}).items()},
-            'crop_multiple': self._val('crop_multiple') or 0,
+            'crop_multiple': self._cropping(),
             'self_ensemble': bool(self._val('self_ensemble')),
             'precision': 'float32 (IEEE, no TF32)',
             **({'entry of the weights': self.tested_entry} if getattr(self, 'tested_entry', '') else {}),
             **data_notes(self.opt),
             **({'noise not clipped': ', '.join(loose)} if loose else {}),
         }
+
+    def _cropping(self) -> int | dict[str, int]:
+        """What the data sets and this class together crop to, 0 for nothing; by data set where they differ."""
+        found = set(self._crops.values())
+        return found.pop() if len(found) == 1 else dict(self._crops)
 
     def _initialize_best_metric_results(self, dataset_name: str) -> None:
         """Adds what is missing to the records; a resumed run may have brought some, and may watch new metrics."""
@@ -261,6 +294,30 @@ class ValidationMixin:
             better = options.get('better', 'lower' if options['type'] in LOWER_IS_BETTER else 'higher')
             worst = float('-inf') if better == 'higher' else float('inf')
             record.setdefault(metric, {'better': better, 'val': worst, 'iter': -1})
+
+
+@contextmanager
+def _named(what: str = '') -> Iterator[None]:
+    """Says of an error inside what it was about; one of a DataLoader worker arrives with its traceback."""
+    try:
+        yield
+    except (ValueError, OSError, np.linalg.LinAlgError) as error:
+        message = str(error)
+        if 'Traceback (most recent call last)' in message:
+            message = message.strip().rpartition('\n')[2].partition(': ')[2]
+        raise ValidationError(f'{what}: {message}' if what else message) from error
+
+
+def _write(path: str, image: np.ndarray) -> None:
+    """Writes a picture (h, w, 3), 8-bit BGR."""
+    try:
+        write_image(path, image[..., ::-1])
+    except OSError as error:
+        folder = Path(path).parent
+        while not folder.is_dir():
+            folder = folder.parent
+        free = f' ({shutil.disk_usage(folder).free / 1e6:.1f} MB are free)' if error.errno in _FULL else ''
+        raise ValidationError(f'{path}: cannot be written: {error.strerror or error}{free}') from error
 
 
 def check_validation(opt: Mapping) -> None:

@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from mirage_ir.commands.evaluate import main
 from mirage_ir.measuring import metrics
-from mirage_ir.measuring.protocols import PROTOCOLS, apply_protocol, described, protocol
+from mirage_ir.measuring.protocols import PROTOCOLS, apply_protocol, described, protocol, settle_crops
 
 
 @pytest.fixture
@@ -77,6 +77,24 @@ def test_protocols_are_metrics_that_say_how_they_were_made():
     )
     with pytest.raises(ValueError, match='allowed are paper, deraining-y'):
         protocol('mine')
+
+
+@pytest.mark.parametrize(
+    'val, own, expected',
+    [
+        ({'protocol': 'lol'}, None, 1),
+        ({'protocol': 'paper'}, None, 16),
+        ({'crop_multiple': 0}, None, 1),
+        ({'crop_multiple': 8}, None, 8),
+        ({'protocol': 'lol', 'crop_multiple': 16}, None, 1),
+        ({'protocol': 'lol'}, 16, 16),
+        ({}, None, None),
+    ],
+)
+def test_data_sets_crop_as_the_protocol_says_unless_they_say_otherwise(val, own, expected):
+    opt = {'val': val, 'datasets': {'train': {}, 'val_1': {'crop_multiple': own}}}
+    settle_crops(opt)
+    assert opt['datasets'] == {'train': {}, 'val_1': {'crop_multiple': expected}}
 
 
 def test_evaluate_measures_by_protocol_and_names_it(pair, tmp_path, capsys):

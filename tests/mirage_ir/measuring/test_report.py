@@ -1,8 +1,18 @@
+import json
 import math
 
 import pytest
 
-from mirage_ir.measuring.report import ImageScore, Row, mean_values, rows_of, table, update_csv
+from mirage_ir.measuring.report import (
+    ImageScore,
+    Row,
+    load_result,
+    mean_values,
+    rows_of,
+    table,
+    update_csv,
+    write_results,
+)
 
 ROWS = [Row('Rain100L', 'derain', 100, {'psnr': 38.25, 'ssim': 0.983}), Row('SOTS', 'dehaze', 500, {'psnr': 31.35})]
 
@@ -43,3 +53,15 @@ def test_csv_keeps_exact_values_and_names_a_foreign_file(tmp_path):
     path.write_text('something else\nentirely\n')
     with pytest.raises(ValueError, match=r'validation.csv: the first line must be iter,dataset'):
         update_csv(str(path), 10, ROWS)
+
+
+def test_results_are_json_whatever_the_figures(tmp_path):
+    def refuse(name):
+        raise AssertionError(f'{name} is not JSON')
+
+    rows = [Row('same', 't', 1, {'psnr': math.inf, 'ssim': 1.0}), Row('odd', 't', 1, {'psnr': math.nan, 'ssim': 0.5})]
+    write_results(str(tmp_path), 'run', None, {'crop_multiple': {'same': 0, 'odd': 16}}, rows)
+    content = json.loads((tmp_path / 'results.json').read_text(), parse_constant=refuse)
+    assert [row['psnr'] for row in content['rows']] == ['inf', None]
+    scores = load_result(tmp_path).scores
+    assert scores['same']['psnr'] == math.inf and math.isnan(scores['odd']['psnr'])

@@ -98,7 +98,11 @@ def test_another_definition_is_not_compared(tmp_path):
     assert set(tables.difference(row, table.row('MIRAGE-T')).scores['SOTS']) == {'psnr'}
     notes = ' '.join(tables.protocol_notes([result], table))
     assert 'not the published test sets, to judge by the number of images: SOTS 3 of 500, Rain100L 3 of 100' in notes
-    assert 'ssim by calculate_ssim' in notes and 'not compared' in notes and 'cropped to a multiple of 0' in notes
+    assert (
+        'ssim by calculate_ssim' in notes
+        and 'not compared' in notes
+        and 'whole images; the paper: cropped to multiples of 16' in notes
+    )
 
 
 def test_another_metric_can_be_chosen(tmp_path):

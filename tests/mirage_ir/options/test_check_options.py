@@ -155,19 +155,98 @@ FAULTS = {
         'datasets:train:sources:0:repeats',
         '`repeat`',
     ),
+    'another size of crops in a source': (
+        'sigma: [15, 25], repeat',
+        'gt_size: 16, sigma: [15, 25], repeat',
+        'datasets:train:sources:0:gt_size',
+        'found 16, that of the mixture is 32',
+    ),
     'unknown key at the top': ('manual_seed: 0', 'manual_sed: 0', 'manual_sed', 'manual_seed'),
     'text for a number': ('lr: 2.0e-4', 'lr: 2e-4', 'train:optim_g:lr', '0.0002'),
     'quoted number': ('total_iter: 100', "total_iter: '100'", 'train:total_iter', 'without quotation marks'),
     'fraction for a count': ('print_freq: 10', 'print_freq: 0.5', 'logger:print_freq', 'whole number'),
-    'out of range': ('ema_decay: 0.99', 'ema_decay: 9.9', 'train:ema_decay', 'at most 1'),
+    'out of range': ('ema_decay: 0.99', 'ema_decay: 9.9', 'train:ema_decay', 'below 1'),
     'number for a name': ('name: small', 'name: 0042', 'name', 'quotation marks'),
     'nothing for a number': ('ema_decay: 0.99', 'ema_decay: ~', 'train:ema_decay', 'a number'),
     'a number in sixties': ('total_iter: 100', 'total_iter: 1:40', 'train:total_iter', 'read as 100'),
     'an octal number': ('total_iter: 100', 'total_iter: 0144', 'train:total_iter', 'write 100'),
     'a seed that NumPy does not take': ('manual_seed: 0', 'manual_seed: 5000000000', 'manual_seed', 'at most 4e+09'),
     'no learning rate': ('lr: 2.0e-4', 'lr: 0', 'train:optim_g:lr', 'above 0'),
-    'a beta that averages nothing': ('[0.9, 0.999]', '[0.9, 1.0]', 'train:optim_g:betas', 'list of numbers'),
+    'a beta that averages nothing': ('[0.9, 0.999]', '[0.9, 1.0]', 'train:optim_g:betas', 'below 1'),
     'a folder without states': ('resume_state: ~', 'resume_state: photos', 'path:resume_state', 'training_states'),
+    'an average of nothing new': ('ema_decay: 0.99', 'ema_decay: 1', 'train:ema_decay', 'below 1'),
+    'quoted flag of the network': ('  dim: 6', '  dim: 6\n  fusion: "no"', 'network_g:fusion', 'true or false'),
+    'one number for four levels': ('heads: [1, 1, 1, 1]', 'heads: 1', 'network_g:heads', '4 of them'),
+    'one share for three branches': ('  dim: 6', '  dim: 6\n  branch_ratio: 1', 'network_g:branch_ratio', 'three'),
+    'quoted width': ('  dim: 6', '  dim: "6"', 'network_g:dim', 'without quotation marks'),
+    'no expansion': ('  dim: 6', '  dim: 6\n  ffn_expansion_factor: 0', 'network_g:ffn_expansion_factor', 'above 0'),
+    'quoted flag of a metric': (
+        'psnr_float}',
+        'psnr_float, gt_mean: "no"}',
+        'val:metrics:psnr:gt_mean',
+        'without quotation marks',
+    ),
+    "quoted flag of BasicSR's metric": (
+        'crop_border: 0}',
+        'crop_border: 0, test_y_channel: "no"}',
+        'val:metrics:ssim:test_y_channel',
+        'true or false',
+    ),
+    'misspelt window': (
+        'type: calculate_ssim, crop_border: 0',
+        'type: ssim_float, window: gausian',
+        'val:metrics:ssim:window',
+        'mean `gaussian`',
+    ),
+    'pictures smaller than the crop': (
+        '  save_img: false',
+        '  save_img: false\n  crop_multiple: 200',
+        'datasets:val_1',
+        'too few for crop_multiple: 200',
+    ),
+    'metric called like a column': ('    psnr: {', '    images: {', 'val:metrics:images', 'column'),
+    'loss that is no number': (
+        'type: L1Loss, loss_weight: 1.0',
+        'type: L1Loss, reduction: none',
+        'train:pixel_opt:reduction',
+        'mean, sum',
+    ),
+    'Fourier loss that is no number': (
+        'type: FourierLoss, ',
+        'type: FourierLoss, reduction: none, ',
+        'train:fourier_opt:reduction',
+        'mean, sum',
+    ),
+    'equal names of losses': (
+        '  pixel_opt:',
+        '  losses: [{type: MSELoss}, {type: MSELoss}]\n  pixel_opt:',
+        'train:losses:1',
+        'of its own',
+    ),
+    'loss of one picture': (
+        '  pixel_opt:',
+        '  losses: [{type: WeightedTVLoss}]\n  pixel_opt:',
+        'train:losses:0:type',
+        'takes (pred, weight)',
+    ),
+    'loss of a discriminator': (
+        'type: L1Loss, loss_weight: 1.0',
+        'type: GANLoss, gan_type: vanilla',
+        'train:pixel_opt:type',
+        'discriminator',
+    ),
+    'schedule that ends before the run': (
+        'type: CosineWithWarmup',
+        'type: CosineWithWarmup\n    total_iter: 60',
+        'train:scheduler:total_iter',
+        'leave it out',
+    ),
+    'rate that rises': (
+        'type: CosineWithWarmup',
+        'type: CosineWithWarmup\n    eta_min: 1',
+        'train:scheduler:eta_min',
+        'above the rate',
+    ),
     'one beta': ('[0.9, 0.999]', '[0.9]', 'train:optim_g:betas', '2 of them'),
     'list for a word': ('type: CosineWithWarmup', 'type: []', 'train:scheduler:type', 'a text'),
     'flag as a text': ('save_img: false', 'save_img: "no"', 'val:save_img', 'true or false'),
@@ -357,6 +436,34 @@ def test_data_sets_of_ours_judge_their_files_themselves(project):
         name.rename(name.with_stem('other' + name.stem))
     found = project()
     assert {p.key for p in found} == {'datasets:train', 'datasets:val_1'} and 'has a partner' in found[0].message
+
+
+def test_sources_without_a_size_of_the_mixture_must_agree(project):
+    own = MIRAGE.replace('    gt_size: 32\n', '').replace('{task: denoise,', '{task: denoise, gt_size: 32,')
+    assert [p.key for p in project(own)] == ['datasets:train:gt_size']
+    found = project(own.replace('{task: derain,', '{task: derain, gt_size: 16,'))
+    assert [p.key for p in found] == ['datasets:train:gt_size', 'datasets:train:sources:1:gt_size']
+    assert 'that of sources:0 is 32' in found[1].message
+
+
+def test_an_image_listed_again_is_a_warning_with_its_line(project, caplog, monkeypatch):
+    Path('list.txt').write_text('0.png\n1.png\n0.png\n')
+    listed = MIRAGE.replace('\nnetwork_g:', '\n    meta_info_file: list.txt\nnetwork_g:')
+    assert project(listed) == []
+    (record,) = caplog.records
+    line = 1 + listed.splitlines().index('    meta_info_file: list.txt')
+    assert record.getMessage().startswith(f'options.yml:{line}: datasets:val_1: warning: ')
+    assert 'list.txt: 1 lines name an image' in record.getMessage() and "'0.png' (lines 1 and 3)" in record.getMessage()
+    monkeypatch.setenv('RANK', '1')
+    assert project(listed) == [] and len(caplog.records) == 1
+    monkeypatch.delenv('RANK')
+    weighed = MIRAGE.replace('pairing: same_name}', 'pairing: same_name, meta_info_file: list.txt}')
+    assert project(weighed) == [] and len(caplog.records) == 1
+
+
+def test_what_a_folder_passes_over_is_left_to_the_run_that_builds_it(project, caplog):
+    Path('photos/e.avif').touch()
+    assert project() == [] and not caplog.records
 
 
 def test_weights_must_fit_the_network(project):

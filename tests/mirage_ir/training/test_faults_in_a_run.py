@@ -115,6 +115,40 @@ def test_a_file_lost_in_a_run_stops_it_and_loses_nothing(undisturbed, tmp_path, 
     assert collect(tmp_path).differences(collect(undisturbed)) == []
 
 
+def damage_validation(root):
+    after_step(4, lambda: os.truncate(root / 'pictures' / 'val' / '1.png', 150))
+
+
+def test_a_validation_picture_lost_in_a_run_stops_it_and_loses_nothing(undisturbed, tmp_path):
+    prepare(tmp_path, logger={'save_checkpoint_freq': 100})  # so that the state is saved because of the fault
+    victim = tmp_path / 'pictures' / 'val' / '1.png'
+    intact = victim.read_bytes()
+    run = fork(tmp_path, '-opt', 'small.yml', fault=damage_validation)
+    text = run.finish()
+    assert run.returncode == 1 and 'Traceback' not in text, text[-3000:]
+    assert 'The run stops after iteration 6, in a validation.\nval: image 2 of 2: ' in text
+    assert re.search(r'pictures/val/1.png: the PNG is truncated', text)
+    assert f'The last complete state is {newest_state(tmp_path)}.' in text and newest_state(tmp_path).stem == '6'
+    victim.write_bytes(intact)
+    run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume')
+    text = run.finish()
+    assert run.returncode == 0 and 'iter: 6' in text, text[-3000:]
+    figures = [(root / 'experiments' / 'small' / 'validation.csv').read_text() for root in (tmp_path, undisturbed)]
+    assert figures[0] == figures[1]
+
+
+def test_a_damaged_table_of_figures_is_met_before_training_goes_on(tmp_path):
+    prepare(tmp_path, train={'total_iter': 3})
+    assert fork(tmp_path, '-opt', 'small.yml').finish() is not None
+    table = tmp_path / 'experiments' / 'small' / 'validation.csv'
+    table.write_text(table.read_text() + '5;val;denoise\n')
+    run = fork(tmp_path, '-opt', 'small.yml', '--auto_resume', '--force_yml', 'train:total_iter=6')
+    text = run.finish()
+    assert run.returncode == 1 and 'Traceback' not in text, text[-3000:]
+    assert "validation.csv: line 3 is ['5;val;denoise']" in text and 'move the file away' in text
+    assert newest_state(tmp_path).stem == '3'
+
+
 @pytest.mark.parametrize(
     'fault, ranks, cause', [(shrink, 1, 'has 8x8 pixels'), (delete_in_rank_1, 2, 'cannot be read')]
 )

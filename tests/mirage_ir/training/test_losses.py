@@ -54,6 +54,8 @@ def test_several_values_of_a_loss_are_told_apart():
         ([{'type': 'L1Loss'}, {'type': 'L1Loss'}], 'taken'),
         ([{'type': 'L1Loss', 'name': 'pix'}], 'taken'),
         ([{'type': 'L11Loss'}], 'registered are'),
+        ([{'type': 'WeightedTVLoss'}], r'takes \(pred, weight\)'),
+        ([{'type': 'GANLoss', 'gan_type': 'vanilla'}], 'discriminator'),
         ([{'type': 'SPDContrastiveLoss'}, {'type': 'SPDContrastiveLoss'}], 'keep one'),
     ],
 )

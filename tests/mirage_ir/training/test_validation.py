@@ -1,4 +1,5 @@
 import csv
+import errno
 import json
 import logging
 import math
@@ -12,6 +13,8 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from mirage_ir.measuring import metrics
 from mirage_ir.measuring.protocols import centre_crop
+from mirage_ir.training import validation
+from mirage_ir.training.validation import ValidationError
 
 ITEMS = [
     ('/pictures/rain/1.png', 'derain', (35, 50)),
@@ -281,6 +284,41 @@ def test_image_smaller_than_the_crop_is_named(tmp_path):
     model = build(test_options(tmp_path, val={'crop_multiple': 16}))
     with pytest.raises(ValueError, match='tiny.png: the image has 40x9 pixels, too few for crop_multiple: 16'):
         model.validation(loader(PairSet([('/pictures/tiny.png', 'x', (9, 40))])), 'small', None)
+
+
+@pytest.mark.parametrize(
+    'metric, message',
+    [
+        ({'type': 'psnr_float', 'crop_border': 20}, 'crop_border: 20 leaves nothing of 35x50 pixels'),
+        ({'type': 'ssim_float', 'crop_border': 15}, 'SSIM needs at least 7x7 pixels, got 5x20'),
+        ({'type': 'calculate_niqe', 'crop_border': 0}, 'NIQE needs at least two blocks of 96x96 pixels, got 35x50'),
+    ],
+)
+def test_a_metric_that_a_picture_is_too_small_for_names_it(tmp_path, metric, message):
+    options = test_options(tmp_path)
+    options['val']['metrics'] = {'m': metric}
+    with pytest.raises(ValidationError, match=f'val: /pictures/rain/1.png: {message}'):
+        build(options).validation(loader(PairSet(ITEMS)), 'small', None)
+
+
+def test_a_picture_that_cannot_be_written_is_named(tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(validation, 'write_image', full)
+    model = build(test_options(tmp_path))
+    with pytest.raises(ValidationError, match=r'rain/1_small\.png: cannot be written: No space left .* MB are free'):
+        model.validation(loader(PairSet(ITEMS)), 'small', None, save_img=True)
+
+
+def test_what_data_sets_crop_is_said_and_kept_apart(tmp_path):
+    model = build(test_options(tmp_path, sets=('one', 'two')))
+    for name, multiple in (('one', 16), ('two', 1)):
+        data = PairSet(ITEMS, name)
+        data.crop_multiple = multiple
+        model.validation(loader(data), 'small', None)
+    content = json.loads((tmp_path / 'results.json').read_text())
+    assert content['protocol']['crop_multiple'] == {'one': 16, 'two': 0}
 
 
 def test_centre_crop_takes_the_middle():
