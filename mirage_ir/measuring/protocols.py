@@ -172,7 +172,8 @@ def measure(image: Tensor, gt: Tensor | None, metrics: Mapping[str, Mapping], cl
             made[convert] = {'img': convert(bounded), **({} if gt is None else {'img2': convert(gt)})}
         if gt is not None or not _needs_reference(options['type']):
             if options['type'] == 'calculate_niqe':
-                own_metrics.require_niqe_blocks(*image.shape[-2:], options.get('crop_border', 0))
+                height, width = image.shape[-2:]
+                own_metrics.require_niqe_blocks(height, width, options.get('crop_border', 0))
             values[key] = float(calculate_metric(made[convert], dict(options)))
     return values
 

@@ -75,7 +75,7 @@ def loss_name(entry: Mapping) -> str:
     return str(entry.get('name', entry.get('type'))).lower()
 
 
-def compares_images(loss: type) -> str | None:
+def compares_images(loss: type[nn.Module]) -> str | None:
     """What a registered loss takes in place of restored images and their ground truth, in words; None if those."""
     parameters = list(inspect.signature(loss.forward).parameters.values())[1:]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD, p.VAR_POSITIONAL)]
@@ -91,7 +91,7 @@ def compares_images(loss: type) -> str | None:
     return None
 
 
-def _class_of(entry: Mapping) -> type:
+def _class_of(entry: Mapping) -> type[nn.Module]:
     kind = entry.get('type')
     if kind not in LOSS_REGISTRY:
         known = ', '.join(sorted(LOSS_REGISTRY.keys()))
