@@ -198,7 +198,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             self.tested_entry = tested_entry(load_path, param_key)
         if isinstance(net, MIRAGEArch):
             resumed = self.is_train and bool(self.opt['path'].get('resume_state'))
-            load_weights_into(net, load_path, strict=strict, key=param_key, resumed=resumed)
+            # of the average the model itself asks for params_ema
+            asked = param_key == self.opt['path'].get('param_key_g') and net is not getattr(self, 'net_g_ema', None)
+            load_weights_into(net, load_path, strict=strict, key=param_key, resumed=resumed, asked=asked)
         else:
             super().load_network(net, load_path, strict, param_key)
 

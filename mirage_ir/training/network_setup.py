@@ -73,7 +73,9 @@ def evaluating(net: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | None, resumed: bool = False) -> None:
+def load_weights_into(
+    net: nn.Module, path: str, *, strict: bool, key: str | None, resumed: bool = False, asked: bool = False
+) -> None:
     """Loads a weights file of any kind that `mirage_arch.checkpoints` reads.
 
     Args:
@@ -82,11 +84,12 @@ def load_weights_into(net: nn.Module, path: str, *, strict: bool, key: str | Non
         strict: Every tensor must fit; otherwise what fits is taken and the rest is named in the log.
         key: Entry of the file to prefer, as BasicSR's ``param_key``.
         resumed: The contrastive heads, if the file has none, begin as they are: their loss was added.
+        asked: The options name ``key``: a warning says so where another entry is used.
 
     Raises:
         CheckpointError: The weights do not fit, or with ``strict=False`` not one of them does.
     """
-    state_dict, entry = read_entry(path, key)
+    state_dict, entry = read_entry(path, key, asked=asked)
     named = f', entry {entry}' if entry else ''
     get_root_logger().info(f'Loading {type(net).__name__} from {path}{named}.')
     if strict:
@@ -115,12 +118,15 @@ def tested_entry(path: str, key: str | None) -> str:
     return entry
 
 
-def read_entry(path: str, key: str | None) -> tuple[dict[str, Tensor], str]:
-    """`load_entry` of ``key`` or, in a file without such an entry, of the one it has."""
+def read_entry(path: str, key: str | None, *, asked: bool = False) -> tuple[dict[str, Tensor], str]:
+    """`load_entry` of ``key`` or, in a file without such an entry, of the one it has; if ``asked`` with a warning."""
     try:
         return load_entry(path, key=key)
-    except CheckpointError:
-        return load_entry(path)
+    except CheckpointError as error:
+        state_dict, entry = load_entry(path)
+        if asked and entry:
+            get_root_logger().warning(f'{error}. path: param_key_g asks for {key!r}; used instead is {entry!r}.')
+        return state_dict, entry
 
 
 def _load_what_fits(net: nn.Module, state_dict: Mapping[str, Tensor], source: str) -> None:

@@ -1,3 +1,4 @@
+import logging
 import math
 from copy import deepcopy
 
@@ -237,6 +238,23 @@ def test_loading_without_strictness_needs_at_least_one_tensor(tmp_path):
     assert torch.equal(model.net_g.output.weight, other['output.weight'])
     with pytest.raises(CheckpointError, match='missing'):
         model.load_network(model.net_g, path, strict=True)
+
+
+@pytest.mark.parametrize(('key', 'there'), [('params_ema', 'params'), ('params', 'params_ema')])
+def test_an_entry_that_the_options_name_is_not_replaced_in_silence(key, there, tmp_path, caplog, monkeypatch):
+    path = str(tmp_path / 'one.pth')
+    torch.save({there: build(training_options(tmp_path), seed=3).net_g.state_dict(), 'epoch': 1}, path)
+    monkeypatch.setattr(logging.getLogger('basicsr'), 'propagate', True)
+    told = (
+        f'{path}: has no entry {key!r}; it has {there}, epoch. '
+        f'path: param_key_g asks for {key!r}; used instead is {there!r}.'
+    )
+    for asked, expected in ({'param_key_g': key}, {told}), ({'param_key_g': there}, set()), ({}, set()):
+        caplog.clear()
+        options = training_options(tmp_path, ema_decay=0.9)
+        options['path'].update(pretrain_network_g=path, **asked)
+        build(options)
+        assert {r.getMessage() for r in caplog.records if r.levelno == logging.WARNING} == expected
 
 
 def test_average_of_a_partly_loaded_network_starts_as_its_copy(tmp_path):
