@@ -88,7 +88,6 @@ METRIC = {
     'better': Option('text', choices=('higher', 'lower')),
     'crop_border': _COUNT,
     'test_y_channel': _FLAG,
-    'channel': Option('text', choices=('rgb', 'y', 'y8')),
 }
 LOGGER = {
     'print_freq': Option('count', 'iterations between lines of the log', low=1, required=True),
