@@ -22,6 +22,7 @@ from mirage_ir.training.losses import OWN_NAMES, compares_images, loss_name
 from mirage_ir.training.precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN
 
 from . import rules as schema
+from .check_teachers import check_teachers
 from .file import OptionFile, nearest_hint
 from .names import (
     check_arguments,
@@ -63,6 +64,8 @@ def check_train(options: OptionFile, model: Any) -> None:
             for position in range(len(section)):
                 _check_loss(options, ('train', name, position), ours)
             _check_loss_names(options, section)
+    if ours:
+        check_teachers(options)
     _check_scheduler(options, model)
     listed = options.section('train').get('losses')
     if ours and not listed and not any(options.section('train', f'{name}_opt') for name in _COMPARING):

@@ -21,6 +21,7 @@ from mirage_data.option import Option, options_of
 from mirage_ir.measuring.metrics import REGISTERED
 from mirage_ir.training import switches
 from mirage_ir.training.schedulers import CosineWithWarmup
+from mirage_ir.training.teachers import ENTRY
 
 from . import rules
 from .file import nearest
@@ -149,6 +150,7 @@ def _all_places() -> Iterator[tuple[str, Iterable[str]]]:
         yield f'`{name}:`', sections[name]
     yield '`train: optim_g:`', {**rules.OPTIMIZER, **inspect.signature(torch.optim.AdamW).parameters}
     yield '`train: scheduler:`', {**rules.SCHEDULER, **inspect.signature(CosineWithWarmup).parameters}
+    yield 'a teacher of `train: teachers:`', ENTRY
     yield '`logger: wandb:`', rules.WANDB
     yield '`dist_params:`', ('backend', 'port')
     yield '`datasets: train:`', {**rules.LOADER, **rules.TRAIN_LOADER}
@@ -230,6 +232,7 @@ def _sections() -> Iterator[str]:
         argument_options(CosineWithWarmup),
         "Without `total_iter` and `warmup_iter` here those of `train:` count. BasicSR's schedulers are allowed, too.",
     )
+    yield from _table('A teacher of `train: teachers:`', ENTRY)
     for name, loss in _ours(LOSS_REGISTRY):
         yield from _table(f'A loss of `type: {name}`', argument_options(loss))
     for name, metric in sorted(REGISTERED.items()):

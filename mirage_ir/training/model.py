@@ -37,6 +37,7 @@ from .precision import COMPILE_CURE, COMPILE_NEEDS_TORCHRUN, Precision, choose_t
 from .schedulers import CosineWithWarmup
 from .state import TrainingStateMixin
 from .step_graphs import Outcome, step_graphs
+from .teachers import Teachers
 from .validation import ValidationMixin, check_validation
 from .watching import TaskFigures, sample_figures
 
@@ -47,9 +48,9 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
     """Trains and tests a restoration network under BasicSR's runners.
 
     Beside the options of `SRModel` it reads those of `switches`; under ``train`` the losses ``fourier_opt`` and
-    ``spd_opt``, each optional like ``pixel_opt`` and ``perceptual_opt``, ``losses``, a list of any others, the
-    optimizers AdamW and Adam, and the schedule CosineWithWarmup. Any registered network can be trained; ``spd_opt``
-    needs one whose ``forward`` takes ``return_embeddings``.
+    ``spd_opt``, each optional like ``pixel_opt`` and ``perceptual_opt``, ``losses``, a list of any others,
+    ``teachers``, the optimizers AdamW and Adam, and the schedule CosineWithWarmup. Any registered network can be
+    trained; ``spd_opt`` needs one whose ``forward`` takes ``return_embeddings``.
 
     ``accumulate_grad: k`` works through the batch in k equal parts within one iteration and takes one step. The pixel
     and Fourier losses are those of the whole batch. Batch norm is not: it normalises by each part's statistics and
@@ -87,6 +88,8 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         if not (self.cri_pix or self.cri_fourier or self.cri_perceptual or self.cri_listed):
             raise ValueError('train: needs at least one of pixel_opt, fourier_opt, perceptual_opt and losses')
 
+        teachers = train_opt.get('teachers')
+        self.teachers = Teachers(teachers, self.device, train_opt.get('channels_last', False)) if teachers else None
         self.precision = Precision(train_opt.get('amp'), self.device, cached=not train_opt.get('cuda_graph', False))
         self.accumulate_grad = _positive_int(train_opt, 'accumulate_grad', 1)
         self.grad_clip = train_opt.get('grad_clip') or 0
@@ -297,11 +300,13 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
         parts = self.accumulate_grad
         if len(self.lq) % parts:
             raise ValueError(f'train: accumulate_grad is {parts}; it must divide the batch of {len(self.lq)}')
-        tasks = list(self.batch.get('task', ()))
+        tasks, target = list(self.batch.get('task', ())), self.gt
+        if self.teachers:
+            target = self.teachers.targets(self.lq, target, tasks or [''] * len(target), self.precision.autocast())
         if self.step_graphs is None:
-            outcome = self._work(self.lq, self.gt, bool(tasks))
+            outcome = self._work(self.lq, target, bool(tasks))
         else:
-            outcome = self.step_graphs.run(self._work, self.lq, self.gt, bool(tasks))
+            outcome = self.step_graphs.run(self._work, self.lq, target, bool(tasks))
         self.output, self.embeddings = outcome.output, outcome.embeddings
         self.covariances.latest = dict(outcome.features)
         if tasks:

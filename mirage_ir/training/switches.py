@@ -17,6 +17,7 @@ TOP = {
 TRAIN = {
     'fourier_opt': Option('section', 'the loss in the frequency domain'),
     'spd_opt': Option('section', 'the contrastive loss of two depths'),
+    'teachers': Option('sections', 'trained networks whose results take the place of the ground truth'),
     'losses': Option('sections', 'further losses, any registered ones, each with type and arguments'),
     'amp': Option('text', 'half precision in the network', 'off', choices=('off', 'bf16', 'fp16', False)),
     'channels_last': Option('flag', "the layout that GPUs' convolutions like", False),

@@ -1,0 +1,147 @@
+"""``train: teachers:``, trained networks whose results take the place of the ground truth: distillation.
+
+A network that restores one thing well tells more with each crop than the photograph does, whose detail nobody can
+guess from the degraded one (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015). And a network that
+teaches its own copy keeps it from forgetting what a mixture shows seldom.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+
+import torch
+from basicsr.archs import build_network
+from basicsr.utils import get_root_logger
+from torch import Tensor, nn
+
+from mirage_arch.checkpoints import CheckpointError, load_into, load_weights, torch_file_fault
+from mirage_arch.checkpoints import load_network as load_mirage
+from mirage_arch.mirage_arch import MIRAGEArch
+from mirage_data.option import Option
+
+#: The keys of a teacher.
+ENTRY = {
+    'pretrain_network': Option('text', 'weights of a trained network', required=True),
+    'network': Option('section', 'that network, with `type`; absent: MIRAGE, of the size that the weights have'),
+    'tasks': Option('any', 'a task of the training data or a list of them; absent: all that no other teacher has'),
+    'share': Option('number', 'of its result in the target, the rest is ground truth', 1, low=0, high=1, open_low=True),
+}
+
+
+class Teachers:
+    """The networks of the list, each with the tasks that it teaches.
+
+    Args:
+        listed: Per teacher the keys of `ENTRY`.
+        device: Where the networks compute.
+        channels_last: Their layout.
+
+    Raises:
+        ValueError: Two teachers for one task, or two without tasks.
+        CheckpointError: Weights that cannot be read, or do not fit their network.
+    """
+
+    def __init__(self, listed: Sequence[Mapping], device: torch.device, channels_last: bool = False) -> None:
+        if fault := clash(listed):
+            raise ValueError(f'train: teachers: {fault[1]}')
+        layout = torch.channels_last if channels_last else torch.preserve_format
+        self._of: dict[str, tuple[nn.Module, float]] = {}  # by task; '' for all that are not named
+        loaded: dict[str, nn.Module] = {}  # one file may teach some tasks more than others
+        for entry in listed:
+            path, tasks, share = entry['pretrain_network'], tasks_of(entry), entry.get('share', 1)
+            known = str([path, entry.get('network')])
+            if known not in loaded:
+                net = trained_network(entry).to(device, memory_format=layout)
+                loaded[known] = net.eval().requires_grad_(False)
+            self._of.update(dict.fromkeys(tasks or [''], (loaded[known], share)))
+            taught = ', '.join(tasks) or 'all other tasks'
+            get_root_logger().info(f'Teacher of {taught}: {path}, {share:.0%} of the target.')
+
+    @torch.no_grad()
+    def targets(self, lq: Tensor, gt: Tensor, tasks: Sequence[str], autocast: AbstractContextManager) -> Tensor:
+        """What the network is to give for a batch.
+
+        Args:
+            lq: Degraded images in [0, 1], (b, 3, h, w).
+            gt: Their ground truth, of the same shape; not changed.
+            tasks: Task of each.
+            autocast: The precision in which the teachers compute.
+
+        Returns:
+            (b, 3, h, w): ground truth, of taught tasks ``share`` of it replaced by the teacher's result in [0, 1].
+
+        Raises:
+            ValueError: A teacher's result has another size.
+        """
+        targets = gt.clone()
+        rows_of: dict[tuple[nn.Module, float], list[int]] = {}
+        for row, task in enumerate(tasks):
+            teacher = next((self._of[name] for name in (*names_of(task), '') if name in self._of), None)
+            if teacher:
+                rows_of.setdefault(teacher, []).append(row)
+        with autocast:
+            for (net, share), rows in rows_of.items():
+                given = lq[rows]
+                restored = net(given)
+                if restored.shape != given.shape:
+                    raise ValueError(
+                        f'train: teachers: {type(net).__name__} makes {tuple(restored.shape)} of '
+                        f'{tuple(given.shape)}; needed is the same size'
+                    )
+                targets[rows] = torch.lerp(gt[rows], restored.to(gt.dtype).clamp(0, 1), share)
+        return targets
+
+
+def trained_network(entry: Mapping) -> nn.Module:
+    """The network of an entry, with its weights, on the CPU.
+
+    Raises:
+        CheckpointError: The weights cannot be read, or do not fit.
+    """
+    if not entry.get('network'):
+        return load_mirage(entry['pretrain_network'])
+    net = build_network(dict(entry['network']))
+    if isinstance(net, MIRAGEArch):
+        load_into(net, load_weights(entry['pretrain_network']), entry['pretrain_network'])
+    else:
+        _load_foreign(net, entry['pretrain_network'])
+    return net
+
+
+def _load_foreign(net: nn.Module, path: str) -> None:
+    """Weights of another project: BasicSR's or Lightning's file, or the tensors themselves."""
+    if fault := torch_file_fault(path):
+        raise CheckpointError(f'{path} cannot be read: {fault}')
+    try:
+        content = torch.load(path, map_location='cpu', weights_only=True)
+        entry = next((key for key in ('params_ema', 'params', 'state_dict') if key in content), None)
+        tensors = content[entry] if entry else content
+        net.load_state_dict({name.removeprefix('module.'): tensor for name, tensor in tensors.items()})
+    except Exception as error:  # torch reports damaged and foreign files by a dozen exception types
+        raise CheckpointError(f'{path}: no weights of {type(net).__name__}: {str(error).splitlines()[0]}') from error
+
+
+def tasks_of(entry: Mapping) -> list[str]:
+    """The tasks that an entry names; empty for all others."""
+    tasks = entry.get('tasks') or []
+    return [tasks] if isinstance(tasks, str) else list(tasks)
+
+
+def names_of(task: str) -> tuple[str, str]:
+    """By what a sample's task may be named: itself, and without its number (``denoise`` for ``denoise_25``)."""
+    return task, re.sub(r'_\d+$', '', task)
+
+
+def clash(listed: Sequence[Mapping]) -> tuple[int, str] | None:
+    """The position of the first teacher that another one leaves nothing for, and why; None if all have tasks."""
+    taken: set[str] = set()
+    for position, entry in enumerate(listed):
+        own = tasks_of(entry) or ['']
+        for task in own:
+            if task in taken or own.count(task) > 1:
+                said = f'{task!r} has' if task else 'what no teacher names has'
+                return position, f'{said} two teachers; needed is one'
+        taken.update(own)
+    return None
