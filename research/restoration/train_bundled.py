@@ -58,28 +58,16 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
         else:
             _put(name, 'shares', train['sources'], 'share', stage['shares'])
             _put(name, 'sepia', train['sources'][-2:], 'sepia', stage.get('sepia', [0, 0]))
-            if 'grey' in stage:
-                _put(name, 'grey', train['sources'][-2:], 'grey', stage['grey'])
-            if 'tasks' in stage:
-                _put(name, 'tasks: pairs', train['sources'][:-2], 'task', stage['tasks']['pairs'])
-            for key, more, source in zip(
-                ('detail', 'scenes'), ('extra_detail', 'extra'), train['sources'][-2:], strict=True
-            ):
+            for key, source in zip(('detail', 'scenes'), train['sources'][-2:], strict=True):
                 _put(name, key, source['recipe'], 'weight', stage[key])
-                if 'tasks' in stage:
-                    _put(name, f'tasks: {key}', source['recipe'], 'task', stage['tasks'][key])
                 source['recipe'] = [entry for entry in source['recipe'] if entry['weight']]
-                source['recipe'] += deepcopy(stage.get(more, []))
+            train['sources'][-1]['recipe'] += deepcopy(stage.get('extra', []))
             train['sources'] = [source for source in train['sources'] if source['share']]
-        for teacher in stage.get('teachers', []):
-            _require_earlier(name, 'teachers', teacher['from'], files)
-            taught = {key: value for key, value in teacher.items() if key != 'from'}
-            weights = str(trained(files[teacher['from']]))
-            options['train'].setdefault('teachers', []).append({'pretrain_network': weights, **taught})
         options['name'] = name
         before = stage['from']
         for each in before[:2] if isinstance(before, list) else [before] if before else []:
-            _require_earlier(name, 'from', each, files)
+            if each not in files:
+                raise ValueError(f'stage {name}: from: {each!r} is no stage before it; there are {", ".join(files)}')
         if isinstance(before, list) or stage.get('deepened'):
             options['path'].update(pretrain_network_g=str(folder / f'before_{name}.safetensors'))
         elif before:
@@ -88,12 +76,7 @@ def option_files(stages: Mapping, base: Mapping, folder: Path) -> dict[str, dict
     return files
 
 
-def _require_earlier(stage: str, key: str, name: str, files: Mapping) -> None:
-    if name not in files:
-        raise ValueError(f'stage {stage}: {key}: {name!r} is no stage before it; there are {", ".join(files)}')
-
-
-def _put(stage: str, key: str, entries: Sequence[dict], field: str, values: Sequence) -> None:
+def _put(stage: str, key: str, entries: Sequence[dict], field: str, values: Sequence[float]) -> None:
     if len(values) != len(entries):
         raise ValueError(f'stage {stage}: {key} has {len(values)} values, one for each of {len(entries)} is allowed')
     for entry, value in zip(entries, values, strict=True):
