@@ -315,7 +315,8 @@ def _read(path: Path, allow_pickle: bool) -> object:
             raise CheckpointError(f'{path}: not a torch file, or a damaged one ({error})') from error
         raise CheckpointError(
             f'{path}: holds objects beside tensors, and unpickling them could run code from the file. If you trust '
-            f'where it comes from, allow it (allow_pickle=True, --allow-pickle). Torch says: {_first_line(error)}'
+            f'where it comes from, allow it (allow_pickle=True, --allow-pickle), or make a file of tensors of it: '
+            f'mirage-basicsr convert --allow-pickle. Torch says: {_first_line(error)}'
         ) from error
     except CheckpointError:
         raise

@@ -134,7 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add('--suffix', default='', help='text behind each name: --suffix _restored makes photo_restored.png of photo.png')
     add('--format', choices=[ending.lstrip('.') for ending in FORMATS], help='of photographs, instead of each own')
     add('--quality', type=int, metavar='Q', help='1 to 100, of JPEG, WebP, AVIF and HEIC (95)')
-    add('--crf', type=int, metavar='N', help='quality of videos, 0 (lossless) to 51 (visually lossless)')
+    add('--crf', type=int, metavar='N', help='of videos: 0, lossless, to 51, worst (visually lossless)')
     add('--encoder', choices=['h264', 'h265', 'ffv1'], help='of videos, instead of what suits the ending')
     add('--recursive', action='store_true', help='look into subfolders')
     add('--skip-existing', action='store_true', help='leave out what was restored before and has not changed')

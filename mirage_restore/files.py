@@ -43,7 +43,7 @@ class Summary:
     skipped: int = 0
     failures: list[tuple[Path | str, str]] = field(default_factory=list)
     notes: list[tuple[Path | str, str]] = field(default_factory=list)
-    unread: list[Path] = field(default_factory=list)
+    unread: Sequence[Path | str] = ()
 
     @property
     def failed(self) -> int:

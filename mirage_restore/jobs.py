@@ -113,6 +113,14 @@ def is_file_name(target: str | Path) -> bool:
     return is_known(Path(target).suffix) and not os.path.isdir(target)
 
 
+def check_named_result(target: str | Path, options: Options) -> None:
+    """Raises ValueError where an output names a file and the options would have it called otherwise."""
+    other = options.format and f'.{options.format.lstrip(".")}' != Path(target).suffix.lower()
+    if is_file_name(target) and (options.suffix or other):
+        flag = '--suffix' if options.suffix else '--format'
+        raise ValueError(f'{target} names the result; leave out {flag}, or name a folder')
+
+
 def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options, record: Record | None = None) -> Plan:
     """Turn files, folders and patterns into jobs whose results cannot overwrite one another or an input.
 
@@ -123,6 +131,7 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
         options: Naming.
         record: Of the folder, if it has one: with `Options.skip_existing` results keep their names.
     """
+    check_named_result(target, options)
     plan = Plan()
     single = is_file_name(target)
     found: list[tuple[Path, Path]] = []
@@ -186,11 +195,11 @@ def named(source: Path | str, reason: str) -> str:
     return reason if reason.startswith(str(source)) else f'{source}: {reason}'
 
 
-def describe_unread(files: Sequence[Path], shown: int = 5) -> str:
+def describe_unread(files: Sequence[Path | str], shown: int = 5) -> str:
     """One line about files that were not read: how many of each ending, and names."""
     counts: dict[str, int] = {}
-    for file in files:
-        counts[file.suffix.lower() or 'no ending'] = counts.get(file.suffix.lower() or 'no ending', 0) + 1
+    for ending in (Path(file).suffix.lower() or 'no ending' for file in files):
+        counts[ending] = counts.get(ending, 0) + 1
     kinds = ', '.join(f'{number} {ending}' for ending, number in sorted(counts.items()))
     names = ', '.join(os.fspath(file) for file in files[:shown])
     more = f' and {len(files) - shown} more' if len(files) > shown else ''

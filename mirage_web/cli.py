@@ -19,7 +19,7 @@ _LOCAL = frozenset({'127.0.0.1', 'localhost', '::1'})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until stopped; returns 0, 1 if the port cannot be had, 2 for wrong arguments."""
+    """Serve until stopped; returns 0, 1 if the port or a package cannot be had, 2 for wrong arguments."""
     bound_spinning()
     args = _parser().parse_args(arguments)
     try:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from .app import make_app
         except ImportError as error:
             say(f'mirage-web: {error.name} is missing: pip install "mirage-ir[web]"', sys.stderr)
-            return 2
+            return 1
         try:
             local = args.host in _LOCAL or _is_loopback(args.host)
             hosts = (_LOCAL | {args.host} if local else None) if not args.name else frozenset(args.name) | _LOCAL

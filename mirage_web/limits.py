@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ['Limits']
@@ -29,10 +30,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ('megabytes', 'megapixels', 'waiting', 'minutes', 'patience'):
-            if not getattr(self, name) > 0:
-                raise ValueError(f'{name} must be more than 0, got {getattr(self, name)}')
-        if not self.seconds >= 0:
-            raise ValueError(f'seconds must be 0 or more, got {self.seconds}')
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f'{name} must be a number above 0, got {getattr(self, name)}')
+        if not 0 <= self.seconds < math.inf:
+            raise ValueError(f'seconds must be a number of at least 0, got {self.seconds}')
 
     @property
     def upload_bytes(self) -> int:

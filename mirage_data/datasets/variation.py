@@ -51,7 +51,7 @@ class Variation:
 
     @classmethod
     def of_options(cls, opt: Mapping[str, Any]) -> Variation:
-        """Read the four options of a data set.
+        """Read these options of a data set.
 
         Raises:
             ValueError: A value that is not allowed; the message begins with the option's name.

@@ -65,6 +65,11 @@ def failed(error: object) -> int:
     return 1
 
 
+def json_text(content: object) -> str:
+    """What a program is to read: infinity as the text "inf", what is no number as null, paths as text."""
+    return json.dumps(plain(content), indent=1)
+
+
 def print_json(content: object) -> None:
-    """Prints what a program is to read: infinity as the text "inf", what is no number as null, paths as text."""
-    print(json.dumps(plain(content), indent=1))
+    """Prints `json_text`."""
+    print(json_text(content))

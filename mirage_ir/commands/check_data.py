@@ -59,6 +59,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument('--workers', type=int, default=None, help='threads (default: one per core), or actors of Ray')
     parser.add_argument('--ray', metavar='ADDRESS', help="read on a Ray cluster: 'auto' or its address")
     args = parser.parse_args(argv)
+    if args.workers is not None and args.workers < 1:
+        parser.error(f'--workers {args.workers}: at least 1')
     args.leaks = not (args.quick or args.no_leaks)
     if args.leak_free and not args.leaks:
         parser.error('--leak-free needs the comparison that --quick and --no-leaks leave out')

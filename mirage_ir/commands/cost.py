@@ -40,6 +40,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--count-only', action='store_true', help='count, run nothing')
     parser.add_argument('--format', choices=('markdown', 'csv'), default='markdown')
     arguments = parser.parse_args(argv)
+    if min(arguments.size) < 1:
+        parser.error(f'--size {" ".join(map(str, arguments.size))}: both sides have at least 1 pixel')
+    if arguments.repeats < 1:
+        parser.error(f'--repeats {arguments.repeats}: at least 1; --count-only runs nothing')
     try:
         rows = [row for name, spec in _specs(arguments) for row in _rows(name, spec, arguments)]
     except (ValueError, OSError) as error:

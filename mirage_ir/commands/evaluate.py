@@ -57,6 +57,8 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f'{", ".join(needy)} need --gt; without it only niqe can be measured')
     if arguments.crop_multiple < 1:
         parser.error(f'--crop-multiple {arguments.crop_multiple}: at least 1, which crops nothing')
+    if arguments.crop_border < 0:
+        parser.error(f'--crop-border {arguments.crop_border}: at least 0, which leaves nothing out')
     for_programs = arguments.json == Path('-')
     name = arguments.name or Path(arguments.gt or arguments.restored).resolve().name
     if arguments.name and (fault := name_fault(arguments.name)):

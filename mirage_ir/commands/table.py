@@ -14,7 +14,7 @@ from pathlib import Path
 from mirage_data.files.write import write_file
 from mirage_ir.measuring import report, tables
 
-from . import command_parser, existing, failed, print_json, refuse_over
+from . import command_parser, existing, failed, json_text, print_json, refuse_over
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,8 +51,11 @@ def main(argv: list[str] | None = None) -> int:
     refuse_over(parser, arguments.out, *inputs)
     try:
         groups = gather(arguments)
-        if arguments.json:
+        if arguments.json and not arguments.out:
             print_json([as_dict(group) for group in groups])
+            return 0
+        if arguments.json:
+            write_file(arguments.out, json_text([as_dict(group) for group in groups]) + '\n')
             return 0
         text = '\n'.join(tables.FORMATS[arguments.format](*group) for group in groups)
         if arguments.out:

@@ -302,6 +302,8 @@ def _as_rgb(image: np.ndarray, input_format: str, crop_border: int) -> np.ndarra
     eight_bit = image.dtype == np.uint8
     if input_format == 'bgr' or (input_format == 'auto' and eight_bit):
         image = image[..., ::-1]
+    if crop_border < 0:
+        raise ValueError(f'crop_border: {crop_border}; needed is a whole number of at least 0')
     if 2 * crop_border >= min(image.shape[:2]):
         raise ValueError(f'crop_border: {crop_border} leaves nothing of {image.shape[0]}x{image.shape[1]} pixels')
     if crop_border:

@@ -8,13 +8,11 @@ from typing import Any
 from basicsr.utils.registry import ARCH_REGISTRY
 
 from mirage_arch.checkpoints import CheckpointError
-from mirage_data.datasets.composite import CompositeDegradationDataset
-from mirage_data.datasets.denoise import GaussianDenoiseDataset
-from mirage_data.datasets.mixed import SOURCE_TYPES, source_type
-from mirage_data.datasets.paired import PairedTaskDataset
+from mirage_data.datasets.composite import chosen_types
+from mirage_data.datasets.mixed import source_type
 from mirage_data.degradations.compose import parse_recipe
 from mirage_ir.training.selection import sources_of
-from mirage_ir.training.teachers import ENTRY, clash, names_of, tasks_of, trained_network
+from mirage_ir.training.teachers import ENTRY, clash, first_of_each, names_of, tasks_of, trained_network
 
 from .file import OptionFile, nearest_hint
 from .names import check_arguments, check_section, check_type
@@ -39,16 +37,18 @@ def check_teachers(options: OptionFile) -> None:
     if fault := clash(listed):
         options.add(('train', 'teachers', fault[0], 'tasks'), fault[1], 'leave each task to one of them')
     given = _tasks_given(options)
+    known = {name for task in given or () for name in names_of(task)}
     for position, entry in enumerate(listed):
         key = ('train', 'teachers', position)
-        if given is not None:
-            for task in set(tasks_of(entry)) - {name for known in given for name in names_of(known)}:
-                options.add(
-                    (*key, 'tasks'),
-                    f'no sample of the training data has the task {task!r}',
-                    nearest_hint(task, given) or f'there are {", ".join(sorted(given))}',
-                )
-        _check_weights(options, key, entry)
+        if given is not None and (unknown := [task for task in tasks_of(entry) if task not in known]):
+            hints = {task: nearest_hint(task, known) for task in unknown}
+            options.add(
+                (*key, 'tasks'),
+                f'no sample of the training data has the task {", ".join(map(repr, unknown))}',
+                ' '.join(filter(None, hints.values())) or f'there are {", ".join(sorted(given))}',
+            )
+    for position, entry in first_of_each(listed):
+        _check_weights(options, ('train', 'teachers', position), entry)
 
 
 def _is_texts(tasks: Any) -> bool:
@@ -68,18 +68,22 @@ def _check_weights(options: OptionFile, key: tuple, entry: Mapping) -> None:
     try:
         trained_network({**entry, 'pretrain_network': str(weights)})
     except CheckpointError as error:
-        options.add(
-            (*key, 'pretrain_network'), str(error), 'choose weights of MIRAGE, or describe their network in `network:`'
-        )
+        other = 'choose weights of MIRAGE, or describe their network in `network:`'
+        cure = 'choose weights of that network' if entry.get('network') else other
+        options.add((*key, 'pretrain_network'), str(error), cure)
     except Exception as error:  # whatever a constructor objects to
-        options.add((*key, 'network'), str(error), 'choose values that fit together')
+        options.add((*key, 'network'), str(error) or type(error).__name__, 'choose values that fit together')
 
 
 def _tasks_given(options: OptionFile) -> set[str] | None:
-    """The tasks that samples of the training set are named by; None if it cannot be known from the options."""
-    train = options.section('datasets', 'train')
+    """The tasks that samples of the training set are named by; None if it cannot be known from the options.
+
+    Nor is it known where ``--only`` or ``--without`` have taken sources out, whose teachers have nothing to do then.
+    """
+    if options.data.get('left_out'):
+        return None
     found: set[str] = set()
-    for section in sources_of(options.data) or [train]:
+    for section in sources_of(options.data) or [options.section('datasets', 'train')]:
         tasks = _tasks_of_set(section)
         if tasks is None:
             return None
@@ -88,20 +92,19 @@ def _tasks_given(options: OptionFile) -> set[str] | None:
 
 
 def _tasks_of_set(section: Mapping) -> set[str] | None:
-    kind: Any = SOURCE_TYPES.get(source_type(section))
-    task = section.get('task')
-    if kind is None or kind is CompositeDegradationDataset:
-        return None
-    if kind is PairedTaskDataset:
-        return {str(task or 'restore')}
-    if kind is GaussianDenoiseDataset:
-        sigma = section.get('sigma')
-        levels = sigma if isinstance(sigma, list) and len(sigma) > 1 else []
-        name = str(task or 'denoise')
-        return {f'{name}_{level:g}' for level in levels} or {name}
-    if task:
-        return {str(task)}
+    """None, too, where the check of the data has something to complain about."""
+    kind, task = source_type(section), section.get('task')
     try:
-        return {entry.task for entry in parse_recipe(section.get('recipe')).entries}
-    except ValueError:  # which the check of the data complains about
-        return None
+        if kind == 'CompositeDegradationDataset':
+            return set(chosen_types(section.get('types', 'all')))
+        if kind == 'PairedTaskDataset':
+            return {str(task or 'restore')}
+        if kind == 'GaussianDenoiseDataset':
+            sigma, name = section.get('sigma'), str(task or 'denoise')
+            levels = sigma if isinstance(sigma, list) and len(sigma) > 1 else []
+            return {f'{name}_{level:g}' for level in levels} or {name}
+        if kind == 'SyntheticDegradationDataset':
+            return {str(task)} if task else {entry.task for entry in parse_recipe(section.get('recipe')).entries}
+    except (ValueError, TypeError):
+        pass
+    return None

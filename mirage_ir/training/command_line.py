@@ -54,11 +54,12 @@ def add_run_options(parser: argparse.ArgumentParser, is_train: bool) -> None:
     add_selection(parser)
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none', help='job launcher')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help='set by old launchers; not needed')
-    parser.add_argument('--debug', action='store_true', help='short run that validates and saves every 8 steps')
     if is_train:
+        parser.add_argument('--debug', action='store_true', help='validate and save every 8 steps, as debug_NAME')
         parser.add_argument('--auto_resume', action='store_true', help='go on from the newest saved state')
         parser.add_argument('--fresh', action='store_true', help='start over; an earlier run is kept, renamed')
     else:
+        parser.add_argument('--debug', action='store_true', help='results under debug_NAME')
         parser.add_argument('--protocol', choices=tuple(PROTOCOLS), help='usual conventions of measuring: val:protocol')
 
 

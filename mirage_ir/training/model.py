@@ -302,7 +302,7 @@ class MIRAGEModel(ValidationMixin, TrainingStateMixin, SRModel):
             raise ValueError(f'train: accumulate_grad is {parts}; it must divide the batch of {len(self.lq)}')
         tasks, target = list(self.batch.get('task', ())), self.gt
         if self.teachers:
-            target = self.teachers.targets(self.lq, target, tasks or [''] * len(target), self.precision.autocast())
+            target = self.teachers.targets(self.lq, target, tasks or [''] * len(target), self.precision.autocast, parts)
         if self.step_graphs is None:
             outcome = self._work(self.lq, target, bool(tasks))
         else:

@@ -117,7 +117,12 @@ def sources_of(options: Mapping) -> list[Mapping]:
 
 def _fits(word: str, row: Mapping) -> bool:
     task, name, word = str(row.get('task', '')).lower(), str(row.get('name', '')).lower(), word.lower()
-    return word in (task, name, re.sub(r'_\d+$', '', task))
+    return word in (task, name, without_number(task))
+
+
+def without_number(task: str) -> str:
+    """A task without its noise level: ``denoise`` for ``denoise_25`` and ``denoise_12.5``."""
+    return re.sub(r'_\d+(\.\d+)?$', '', task)
 
 
 def _listed(rows: Iterable[Mapping]) -> str:

@@ -134,13 +134,15 @@ def _with_urls(
     if setup.options.compare:
         raise ValueError('--compare is for folders of this machine, not for URLs')
     place = target if is_url(target) else os.path.abspath(target)
+    folder = os.path.dirname(place) if is_file_name(target) else place
     if is_url(target):
-        check_place(target)
+        check_place(folder)
     else:
         check_target(target)
-    record = UrlRecord(place, read=setup.options.skip_existing)
+    record = UrlRecord(folder, read=setup.options.skip_existing)
     plan = plan_urls(inputs, place, setup.options, record)
     _take(summary, plan.useless, plan.done)
+    summary.unread = plan.unread
     states = {source: state for source, _, state in plan.tasks}
     return (
         [Task(source, result) for source, result, _ in plan.tasks],

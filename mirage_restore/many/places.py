@@ -7,12 +7,12 @@ import os
 import posixpath
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..formats import is_known
-from ..jobs import Options, result_name
+from ..jobs import Options, check_named_result, is_file_name, result_name
 
 __all__ = ['UrlPlan', 'UrlRecord', 'check_place', 'fetch', 'is_url', 'plan_urls', 'put', 'words_of']
 
@@ -74,13 +74,13 @@ class UrlPlan:
         tasks: (source, result, state of the source).
         done: Number of files that were restored before.
         useless: (input, reason).
-        unread: Number of files that are no photographs or videos.
+        unread: Files of folders that are no photographs or videos.
     """
 
     tasks: list[tuple[str, str, list]]
     done: int
     useless: list[tuple[str, str]]
-    unread: int
+    unread: list[str]
 
 
 def plan_urls(inputs: Sequence[str], target: str, options: Options, record: UrlRecord) -> UrlPlan:
@@ -88,29 +88,33 @@ def plan_urls(inputs: Sequence[str], target: str, options: Options, record: UrlR
 
     Args:
         inputs: Files or folders, as URLs or paths; of folders all below is taken.
-        target: URL or path of the folder of results.
+        target: URL or path of the folder of results, or of the one result.
         options: Naming.
         record: Of the target.
+
+    Raises:
+        ValueError: One result is named, and there are several files.
     """
-    tasks, useless, done, unread, taken = [], [], 0, 0, set()
+    check_named_result(target, options)
+    tasks: list[tuple[str, str, list]] = []
+    useless: list[tuple[str, str]] = []
+    unread: list[str] = []
+    done = 0
+    taken: set[str] = set()
     for given in inputs:
         try:
             found = sorted(_files(given))
         except Exception as error:
             useless.append((given, f'cannot be looked into: {words_of(error)}'))
             continue
-        if not found:
-            useless.append((given, 'no such file or folder, or nothing in it'))
-        for source, relative, state in found:
-            if not is_known(Path(relative).suffix):
-                unread += 1
-                continue
-            name = result_name(Path(relative), options)
-            number = 1
-            while (result := posixpath.join(target, name.as_posix())) in taken:
-                number += 1
-                other = f'{Path(relative).stem}_{Path(relative).suffix[1:].lower()}{number if number > 2 else ""}'
-                name = name.with_name(f'{other}{options.suffix}{name.suffix}')
+        known = [row for row in found if is_known(Path(row[1]).suffix)]
+        unread += [source for source, relative, _ in found if not is_known(Path(relative).suffix)]
+        if not known:
+            useless.append((given, 'no images or videos in it' if found else 'no such file or folder'))
+        for source, relative, state in known:
+            result = target if is_file_name(target) else _free(target, Path(relative), options, taken)
+            if result in taken:
+                raise ValueError(f'{target} is one file, and several are given; name a folder for the results')
             taken.add(result)
             if result == source:
                 useless.append((source, f'its result {result} would overwrite it; choose another folder (-o)'))
@@ -119,6 +123,16 @@ def plan_urls(inputs: Sequence[str], target: str, options: Options, record: UrlR
             else:
                 tasks.append((source, result, state))
     return UrlPlan(tasks, done, useless, unread)
+
+
+def _free(folder: str, relative: Path, options: Options, taken: Container[str]) -> str:
+    """The result's place, by a name that no other has."""
+    name, number = result_name(relative, options), 1
+    while (result := posixpath.join(folder, name.as_posix())) in taken:
+        number += 1
+        other = f'{relative.stem}_{relative.suffix[1:].lower()}{number if number > 2 else ""}'
+        name = name.with_name(f'{other}{options.suffix}{name.suffix}')
+    return result
 
 
 def _files(given: str) -> Iterator[tuple[str, str, list]]:

@@ -95,7 +95,7 @@ def parameter_table() -> str:
     """The table of degradations as Markdown; the eleven CDD11 types by the parts they are made of."""
     rows = []
     for name, row in TABLE.items():
-        if name.count('_') > 1:  # a CDD11 type of several parts
+        if name.startswith('cdd11_') and name.count('_') > 1:  # of several parts
             continue
         drawn = '<br>'.join(f'`{key}` {p.low:g} to {p.high:g}' for key, p in row.parameters.items())
         allowed = '<br>'.join(f'{p.least:g} to {p.most:g}' for p in row.parameters.values())

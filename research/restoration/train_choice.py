@@ -2,7 +2,7 @@
 
     python research/restoration/train_choice.py --folder results/choice
 
-Crops of the training mixture (that of the last stage for all tasks, pictures without a fault three times as often, and
+Crops of the training mixture (that of stage 12, pictures without a fault three times as often, and
 more of what models for one task mistake for theirs: `MORE`) are restored by every model; a linear map of the numbers
 that describe each crop is trained to lose as little PSNR as possible. What it gains over the model for all tasks is
 measured on crops left out, in eight parts in turn. ``--folder`` keeps crops and results, so that an interrupted run

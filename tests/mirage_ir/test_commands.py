@@ -96,6 +96,23 @@ def test_wrong_use_is_2_and_writes_nothing(name, tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    'words',
+    [
+        ['evaluate', '--restored', '.', '--gt', '.', '--crop-border', '-1'],
+        ['cost', '--count-only', '--size', '-5', '8'],
+        ['cost', '--variant', 'tiny', '--repeats', '0'],
+        ['check-data', '--train', '.', '--workers', '0'],
+    ],
+    ids=lambda words: words[0] + words[-2],
+)
+def test_numbers_that_cannot_be_meant_are_2_and_named(words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert exit_code(words) == 2
+    flag = next(word for word in reversed(words) if word.startswith('--'))
+    assert f'error: {flag} ' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('name', BROKEN)
 def test_a_failure_is_1(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -115,6 +132,13 @@ def test_json_is_all_that_is_printed(words, capsys):
     if words[0] == 'cost':
         tiny = found[0]
         assert tiny['network'] == 'MIRAGE tiny' and 5e6 < tiny['parameters'] < tiny['products'] < tiny['multiply_adds']
+
+
+def test_a_table_as_json_goes_to_its_file(tmp_path, capsys):
+    assert main(['table', '--table', '1', '--json']) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert main(['table', '--table', '1', '--json', '--out', str(tmp_path / 'table.json')]) == 0
+    assert json.loads((tmp_path / 'table.json').read_text()) == printed and not capsys.readouterr().out
 
 
 def test_convert_and_evaluate_as_json(tmp_path, capsys):

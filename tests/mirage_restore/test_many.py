@@ -166,6 +166,26 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
     assert (again.restored, again.skipped) == (2, 1)
 
 
+def test_of_urls_too_the_one_result_may_be_named_and_other_files_are(tmp_path, monkeypatch):
+    pytest.importorskip('fsspec')
+    monkeypatch.setattr(command, 'Processes', Here)
+    source = made(tmp_path / 'in', 1)
+    (source / 'notes.txt').write_text('no picture')
+    setup = Setup(options=Options(progress=False))
+    out = (tmp_path / 'out' / 'better.png').as_uri()
+    summary = command.restore_many([source.as_uri()], out, setup)
+    assert (summary.restored, summary.failed) == (1, 0) and (tmp_path / 'out' / 'better.png').is_file()
+    assert [os.path.basename(file) for file in summary.unread] == ['notes.txt']
+    os.remove(source / '0.png')
+    summary = command.restore_many([source.as_uri()], (tmp_path / 'out').as_uri(), setup)
+    assert summary.restored == 0 and summary.failures == [(source.as_uri(), 'no images or videos in it')]
+    several = made(tmp_path / 'several', 2).as_uri()
+    with pytest.raises(ValueError, match='better.png is one file, and several are given; name a folder'):
+        command.restore_many([several], out, setup)
+    with pytest.raises(ValueError, match='better.png names the result; leave out --suffix'):
+        command.restore_many([several], out, Setup(options=Options(progress=False, suffix='_new')))
+
+
 @pytest.mark.parametrize(
     'arguments, reason',
     [

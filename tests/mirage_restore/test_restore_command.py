@@ -295,6 +295,9 @@ def test_nothing_to_restore_and_wrong_values_are_wrong_use(tmp_path, capsys):
     ):
         assert run(tmp_path / 'a.png', '-o', tmp_path / 'out', *wrong) == 2
         assert wrong[0].lstrip('-') in capsys.readouterr().err
+    for named in (('--suffix', '_new'), ('--format', 'webp')):
+        assert run(tmp_path / 'a.png', '-o', tmp_path / 'b.png', *named) == 2
+        assert f'b.png names the result; leave out {named[0]}' in capsys.readouterr().err
     for more in ([], ['--dry-run']):
         assert run(tmp_path / 'a.png', '--model', 'auto', '--weights', 'some.pth', *more) == 2
         assert "give --weights or --model, not both: got some.pth and 'auto'" in capsys.readouterr().err

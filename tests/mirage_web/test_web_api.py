@@ -2,6 +2,7 @@ import io
 import json
 import os
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -323,12 +324,20 @@ def test_work_that_nobody_waits_for_stops_and_old_results_go():
     assert not folder.exists()  # the server's end
 
 
-def test_a_port_in_use_and_wrong_arguments_are_told(capsys, tmp_path):
+def test_a_port_in_use_and_wrong_arguments_are_told(capsys, tmp_path, monkeypatch):
     with socket.create_server(('127.0.0.1', 0)) as taken:
         assert main(['--port', str(taken.getsockname()[1])]) == 1
     assert 'the port is in use' in capsys.readouterr().err
     assert main(['--max-mb', '0']) == 2
-    assert 'megabytes must be more than 0' in capsys.readouterr().err
+    assert 'megabytes must be a number above 0, got 0' in capsys.readouterr().err
+    for flag, name in (('--max-mb', 'megabytes'), ('--max-megapixels', 'megapixels'), ('--max-seconds', 'seconds')):
+        for value in ('inf', 'nan'):
+            assert main([flag, value]) == 2
+            assert f'{name} must be a number' in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, 'uvicorn', None)
+    assert main(['--port', '0']) == 1
+    assert 'uvicorn is missing: pip install' in capsys.readouterr().err
+    monkeypatch.undo()
     assert main(['--port', '0', '--weights', str(tmp_path / 'none.pth')]) == 2
     assert 'none.pth' in capsys.readouterr().err
     assert not Path(tmp_path / 'none.pth').exists()

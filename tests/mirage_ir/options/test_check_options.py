@@ -13,6 +13,7 @@ from mirage_ir.options import check
 from mirage_ir.options import check_training as preflight_training
 from mirage_ir.options.check import check_option_file, report, require_ok
 from mirage_ir.options.file import OptionFile
+from mirage_ir.training.selection import Selection
 
 BASICSR_OPTIONS = sorted((Path(__file__).parent / 'basicsr_options').glob('*.yml'))
 
@@ -249,9 +250,9 @@ FAULTS = {
     ),
     'teacher of a noise level that is not there': (
         '  pixel_opt:',
-        '  teachers: [{pretrain_network: gone.pth, tasks: [derain, denoise_50, denoise]}]\n  pixel_opt:',
+        '  teachers: [{pretrain_network: gone.pth, tasks: [derain, denoise_50, denoise, derian]}]\n  pixel_opt:',
         'train:teachers:0:tasks',
-        "'denoise_50'",
+        "'denoise_50', 'derian'",
     ),
     'two teachers of one task': (
         '  pixel_opt:',
@@ -518,6 +519,23 @@ def test_an_image_listed_again_is_a_warning_with_its_line(project, caplog, monke
 def test_what_a_folder_passes_over_is_left_to_the_run_that_builds_it(project, caplog):
     Path('photos/e.avif').touch()
     assert project() == [] and not caplog.records
+
+
+def test_teachers_of_what_is_left_out_raise_no_alarm(project):
+    torch.save({'params': MIRAGEArch(**TINY).state_dict()}, 'teacher.pth')
+    text = MIRAGE.replace(
+        '  pixel_opt:', '  teachers: [{pretrain_network: teacher.pth, tasks: [derain]}]\n  pixel_opt:'
+    )
+    assert project(text) == []
+    assert project(text, selection=Selection(without=('derain',))) == []
+
+
+def test_a_wrong_data_set_is_what_is_wrong_not_its_teachers(project):
+    text = MIRAGE.replace(
+        '  pixel_opt:', '  teachers: [{pretrain_network: teacher.pth, tasks: [dehaze]}]\n  pixel_opt:'
+    )
+    keys = {problem.key for problem in project(text.replace('[15, 25]', "['15', 25]"))}
+    assert 'train:teachers:0:tasks' not in keys and any('sigma' in key for key in keys)
 
 
 def test_weights_must_fit_the_network(project):

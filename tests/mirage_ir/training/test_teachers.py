@@ -1,9 +1,8 @@
-from contextlib import nullcontext
-
 import pytest
 import torch
 from basicsr.utils.registry import ARCH_REGISTRY
 from model_setup import NETWORK, PairSet, batch, build, loader, train, training_options
+from safetensors.torch import save_file
 
 from mirage_arch.checkpoints import CheckpointError, load_network
 from mirage_arch.mirage_arch import MIRAGEArch
@@ -41,7 +40,7 @@ def test_each_task_has_the_result_of_its_teacher_and_the_rest_its_ground_truth(f
     )
     data = named()
     lq, gt = data['lq'], data['gt'].clone()
-    targets = teachers.targets(lq, data['gt'], data['task'], nullcontext())
+    targets = teachers.targets(lq, data['gt'], data['task'])
     with torch.no_grad():
         torch.testing.assert_close(targets[:1], first(lq[:1]).clamp(0, 1))
         torch.testing.assert_close(targets[1:3], 0.75 * gt[1:3] + 0.25 * second(lq[1:3]).clamp(0, 1))
@@ -50,11 +49,11 @@ def test_each_task_has_the_result_of_its_teacher_and_the_rest_its_ground_truth(f
 
 
 def test_a_task_is_also_named_without_its_number(files):
-    data = named(tasks=('denoise_15', 'denoise_25', 'denoise', 'denoised'))
+    data = named(tasks=('denoise_12.5', 'denoise_25', 'denoise', 'denoised'))
     teachers = Teachers(
         [{'pretrain_network': files[0], 'tasks': 'denoise'}, {'pretrain_network': files[1], 'tasks': 'denoise_25'}], CPU
     )
-    targets = teachers.targets(data['lq'], data['gt'], data['task'], nullcontext())
+    targets = teachers.targets(data['lq'], data['gt'], data['task'])
     for file, rows in ((files[0], [0, 2]), (files[1], [1])):
         with torch.no_grad():
             torch.testing.assert_close(targets[rows], load_network(file)(data['lq'][rows]).clamp(0, 1))
@@ -66,7 +65,7 @@ def test_a_teacher_without_tasks_has_what_is_left(files):
     teachers = Teachers(
         [{'pretrain_network': files[0]}, {'pretrain_network': files[1], 'tasks': ['derain']}], CPU, channels_last=True
     )
-    targets = teachers.targets(data['lq'], data['gt'], data['task'], nullcontext())
+    targets = teachers.targets(data['lq'], data['gt'], data['task'])
     for file, rows in ((files[0], [0, 3]), (files[1], [1, 2])):
         with torch.no_grad():
             torch.testing.assert_close(targets[rows], load_network(file)(data['lq'][rows]).clamp(0, 1))
@@ -132,15 +131,22 @@ def test_networks_of_other_projects_teach_too(tmp_path):
     torch.save({'params': {'module.level': torch.tensor(0.75)}}, path)
     data = named()
     teachers = Teachers([{'pretrain_network': path, 'network': {'type': 'Grey', 'level': 0.5}}], CPU)
-    targets = teachers.targets(data['lq'], data['gt'], data['task'], nullcontext())
+    targets = teachers.targets(data['lq'], data['gt'], data['task'])
     assert torch.equal(targets, torch.full_like(data['gt'], 0.75))
 
-    with pytest.raises(CheckpointError, match='grey.pth: no weights of TwiceAsLarge'):
+    torch.save({'state_dict': {'net.level': torch.tensor(0.25), 'loss.other': torch.zeros(2)}}, path)
+    lightning = Teachers([{'pretrain_network': path, 'network': {'type': 'Grey'}}], CPU)
+    assert torch.equal(lightning.targets(data['lq'], data['gt'], data['task']), torch.full_like(data['gt'], 0.25))
+    save_file({'level': torch.tensor(0.5)}, tmp_path / 'grey.safetensors')
+    safe = Teachers([{'pretrain_network': str(tmp_path / 'grey.safetensors'), 'network': {'type': 'Grey'}}], CPU)
+    assert torch.equal(safe.targets(data['lq'], data['gt'], data['task']), torch.full_like(data['gt'], 0.5))
+
+    with pytest.raises(CheckpointError, match=r'grey.pth: does not fit this network[\s\S]*surplus'):
         Teachers([{'pretrain_network': path, 'network': {'type': 'TwiceAsLarge'}}], CPU)
     torch.save({}, path)
     large = Teachers([{'pretrain_network': path, 'network': {'type': 'TwiceAsLarge'}}], CPU)
     with pytest.raises(ValueError, match=r'TwiceAsLarge makes \(4, 3, 32, 64\)'):
-        large.targets(data['lq'], data['gt'], data['task'], nullcontext())
+        large.targets(data['lq'], data['gt'], data['task'])
 
 
 @pytest.mark.parametrize('tasks', [(['derain'], ['derain']), (None, None), (['derain', 'derain'],)])
@@ -148,6 +154,29 @@ def test_two_teachers_of_one_task_are_an_error(files, tasks):
     listed = [{'pretrain_network': files[0], **({'tasks': names} if names else {})} for names in tasks]
     with pytest.raises(ValueError, match='train: teachers: .*two teachers'):
         Teachers(listed, CPU)
+
+
+def test_the_network_of_an_option_file_may_describe_a_teacher(files):
+    teachers = Teachers([{'pretrain_network': files[0], 'network': {**NETWORK, 'drop_path_rate': 0.1}}], CPU)
+    data = named()
+    with torch.no_grad():
+        expected = load_network(files[0])(data['lq']).clamp(0, 1)
+    torch.testing.assert_close(teachers.targets(data['lq'], data['gt'], data['task']), expected)
+
+
+def test_a_teacher_sees_no_more_of_a_batch_at_once_than_the_network(files):
+    seen = []
+
+    class Counting(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x
+
+    teachers = Teachers([{'pretrain_network': files[0]}], CPU)
+    teachers._of = {'': (Counting(), 1.0)}
+    data = named()
+    assert torch.equal(teachers.targets(data['lq'], data['gt'], data['task'], parts=2), data['lq'])
+    assert seen == [2, 2]
 
 
 def test_a_file_that_teaches_twice_is_loaded_once(files):

@@ -290,6 +290,7 @@ def test_image_smaller_than_the_crop_is_named(tmp_path):
     'metric, message',
     [
         ({'type': 'psnr_float', 'crop_border': 20}, 'crop_border: 20 leaves nothing of 35x50 pixels'),
+        ({'type': 'psnr_float', 'crop_border': -1}, 'crop_border: -1; needed is a whole number of at least 0'),
         ({'type': 'ssim_float', 'crop_border': 15}, 'SSIM needs at least 7x7 pixels, got 5x20'),
         ({'type': 'calculate_niqe', 'crop_border': 0}, 'NIQE needs at least two blocks of 96x96 pixels, got 35x50'),
     ],
