@@ -15,7 +15,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mirage_data.files.image_headers import CONTROL, ImageError, harmless, needs_alpha_check, refuse_unsuitable
+from mirage_data.files.image_headers import (
+    CONTROL,
+    ImageError,
+    harmless,
+    has_separate_planes,
+    needs_alpha_check,
+    refuse_unsuitable,
+)
 
 __all__ = [
     'IMAGE_EXTENSIONS',
@@ -50,8 +57,8 @@ SYSTEM_FOLDERS = (
 )
 SYSTEM_FILES = ('thumbs.db', 'desktop.ini')  # left by file managers; names that begin with a dot are such files too
 
-_RGB = getattr(cv2, 'IMREAD_COLOR_RGB', None)  # OpenCV 4.11 and newer
-_FLAGS = (cv2.IMREAD_COLOR if _RGB is None else _RGB) | cv2.IMREAD_ANYDEPTH
+# not IMREAD_COLOR_RGB: by it OpenCV 5.0 gives 16-bit colour TIFFs as whatever was in its memory
+_FLAGS = cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -102,7 +109,9 @@ def decode_rgb(data: bytes, name: str) -> np.ndarray:
         )
     if image.dtype not in (np.uint8, np.uint16):
         raise ImageError(f'{name}: pixels are {image.dtype}; allowed are 8 and 16 bits a channel: convert it to PNG')
-    return image if _RGB is not None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if image.dtype == np.uint16 and has_separate_planes(data):  # which OpenCV mixes up
+        raise ImageError(f'{name}: a TIFF of 16 bits with a plane for each colour; store it interleaved, or as PNG')
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def _imdecode(buffer: np.ndarray, flags: int) -> np.ndarray | None:

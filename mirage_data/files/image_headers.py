@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 
 _PNG = b'\x89PNG\r\n\x1a\n'
+_PNM = re.compile(rb'P[2356]' + 3 * rb'(?:\s|#[^\n]*\n)+(\d{1,9})')  # width, height, largest value
 CONTROL = re.compile('[\x00-\x1f\x7f-\x9f\u2028\u2029]')  # these begin a line, move the cursor, or worse
 MOST_PIXELS = 2**28  # of one file: up to 1.6 GB when decoded; a damaged or made-up header may ask for any number
 
@@ -53,7 +54,9 @@ def refuse_unsuitable(data: bytes, name: str) -> None:
             raise _animated(name)
     elif data[:4] in (b'II*\0', b'MM\0*'):
         _check_tiff(data, name)
-    elif data[:2] != b'BM' and data[:2] not in (b'P2', b'P3', b'P5', b'P6'):
+    elif data[:2] in (b'P2', b'P3', b'P5', b'P6'):
+        _check_pnm(data, name)
+    elif data[:2] != b'BM':
         raise ImageError(f'{name}: not an image (begins with {data[:8]!r}); remove it or give the right file')
     width, height = declared_size(data) or (0, 0)
     if width * height > MOST_PIXELS:
@@ -84,8 +87,18 @@ def declared_size(data: bytes) -> tuple[int, int] | None:
             return tags[256], tags[257]
     except (struct.error, KeyError):
         return None
-    found = re.match(rb'P[2356](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})', data[:4096])
+    found = _PNM.match(data[:4096])
     return (int(found[1]), int(found[2])) if found else None
+
+
+def _check_pnm(data: bytes, name: str) -> None:
+    """Refuses values that do not go to 255 or 65535: OpenCV leaves them as they are, which is too dark."""
+    found = _PNM.match(data[:4096])
+    if found and int(found[3]) not in (255, 65535):
+        raise ImageError(
+            f'{name}: its values go to {int(found[3])}; allowed are 255 and 65535: convert it to PNG '
+            '(e.g. magick IN OUT.png)'
+        )
 
 
 def _check_png(data: bytes, name: str) -> None:
@@ -186,6 +199,14 @@ def _tiff_tags(data: bytes) -> Iterator[tuple[int, int]]:
         if kind in (3, 4):
             yield tag, struct.unpack_from(order + ('H' if kind == 3 else 'I'), data, entry + 8)[0]
     yield 0, struct.unpack_from(order + 'I', data, place + 2 + 12 * count)[0]
+
+
+def has_separate_planes(data: bytes) -> bool:
+    """Whether a TIFF keeps a plane for each of several channels."""
+    if data[:4] not in (b'II*\0', b'MM\0*'):
+        return False
+    tags = dict(_tiff_tags(data))
+    return tags.get(284) == 2 and tags.get(277, 1) > 1
 
 
 def _check_tiff(data: bytes, name: str) -> None:

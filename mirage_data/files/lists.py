@@ -182,6 +182,11 @@ def _numbered_lines(file: str | Path) -> list[tuple[int, str]]:
     return [(number, line) for number, line in lines if line and not line.startswith('#')]
 
 
+def listed_name(name: str) -> str:
+    """A name as a line of a list; in quotation marks where it would be read as a comment, or lose a blank."""
+    return f'"{name}"' if name.startswith('#') or name != name.strip() else name
+
+
 def _encoding(data: bytes) -> str:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return 'utf-16'

@@ -291,7 +291,10 @@ class Checker:
             if part.lq is None:
                 good = [name for name in names if name not in bad]
             else:
-                pairs, _, _ = match_pairs(self._names(row, part, part.lq), names, part.pairing)
+                try:
+                    pairs, _, _ = match_pairs(self._names(row, part, part.lq), names, part.pairing)
+                except PairingError:  # which is a finding of its own
+                    continue
                 good = [a for a, b in pairs if b not in bad]
             key = ' '.join(word for word in (row.name, part.degradation) if word)
             known = self.report.leak_free.get(key)

@@ -236,8 +236,8 @@ def cut_folder(
     if size < 1 or not 1 <= step <= size:
         raise ValueError(f'--subimages {size} {step}: allowed are sizes of at least 1 and steps from 1 to the size')
     target = Path(target)
-    names = list_names(folder, recursive=True)
     result = Cut()
+    names = _of_different_stems(folder, list_names(folder, recursive=True), result.problems)
     record = _read_record(target, size, step)
     known = record['sources']
     stamps = {name: [state.st_size, state.st_mtime_ns] for name in names for state in [os.stat(Path(folder, name))]}
@@ -255,6 +255,16 @@ def cut_folder(
     if target.is_dir():
         write_file(target / RECORD, json.dumps(record))
     return result
+
+
+def _of_different_stems(folder: str | Path, names: Iterable[str], problems: list[str]) -> list[str]:
+    """Names whose squares have names of their own; the others go to ``problems``."""
+    owners: dict[str, str] = {}
+    for name in names:
+        owner = owners.setdefault(str(PurePosixPath(name).with_suffix('')).lower(), name)
+        if owner != name:
+            problems.append(f'{Path(folder, name)}: its squares would be called like those of {owner}; rename one')
+    return list(owners.values())
 
 
 def _read_record(target: Path, size: int, step: int) -> dict:
@@ -295,7 +305,7 @@ def _cut(folder: Path, name: str, target: Path, size: int, step: int, keep: bool
             write_image(place, image[top : top + size, left : left + size])
             written += 1
     for old in () if keep else sorted(target.glob(f'{glob.escape(stem)}_s*.png')):  # of a larger picture before
-        tail = old.stem.rpartition('_s')[2]
-        if tail.isdigit() and int(tail) > number:
+        head, _, tail = old.stem.rpartition('_s')
+        if head == PurePosixPath(stem).name and tail.isdigit() and int(tail) > number:
             old.unlink()
     return written, kept, ''

@@ -5,6 +5,7 @@ One whole file after the other, so that it may be interrupted and started again.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 from collections import Counter, defaultdict
@@ -64,7 +65,7 @@ def _carry_out(todo: Plan, root: Path, link: bool, overwrite: bool, progress: Ca
     pending: list[tuple[Entry, Path]] = []
     for target, entry in todo.files.items():
         place = root / target
-        state = _state(place, entry, link)
+        state = _state(place, entry, link, overwrite)
         if state == 'same':
             outcome.done['there already'] += 1
         elif state == 'other' and not overwrite:
@@ -93,7 +94,11 @@ def _check_space(pending: list[tuple[Entry, Path]], root: Path) -> None:
         )
 
 
-def _state(place: Path, entry: Entry, link: bool) -> str:
+#: Pictures of one size have files of one size.
+UNCOMPRESSED = ('.bmp', '.ppm', '.pgm', '.tif', '.tiff')
+
+
+def _state(place: Path, entry: Entry, link: bool, overwrite: bool) -> str:
     if entry.half:
         return _state_of_half(place, entry)
     if entry.file is not None and place.resolve() == entry.file.resolve():
@@ -101,7 +106,12 @@ def _state(place: Path, entry: Entry, link: bool) -> str:
         return 'same' if link or not place.is_symlink() else 'absent'
     if not place.exists():
         return 'absent'
-    return 'same' if place.stat().st_size == entry.size else 'other'
+    if place.stat().st_size != entry.size or overwrite:
+        return 'other'
+    if entry.file is None:  # of an archive, which would have to be unpacked
+        return 'same'
+    doubtful = place.is_symlink() or place.suffix.lower() in UNCOMPRESSED
+    return 'same' if not doubtful or filecmp.cmp(place, entry.file, shallow=False) else 'other'
 
 
 def _state_of_half(place: Path, entry: Entry) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
+import posixpath
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
@@ -69,7 +71,7 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
         for target, entry in placed:
             used.add(entry.path)
             other = result.files.setdefault(target, entry)
-            if other.path != entry.path and other.size != entry.size:
+            if other.path != entry.path and not _equal(other, entry):
                 result.skipped[f'another file is already {target}'].append(entry.path[base:])
         if placed:
             result.origins[f'{part.split} {part.degradation}'.strip()] = origin
@@ -78,6 +80,13 @@ def plan(name: str, tree: SourceTree, folders: tuple[str | None, str] | None = N
         raise SourceError(_nothing_found(row, tree, images, base))
     _explain_rest(row, tree, result, used, base)
     return result
+
+
+def _equal(one: Entry, other: Entry) -> bool:
+    """Whether two files have one content; of those in archives, one size."""
+    if one.size != other.size or one.file is None or other.file is None:
+        return one.size == other.size
+    return filecmp.cmp(one.file, other.file, shallow=False)
 
 
 def plan_own(
@@ -110,7 +119,9 @@ def plan_own(
     images = {
         entry.path[base:].partition('/')[2]: entry
         for entry in tree.entries
-        if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS and not _of_the_system(entry.path[base:])
+        if PurePosixPath(entry.path).suffix.lower() in IMAGE_EXTENSIONS
+        and not _of_the_system(entry.path[base:])
+        and not PurePosixPath(entry.path).name.startswith('.')  # as those that a Mac lays beside pictures
     }
     if degraded_half:
         clean_half = {'left': 'right', 'right': 'left'}[degraded_half]
@@ -196,9 +207,16 @@ def _layouts_of(row: DataSet, part: Part) -> list[Layout]:
     return [layout for layout in LAYOUTS.get(row.name, ()) if (layout.split, layout.degradation) == wanted]
 
 
+_NAMED = 'the folders you named'
+
+
 def _given_folders(part: Part, folders: tuple[str | None, str]) -> Layout:
-    lq, gt = (re.escape((folder or '').strip('/')) + r'/(?P<name>[^/]+)' for folder in folders)
-    return Layout('the folders you named', part.split, gt=gt, lq=lq if folders[0] is not None else None)
+    lq, gt = (re.escape(_plain(folder or '')) + r'/(?P<name>[^/]+)' for folder in folders)
+    return Layout(_NAMED, part.split, gt=gt, lq=lq if folders[0] is not None else None)
+
+
+def _plain(folder: str) -> str:
+    return posixpath.normpath(folder).strip('/').removeprefix('.')
 
 
 def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:
@@ -207,38 +225,49 @@ def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> 
     origin = ''
     for layout in layouts:
         lq_half, gt_half = layout.halves or ('', '')
-        placed = _match(layout.gt, layout.gt_name, part.gt, layout.exclude, images, base, gt_half, layout.inner)
+        placed = _match(layout, layout.gt, layout.gt_name, part.gt, images, base, gt_half)
         if part.lq is not None and layout.lq is not None:
-            placed += _match(layout.lq, layout.lq_name, part.lq, layout.exclude, images, base, lq_half, layout.inner)
+            placed += _match(layout, layout.lq, layout.lq_name, part.lq, images, base, lq_half)
         if len(placed) > len(best):
             best, origin = placed, layout.origin
     return best, origin
 
 
+def _outermost(found: dict[str, list[tuple[str, Entry]]]) -> list[tuple[str, Entry]]:
+    """Of folders of one name, by where they lie, the one that lies highest.
+
+    Raises:
+        SourceError: There are several.
+    """
+    highest = min(place.count('/') for place in found)
+    places = [place for place in found if place.count('/') == highest]
+    if len(places) > 1:
+        raise SourceError(
+            f'{", ".join(place.rstrip("/") or "/" for place in places)}: each has a folder of this name; name one with '
+            'the folders around it: --lq OUTER/NAME'
+        )
+    return found[places[0]]
+
+
 def _match(
-    pattern: str,
-    template: str,
-    folder: str,
-    exclude: str,
-    images: list[Entry],
-    base: int,
-    half: str = '',
-    inner: bool = False,
+    layout: Layout, pattern: str, template: str, folder: str, images: list[Entry], base: int, half: str = ''
 ) -> list[tuple[str, Entry]]:
+    """What one side's pattern of a layout recognises, with its place in the folder."""
     wanted = re.compile(rf'(?:^|/){pattern}$', re.IGNORECASE)
-    unwanted = re.compile(rf'(?:^|/)(?:{exclude})', re.IGNORECASE) if exclude else None
-    placed = []
+    unwanted = re.compile(rf'(?:^|/)(?:{layout.exclude})', re.IGNORECASE) if layout.exclude else None
+    placed: dict[str, list[tuple[str, Entry]]] = defaultdict(list)  # by the folder around what is recognised
     for entry in images:
         if PurePosixPath(entry.path).name.startswith('.'):
             continue
         stem, extension = os.path.splitext(entry.path)
-        match = wanted.search(stem[base - 1 :] if inner else stem)
+        match = wanted.search(stem[base - 1 :] if layout.inner else stem)
         if match and not (unwanted and unwanted.search(entry.path[base:])):
             groups = {key: value or '' for key, value in match.groupdict().items()}
             ending = '.png' if half else extension.lower()  # a half is written anew, without loss
             place = f'{folder}/{template.format(**groups).lstrip("/")}{ending}'
-            placed.append((place, replace(entry, half=half) if half else entry))
-    return placed
+            around = stem[: match.start() + 1] if layout.origin == _NAMED else ''
+            placed[around].append((place, replace(entry, half=half) if half else entry))
+    return _outermost(placed) if placed else []
 
 
 def _only_folder(part: Part, images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:
@@ -246,7 +275,7 @@ def _only_folder(part: Part, images: list[Entry], base: int) -> tuple[list[tuple
     if len({PurePosixPath(entry.path).parent for entry in images}) != 1:
         return [], ''
     layout = Layout('', part.split, gt=r'(?P<name>[^/]+)')
-    placed = _match(layout.gt, layout.gt_name, part.gt, '', images, base)
+    placed = _match(layout, layout.gt, layout.gt_name, part.gt, images, base)
     return [item for item in placed if part.owns_clean_file(item[0])], 'the only folder with images'
 
 

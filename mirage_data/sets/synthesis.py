@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,6 +23,8 @@ from mirage_data.degradations.compose import Recipe, parse_recipe
 from mirage_data.degradations.noise import to_uint8
 from mirage_data.files.image import list_names, read_rgb, to_float
 from mirage_data.files.write import alone_in, clear_remains, write_file, write_image, written_aside
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -153,12 +156,18 @@ def synthesize(
     pairs = LAYOUTS[layout](names, parsed, copies)
     _refuse_equal_files(pairs, names)
     output = Path(output)
+    folders = {(output / name).parent for pair in pairs for name in (pair.clean, pair.degraded) if name}
+    for source in sources:
+        for folder in folders:
+            if Path(os.path.realpath(source)).is_relative_to(os.path.realpath(folder)):
+                raise ValueError(f'{output}: the pairs would be written to {folder}, among the photographs of {source}')
     output.mkdir(parents=True, exist_ok=True)
     settings = {'layout': layout, 'recipe': recipe, 'seed': seed, 'copies': copies, 'max_side': max_side}
     photographs = {names[pair.source]: files[names[pair.source]] for pair in pairs}
     with alone_in(output):
+        _refuse_foreign_files(output, pairs)
         _claim(output, settings)
-        for folder in {(output / name).parent for pair in pairs for name in (pair.clean, pair.degraded) if name}:
+        for folder in folders:
             clear_remains(folder)
         return _make_missing(output, settings, names, photographs, pairs, jobs, ray, progress)
 
@@ -202,8 +211,37 @@ def _make_missing(
                 done[pair.key] = record
                 _append(log, pair.key, record)
             log.flush()
+    _tell_what_is_left(output, done, pairs)
     _rewrite(output, [pair.key for pair in pairs], done)
     return [done[pair.key] for pair in pairs if pair.key in done], failures
+
+
+def _refuse_foreign_files(output: Path, pairs: Sequence[Pair]) -> None:
+    """In a folder without settings nothing is of an earlier run."""
+    if (output / SETTINGS_FILE).exists() or (output / RECORDS_FILE).exists():
+        return
+    there = [name for pair in pairs for name in (pair.clean, pair.degraded) if name and (output / name).exists()]
+    if there:
+        raise ValueError(
+            f'{output}: has {there[0]} already, which no synthesis has made ({len(there)} such); choose another folder'
+        )
+
+
+def _tell_what_is_left(output: Path, done: Mapping[tuple[str, str], Mapping[str, Any]], pairs: Sequence[Pair]) -> None:
+    """Photographs that are gone leave their pairs behind, which a training would read."""
+    wanted = {pair.key for pair in pairs}
+    kept = {done[key][side] for key in wanted & done.keys() for side in ('clean', 'degraded')}
+    old = {record[side] for key, record in done.items() if key not in wanted for side in ('clean', 'degraded')}
+    left = sorted(name for name in old - kept - {''} if (output / name).exists())
+    if left:
+        logger.warning(
+            '%s: %d files are of pairs that are made no more (photographs removed or --limit): %s%s; remove them, or '
+            'make the set in a new folder',
+            output,
+            len(left),
+            ', '.join(left[:5]),
+            ', ...' if len(left) > 5 else '',
+        )
 
 
 def _replaced(record: Mapping[str, Any], file: str, now: dict[str, str]) -> bool:

@@ -25,6 +25,7 @@ import cv2
 from tqdm import tqdm
 
 from mirage_data.crew import RayActors, Team, calling
+from mirage_data.files.lists import listed_name
 from mirage_data.files.pairing import parse_rule, rule_named
 from mirage_data.files.write import write_file
 from mirage_data.sets.check import Checker
@@ -68,6 +69,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--json {args.json}: is a folder; name a file')
     if args.leak_free and Path(args.leak_free).exists() and not Path(args.leak_free).is_dir():
         parser.error(f'--leak-free {args.leak_free}: is a file; name a folder')
+    own = args.train or args.test or args.pairs
+    if not own and args.root != DEFAULT_ROOT and not Path(args.root).is_dir():
+        parser.error(f'--root {args.root}: no such folder')
     for folder in (*args.train, *args.test, *(side for sides in args.pairs for side in sides)):
         if not Path(folder).is_dir():
             parser.error(f'{folder}: no such folder')
@@ -179,9 +183,15 @@ def find_leaks(
 
 def write_lists(checker: Checker, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    taken: set[Path] = set()
     for name, samples in checker.report.leak_free.items():
+        stem, number = '_'.join(Path(name.replace(' ', '_')).parts[-2:]), 1
+        while (file := folder / f'{stem}{f"_{number}" if number > 1 else ""}_leak_free.txt') in taken:
+            number += 1
+        taken.add(file)
         if not samples:
+            print(f'{name}: every sample leaks, no list', file=sys.stderr)
+            file.unlink(missing_ok=True)  # of an earlier run
             continue
-        file = folder / f'{"_".join(Path(name.replace(" ", "_")).parts[-2:])}_leak_free.txt'
-        write_file(file, ''.join(f'{sample}\n' for sample in samples))
+        write_file(file, ''.join(f'{listed_name(sample)}\n' for sample in samples))
         print(f'{file}: {len(samples):,} samples, for meta_info_file', file=sys.stderr)

@@ -107,8 +107,11 @@ def _too_small(part: TaskDataset, width: int, height: int, name: str) -> list[st
     return []
 
 
-def _size(image: Image.Image) -> tuple[int, int]:
-    lying = image.format == 'JPEG' and image.getexif().get(_EXIF_ORIENTATION) in _LYING
+def _size(image: Image.Image) -> tuple[int, int] | None:
+    """None where it depends on the version of the reader whether the picture is turned."""
+    lying = image.getexif().get(_EXIF_ORIENTATION) in _LYING
+    if lying and image.format != 'JPEG':
+        return None
     return image.size[::-1] if lying else image.size
 
 
@@ -144,8 +147,9 @@ class _Heads:
                 warnings.simplefilter('ignore')  # of many pixels
                 with Image.open(source) as image:
                     hides = image.mode not in _PLAIN or 'transparency' in image.info
-                    if not hides and not getattr(image, 'is_animated', False):
-                        return _size(image)
+                    animated = getattr(image, 'is_animated', False)
+                    if not (hides or animated) and (size := _size(image)):
+                        return size
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
             pass
         self._decoded[store.root] += 1

@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import re
+import time
 import uuid
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,11 @@ _RECORDS = '.mirage-restore'
 def is_url(place: str | os.PathLike) -> bool:
     """Whether a place is a URL such as ``s3://bucket/folder``."""
     return bool(re.match(r'[A-Za-z][A-Za-z0-9+.-]+://', os.fspath(place)))
+
+
+def url_of(place: str | os.PathLike) -> str:
+    """A path of this machine as a URL, as fsspec reads it: not percent-encoded."""
+    return os.fspath(place) if is_url(place) else f'file://{os.path.realpath(place)}'
 
 
 def _opened(url: str):
@@ -101,27 +107,32 @@ def plan_urls(inputs: Sequence[str], target: str, options: Options, record: UrlR
     unread: list[str] = []
     done = 0
     taken: set[str] = set()
+    single = is_file_name(target)
+    known: list[tuple[str, str, list]] = []
+    given_places: set[tuple[str, str]] = set()
     for given in inputs:
         try:
-            found = sorted(_files(given))
+            found = sorted(_files(given, '' if single else target))
         except Exception as error:
             useless.append((given, f'cannot be looked into: {words_of(error)}'))
             continue
-        known = [row for row in found if is_known(Path(row[1]).suffix)]
+        pictures = [row for row in found if is_known(Path(row[1]).suffix)]
         unread += [source for source, relative, _ in found if not is_known(Path(relative).suffix)]
-        if not known:
+        if not pictures:
             useless.append((given, 'no images or videos in it' if found else 'no such file or folder'))
-        for source, relative, state in known:
-            result = target if is_file_name(target) else _free(target, Path(relative), options, taken)
-            if result in taken:
-                raise ValueError(f'{target} is one file, and several are given; name a folder for the results')
-            taken.add(result)
-            if result == source:
-                useless.append((source, f'its result {result} would overwrite it; choose another folder (-o)'))
-            elif options.skip_existing and record.is_done(source, result, state):
-                done += 1
-            else:
-                tasks.append((source, result, state))
+        known += [row for row in pictures if _place_of(row[0]) not in given_places]
+        given_places |= {_place_of(row[0]) for row in pictures}
+    if single and len(known) > 1:
+        raise ValueError(f'{target} is one file, and {len(known)} are given; name a folder for the results')
+    for source, relative, state in known:
+        result = target if single else _free(target, Path(relative), options, taken)
+        taken.add(result)
+        if _place_of(result) in given_places:
+            useless.append((source, f'its result {result} would overwrite an input; choose another folder (-o)'))
+        elif options.skip_existing and record.is_done(source, result, state):
+            done += 1
+        else:
+            tasks.append((source, result, state))
     return UrlPlan(tasks, done, useless, unread)
 
 
@@ -135,12 +146,22 @@ def _free(folder: str, relative: Path, options: Options, taken: Container[str]) 
     return result
 
 
-def _files(given: str) -> Iterator[tuple[str, str, list]]:
-    """(place, path below the input, state) of all files in an input."""
-    url = given if is_url(given) else Path(given).resolve().as_uri()
-    system, path = _opened(url)
+def _place_of(place: str) -> tuple[str, str]:
+    """A file by its storage and its path there, however it is written."""
+    system, path = _opened(url_of(place))
+    protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+    return protocol, path
+
+
+def _files(given: str, target: str = '') -> Iterator[tuple[str, str, list]]:
+    """(place, path below the input, state) of all files in an input; what lies below the target is of earlier runs."""
+    system, path = _opened(url_of(given))
     details = system.find(path, detail=True)
+    results = _place_of(target) if target else ('', '')
+    kind = _place_of(given)
     for name, info in details.items():
+        if results[0] == kind[0] and results[1] != path and name.startswith(f'{results[1].rstrip("/")}/'):
+            continue
         inside = posixpath.relpath(name, path) if name != path else posixpath.basename(name)
         if any(part.startswith('.') for part in inside.split('/')) or info.get('type') == 'directory':
             continue
@@ -160,9 +181,9 @@ class UrlRecord:
     """
 
     def __init__(self, target: str, read: bool, lines: int = 200) -> None:
-        self._url = target if is_url(target) else Path(target).resolve().as_uri()
+        self._url = url_of(target)
         self._system, self._path = _opened(self._url)
-        self._run, self._part, self._limit = uuid.uuid4().hex[:12], 0, lines
+        self._run, self._part, self._limit = f'{time.time_ns():020d}-{uuid.uuid4().hex[:12]}', 0, lines
         self._lines: list[str] = []
         self._done: dict[str, list] = {}
         self._there: set[str] | None = None
@@ -171,7 +192,7 @@ class UrlRecord:
 
     def is_done(self, source: str, result: str, state: list) -> bool:
         """Whether the result was made from the source as it is now, and is still there."""
-        path = self._system._strip_protocol(result if is_url(result) else Path(result).resolve().as_uri())
+        path = self._system._strip_protocol(url_of(result))
         return self._done.get(source) == [result, *state] and path in (self._there or ())
 
     def add(self, source: str, result: str, state: list) -> None:
@@ -201,13 +222,20 @@ class UrlRecord:
     def _read(self) -> None:
         self._there = set(self._system.find(self._path))
         records = f'/{_RECORDS}/'
-        for name in [name for name in self._there if records in name and name.endswith('.jsonl')]:
+        names = [name for name in self._there if records in name and name.endswith('.jsonl')]
+        for name in sorted(names, key=_moment):
             for line in self._system.cat_file(name).decode('utf-8', 'surrogateescape').splitlines():
                 try:
                     source, *rest = json.loads(line)
                 except (ValueError, TypeError):  # cut short by a kill
                     continue
                 self._done[source] = rest
+
+
+def _moment(record: str) -> tuple[bool, str]:
+    """Records in the order of their runs; older ones, which do not tell their time, first."""
+    name = posixpath.basename(record)
+    return re.match(r'\d{20}-', name) is not None, name
 
 
 def words_of(error: Exception) -> str:

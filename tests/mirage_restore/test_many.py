@@ -166,6 +166,47 @@ def test_urls_and_a_record_that_a_second_run_reads(tmp_path, monkeypatch):
     assert (again.restored, again.skipped) == (2, 1)
 
 
+def test_urls_never_overwrite_an_input_and_results_are_none(tmp_path, monkeypatch):
+    pytest.importorskip('fsspec')
+    monkeypatch.setattr(command, 'Processes', Here)
+    rng = np.random.default_rng(1)
+    source = tmp_path / 'sp ace' / 'ü'
+    source.mkdir(parents=True)
+    for name in ('a.png', 'a.jpg'):
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(source / name)
+    before = digests(source)
+    url = f'file://{source}'
+    for place, target in ((url, url), (str(source), url), (url, str(source))):
+        summary = command.restore_many([place], target, Setup(options=Options(progress=False, format='png')))
+        assert summary.restored == 0 or summary.failed
+        assert all('would overwrite an input' in reason for _, reason in summary.failures) and summary.failures
+        assert {name: digests(source)[name] for name in before} == before
+        for file in source.iterdir():
+            if file.name not in before and file.is_file():
+                file.unlink()
+
+    setup = Setup(options=Options(progress=False, skip_existing=True))
+    for target in (f'{url}/out', str(source / 'out')):
+        first = command.restore_many([str(source), url], target, setup)
+        assert (first.restored, first.failed) == (2, 0)
+        again = command.restore_many([str(source), url], target, setup)
+        assert again.restored == 0 and again.skipped == 2 and not list(source.rglob('out/out'))
+        shutil.rmtree(source / 'out')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['sp ace'] and os.listdir(tmp_path / 'sp ace') == ['ü']
+
+
+def test_the_newest_record_of_a_place_counts(tmp_path, monkeypatch):
+    pytest.importorskip('fsspec')
+    monkeypatch.setattr(command, 'Processes', Here)
+    source, setup = made(tmp_path / 'in', 1), Setup(options=Options(progress=False, skip_existing=True))
+    target = f'file://{tmp_path / "out"}'
+    for value in range(6):
+        Image.new('RGB', (20, 20), (value, 0, 0)).save(source / '0.png')
+        os.utime(source / '0.png', (value + 1, value + 1))
+        assert command.restore_many([str(source)], target, setup).restored == 1
+        assert command.restore_many([str(source)], target, setup).skipped == 1
+
+
 def test_of_urls_too_the_one_result_may_be_named_and_other_files_are(tmp_path, monkeypatch):
     pytest.importorskip('fsspec')
     monkeypatch.setattr(command, 'Processes', Here)
@@ -180,7 +221,7 @@ def test_of_urls_too_the_one_result_may_be_named_and_other_files_are(tmp_path, m
     summary = command.restore_many([source.as_uri()], (tmp_path / 'out').as_uri(), setup)
     assert summary.restored == 0 and summary.failures == [(source.as_uri(), 'no images or videos in it')]
     several = made(tmp_path / 'several', 2).as_uri()
-    with pytest.raises(ValueError, match='better.png is one file, and several are given; name a folder'):
+    with pytest.raises(ValueError, match='better.png is one file, and 2 are given; name a folder'):
         command.restore_many([several], out, setup)
     with pytest.raises(ValueError, match='better.png names the result; leave out --suffix'):
         command.restore_many([several], out, Setup(options=Options(progress=False, suffix='_new')))

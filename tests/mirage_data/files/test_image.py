@@ -51,11 +51,31 @@ def test_palette_is_looked_up():
     assert np.array_equal(decode_rgb(encoded(palette, 'GIF'), 'x'), np.asarray(palette.convert('RGB')))
 
 
-def test_sixteen_bits_are_kept():
+@pytest.mark.parametrize('kind', ['.png', '.tif', '.ppm'])
+def test_sixteen_bits_are_kept(kind):
     deep = PIXELS.astype(np.uint16) * 257 - PIXELS // 2
-    image = decode_rgb(cv2.imencode('.png', deep[..., ::-1])[1].tobytes(), 'x')
+    image = decode_rgb(cv2.imencode(kind, deep[..., ::-1])[1].tobytes(), 'x')
     assert image.dtype == np.uint16 and np.array_equal(image, deep)
     assert np.array_equal(to_float(image), deep.astype(np.float32) / np.float32(65535))
+
+
+def test_planes_of_sixteen_bits_are_refused():
+    tifffile = pytest.importorskip('tifffile')
+    for dtype in (np.uint8, np.uint16):
+        file = io.BytesIO()
+        planes = PIXELS.transpose(2, 0, 1).astype(dtype)
+        tifffile.imwrite(file, planes, planarconfig='separate', photometric='rgb')
+        if dtype == np.uint8:
+            assert np.array_equal(decode_rgb(file.getvalue(), 'x'), PIXELS)
+        else:
+            with pytest.raises(ImageError, match='x: a TIFF of 16 bits with a plane for each colour'):
+                decode_rgb(file.getvalue(), 'x')
+
+
+@pytest.mark.parametrize('head, values', [(b'P6 47 33 1023\n', '>u2'), (b'P6\n# 255\n47 33\n100\n', 'u1')])
+def test_values_that_go_to_another_number_are_refused(head, values):
+    with pytest.raises(ImageError, match='x: its values go to (1023|100); allowed are 255 and 65535'):
+        decode_rgb(head + PIXELS.astype(values).tobytes(), 'x')
 
 
 @pytest.mark.parametrize('kind', ['JPEG', 'PNG'])

@@ -11,7 +11,8 @@ import pytest
 from made_up_images import random_image, write_png
 
 from mirage_data.files.image import list_names, read_rgb
-from mirage_data.files.lists import check_list
+from mirage_data.files.lists import check_list, places_of_list, read_list
+from mirage_data.files.store import open_store
 from mirage_data.sets import fingerprint as fingerprints
 from mirage_data.sets import folder_scan
 from mirage_data.sets.check import Checker
@@ -224,11 +225,13 @@ def test_exit_codes(leaking, lol, capsys):
     assert main(['--root', str(leaking), '--no-leaks', '--strict', '--workers', '1']) == 1
     assert main(['bsd68', '--root', str(leaking), '--workers', '1']) == 1, 'a test set is compared with all training'
     assert main(['sots', '--root', str(leaking), '--quick']) == 1
+    (leaking / 'empty').mkdir()
     assert main(['--root', str(leaking / 'empty')]) == 0
     assert 'nothing to check' in capsys.readouterr().out
     for wrong in (
         ['bsd500'],
         ['--train', '/no/such/folder'],
+        ['--root', '/no/such/folder'],
         ['--quick', '--leak-free', 'x'],
         ['--json', '.'],
         ['--leak-free', __file__],
@@ -366,3 +369,32 @@ def test_every_known_overlap_is_between_sets_of_the_table():
     rows = all_data_sets()
     found = [(row.name, other) for row in rows.values() for other in row.overlaps]
     assert ('lol', 'lol') in found and all(rows[other].parts_of('test') for _, other in found)
+
+
+def test_lists_of_samples_without_leaks_have_names_of_their_own_and_read_back(tmp_path, capsys):
+    names = {'one': ['#1.png', ' 2.png', '3.png'], 'two': ['4.png'], 'leak': ['5.png']}
+    for number, (folder, files) in enumerate(names.items()):
+        for place, name in enumerate(files):
+            write_png(tmp_path / folder / 'train/gt' / name, random_image(10 * number + place, 96, 96))
+    write_png(tmp_path / 'test/t.png', read_rgb(tmp_path / 'leak/train/gt/5.png'))
+    folders = [str(tmp_path / folder / 'train/gt') for folder in names]
+    options = ['--test', str(tmp_path / 'test'), '--root', str(tmp_path), '--workers', '1', '--leak-free']
+    assert main(['--train', *folders[:2], *options, str(tmp_path / 'lists')]) == 0
+    lists = sorted((tmp_path / 'lists').iterdir())
+    assert [file.name for file in lists] == ['train_gt_2_leak_free.txt', 'train_gt_leak_free.txt']
+    found = {len(read_list(file)): file for file in lists}
+    assert sorted(found) == [1, 3]
+    store = open_store(folders[0], None, True)
+    assert len(places_of_list(str(found[3]), store, measured=False)) == 3
+    assert main(['--train', folders[2], *options, str(tmp_path / 'lists')]) == 1
+    assert [file.name for file in (tmp_path / 'lists').iterdir()] == ['train_gt_2_leak_free.txt']
+    assert 'every sample leaks, no list' in capsys.readouterr().err
+
+
+def test_a_name_with_several_partners_is_a_finding_also_where_leaks_are_looked_for(tmp_path, capsys):
+    for place, name in enumerate(('lq/a.png', 'gt/a.png', 'gt/a.bmp', 'test/t.png')):
+        write_png(tmp_path / name, random_image(place, 64, 64))
+    pairs = ['--pairs', str(tmp_path / 'lq'), str(tmp_path / 'gt')]
+    code = main([*pairs, '--test', str(tmp_path / 'test'), '--root', str(tmp_path), '--workers', '1'])
+    captured = capsys.readouterr()
+    assert code == 1 and 'several clean images fit' in captured.out and not captured.err.startswith('error')

@@ -1,6 +1,7 @@
 """Sub-images, LMDBs beside folders, and the command line of `mirage-basicsr prepare`."""
 
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -235,6 +236,17 @@ def test_squares_of_a_replaced_picture_are_cut_again(tmp_path):
     assert np.array_equal(read_rgb(squares[2]), image[:, 17:])
 
 
+def test_squares_of_other_pictures_stay(tmp_path):
+    for place, name in enumerate(('a.png', 'a.bmp', 'img_sunset.png')):
+        write_png(tmp_path / 'a' / name, random_image(place, 32, 32))
+    write_png(tmp_path / 'a/img.png', random_image(9, 16, 16))
+    first = cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16)
+    assert first.written == 9 and 'would be called like those of a.bmp; rename one' in first.problems[0]
+    write_png(tmp_path / 'a/img.png', random_image(10, 16, 16))
+    assert cut_folder(tmp_path / 'a', tmp_path / 'a_sub', 16, 16).written == 1
+    assert len(list((tmp_path / 'a_sub').glob('img_sunset_s*.png'))) == 4
+
+
 def own(tmp_path: Path, *names: str) -> Path:
     for number, name in enumerate(names):
         write_png(tmp_path / 'shots' / name, random_image(number, 20, 24))
@@ -260,6 +272,40 @@ def test_pairs_of_ones_own_by_a_rule(tmp_path, capsys):
     assert check_data(['--pairs', *(str(data / side) for side in sides), '--no-leaks', '--workers', '1']) in (0, 1)
     code, _ = prepared_own(tmp_path, '--source', str(source), '--pairing', r'(.+)_noisy=\1_clean')
     assert code and 'both sides are needed' in capsys.readouterr().err
+
+
+def test_the_named_folders_are_the_outermost_ones(tmp_path, capsys):
+    for number, folder in enumerate(('src/dark', 'src/bright', 'src/backup/dark', 'src/backup/bright')):
+        for name in ('1.png', '2.png') if number < 2 else ('1.png', '2.png', '3.png'):
+            write_png(tmp_path / folder / name, random_image(number, 20, 24))
+    words = ['lol', '--source', str(tmp_path / 'src'), '--lq', './dark', '--gt', 'bright']
+    assert main([*words, '--root', str(tmp_path / 'data')]) == 0
+    low = sorted((tmp_path / 'data/Train/Enhance/low').iterdir())
+    assert len(low) == 2 and all(np.array_equal(read_rgb(file), random_image(0, 20, 24)) for file in low)
+    (tmp_path / 'src/dark').rename(tmp_path / 'src/other')
+    write_png(tmp_path / 'src/more/dark/1.png', random_image(5, 20, 24))
+    capsys.readouterr()
+    assert main([*words, '--root', str(tmp_path / 'again')]) == 1
+    assert 'each has a folder of this name' in capsys.readouterr().err
+
+
+def test_a_picture_of_the_same_size_is_told_from_this_one(tmp_path, capsys):
+    for version in (1, 2):
+        for side in ('in', 'gt'):
+            folder = tmp_path / f'v{version}' / side
+            folder.mkdir(parents=True)
+            cv2.imwrite(str(folder / 'a.bmp'), random_image(version, 16, 16))
+            (folder / '._a.bmp').write_bytes(b'\0\5\26\7')
+    words = ['--own', 'x', '--lq', 'in', '--gt', 'gt', '--root', str(tmp_path / 'data')]
+    placed = tmp_path / 'data/Train/x/input'
+    for how in (['--copy'], []):
+        shutil.rmtree(tmp_path / 'data', ignore_errors=True)
+        assert main([*words, *how, '--source', str(tmp_path / 'v1')]) == 0
+        assert [file.name for file in placed.iterdir()] == ['a.bmp']
+        assert main([*words, *how, '--source', str(tmp_path / 'v2')]) == 1
+        assert (placed / 'a.bmp').read_bytes() == (tmp_path / 'v1/in/a.bmp').read_bytes()
+        assert main([*words, *how, '--source', str(tmp_path / 'v2'), '--overwrite']) == 0
+        assert (placed / 'a.bmp').read_bytes() == (tmp_path / 'v2/in/a.bmp').read_bytes()
 
 
 def test_pairs_of_ones_own_by_folders_and_halves(tmp_path, capsys):

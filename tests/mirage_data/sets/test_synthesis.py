@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,28 @@ def test_pairs_are_not_written_among_the_photographs(photographs, place):
     with pytest.raises(ValueError, match='whose photographs it would join'):
         make(photographs, photographs / place)
     assert sorted(path.name for path in photographs.iterdir()) == ['p0.png', 'p1.png', 'p2.png']
+
+
+def test_neither_photographs_nor_files_of_others_are_written_over(photographs, tmp_path, caplog):
+    for output, place in ((photographs.parent, photographs.parent / 'gt'), (tmp_path / 'set', tmp_path / 'set/gt/in')):
+        shutil.copytree(photographs, place)
+        before = files_of(place)
+        with pytest.raises(ValueError, match='among the photographs of'):
+            make(place, output)
+        assert files_of(place) == before
+    write_png(tmp_path / 'taken/gt/p1.png', np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(ValueError, match=r'has gt/p1.png already, which no synthesis has made \(1 such\)'):
+        make(photographs, tmp_path / 'taken')
+    assert list(files_of(tmp_path / 'taken')) == ['gt/p1.png']
+
+
+def test_pairs_whose_photograph_is_gone_are_named(photographs, tmp_path, caplog):
+    make(photographs, tmp_path / 'out')
+    assert not caplog.records
+    (photographs / 'p0.png').unlink()
+    records, _ = make(photographs, tmp_path / 'out')
+    assert len(records) == 2 and '2 files are of pairs that are made no more' in caplog.text
+    assert 'gt/p0.png, lq/p0.png' in caplog.text
 
 
 def test_cdd11_layout_follows_the_recipe_of_its_types(photographs, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from mirage_data import CompositeDegradationDataset, GaussianDenoiseDataset, MixedDegradationDataset, PairedTaskDataset
+from mirage_data.files.image import read_rgb
 from mirage_data.files.image_headers import harmless
 from mirage_data.files.lmdb import LmdbWriter
 from mirage_ir.options import check_sizes
@@ -38,6 +39,21 @@ def test_pairs_of_different_size_are_named(tmp_path):
     assert pictures_at_fault(MixedDegradationDataset(training)) == [found]
     assert pictures_at_fault(MixedDegradationDataset({**training, 'on_error': 'skip'})) == []
     assert pictures_at_fault(noise) == []
+
+
+@pytest.mark.parametrize('kind', ['jpg', 'png', 'webp', 'tif'])
+def test_pictures_that_lie_are_judged_as_they_are_read(tmp_path, kind):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for side in ('lq', 'gt', 'unturned'):
+        (tmp_path / side).mkdir()
+    Image.new('RGB', (20, 16)).save(tmp_path / 'lq' / f'a.{kind}', exif=turned)
+    Image.new('RGB', (16, 20)).save(tmp_path / 'gt' / 'a.png')
+    Image.new('RGB', (20, 16)).save(tmp_path / 'unturned' / 'a.png')
+    read = read_rgb(tmp_path / 'lq' / f'a.{kind}').shape[:2]
+    right, wrong = ('gt', 'unturned') if read == (20, 16) else ('unturned', 'gt')
+    assert pictures_at_fault(_set(tmp_path, right)) == []
+    assert len(pictures_at_fault(_set(tmp_path, wrong))) == 1
 
 
 def test_pictures_smaller_than_the_crop_and_of_refused_kinds_are_found_from_files_and_databases(tmp_path):
