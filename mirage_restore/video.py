@@ -24,13 +24,14 @@ from tqdm import tqdm
 
 from mirage_data.files.write import written_aside
 
-from .formats import VIDEO_EXTENSIONS
+from .formats import VIDEO_EXTENSIONS, video_ending
 from .video_streams import (
     Source,
     common_box,
     encoder_for,
     join,
     open_encoder,
+    open_to_read,
     picture_stream,
     probe,
     sampled_frames,
@@ -86,10 +87,14 @@ def restore_video(
         encoder: 'h264', 'h265' or 'ffv1'; None for what suits the ending of ``target``.
 
     Raises:
-        ValueError: The source is not a readable video, or was cut short.
+        ValueError: The source is not a readable video, or was cut short; or the target cannot hold what is encoded.
         OSError: The target cannot be written.
     """
     source, target = Path(source), Path(target)
+    fitting = video_ending(target.suffix, encoder)
+    if fitting != target.suffix:
+        what = f'does not hold {encoder}' if encoder else 'is not written'
+        raise ValueError(f'{target}: {target.suffix or "no ending"} {what}; choose a name that ends with {fitting}')
     found = probe(source)
     codec = encoder_for(target.suffix, encoder)
     within = getattr(restore, 'within', None)
@@ -156,7 +161,7 @@ class _Work:
         """Join the segments and move the result into its place."""
         aside = self.folder / f'joined{self.target.suffix}'
         notes = join(self._whole(), self.source, aside)
-        with av.open(str(aside)) as result:
+        with open_to_read(aside) as result:
             packets = sum(1 for p in result.demux(picture_stream(result)) if p.size)
         if packets != self.frames:
             raise OSError(f'{self.target}: {packets} of {self.frames} frames were written')
@@ -220,7 +225,7 @@ class _Work:
 
     def _stored_sample(self) -> tuple[np.ndarray, np.ndarray]:
         before = next(_frames(self.source)).pixels
-        with av.open(str(self._whole()[0])) as container:
+        with open_to_read(self._whole()[0]) as container:
             after = next(container.decode(video=0))
             return before, after.to_ndarray(format='rgb48le' if before.dtype == np.uint16 else 'rgb24')
 
@@ -245,7 +250,7 @@ class _Frame:
 def _frames(source: Source) -> Iterator[_Frame]:
     """The pictures of a video in the order in which they are shown, whole frames, upright."""
     form = 'rgb48le' if source.deep else 'rgb24'
-    with av.open(str(source.path)) as container:
+    with open_to_read(source.path) as container:
         stream = picture_stream(container)
         stream.thread_type = 'AUTO'
         graph, last = None, None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -13,7 +15,7 @@ import numpy as np
 
 from .inputs import Box, visible_box
 
-__all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'probe']
+__all__ = ['Source', 'encoder_for', 'join', 'open_encoder', 'open_to_read', 'probe']
 
 _BT709, _BT601, _UNSPECIFIED = 1, 5, 2
 _HD = 720  # lines from which a video that does not say is BT.709
@@ -22,6 +24,9 @@ _SAMPLED = 12  # frames looked at for borders, and for what is wrong with them
 _CODECS = {'h264': 'libx264', 'h265': 'libx265', 'ffv1': 'ffv1'}
 _CRF = {'libx264': 6, 'libx265': 4, 'libvpx-vp9': 6}
 _DEFAULT_RATE = Fraction(25)  # of files that do not tell
+_MOST_BITS = 10  # of what is written
+# Sound in frames. AVI's reader tells a size of blocks for it, by which AVI's writer would count time.
+_FRAMED_SOUND = ('aac', 'ac3', 'eac3', 'dts', 'flac', 'mp2', 'mp3')
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,7 @@ class Source:
     Attributes:
         path: The file.
         frames: Number of pictures in it.
+        seconds: How long it lasts, as its header says, or its packets where they say more.
         rate: Frames a second, on average.
         time_base: Unit of its timestamps in seconds.
         deep: More than 8 bits a channel.
@@ -42,6 +48,7 @@ class Source:
 
     path: Path
     frames: int
+    seconds: float
     rate: Fraction
     time_base: Fraction
     deep: bool
@@ -65,6 +72,11 @@ class Source:
         return _BT709 if self.size[1] >= _HD else _BT601
 
 
+def open_to_read(path: Path) -> av.container.InputContainer:
+    """A video to read; bytes of its title and tags that are not UTF-8 become lone surrogates, as in file names."""
+    return av.open(str(path), metadata_errors='surrogateescape')
+
+
 def picture_stream(container: av.container.InputContainer) -> av.VideoStream:
     """The first track of pictures that is not a cover.
 
@@ -85,7 +97,7 @@ def probe(path: Path) -> Source:
         ValueError: Not a video, or one that was cut short.
     """
     try:
-        with av.open(str(path)) as container:
+        with open_to_read(path) as container:
             stream = picture_stream(container)
             frames, there, end, start = 0, 0, 0.0, None
             for packet in container.demux():
@@ -102,14 +114,18 @@ def probe(path: Path) -> Source:
                 raise ValueError('has no pictures')
             depth = max((c.bits for c in context.format.components), default=8) if context.format else 8
             notes: tuple[str, ...] = ()
-            if context.format and _has_alpha(context.format):
+            if (context.format and _has_alpha(context.format)) or _alpha_tags(stream.metadata):
                 notes += ('its transparency was left out',)
+            if depth > _MOST_BITS:
+                notes += (f'{depth} bits a channel (written with {_MOST_BITS})',)
             if context.color_trc in _HDR:
                 notes += ('its colour tags are kept, but not the mastering data of HDR',)
+            rate = stream.average_rate or stream.guessed_rate or _DEFAULT_RATE
             found = Source(
                 path,
                 frames,
-                stream.average_rate or stream.guessed_rate or _DEFAULT_RATE,
+                max(length, end - (start or 0.0)) or float(frames / rate),
+                rate,
                 stream.time_base,
                 depth > 8,
                 (context.width, context.height),
@@ -132,7 +148,7 @@ def probe(path: Path) -> Source:
 
 def sampled_frames(source: Source) -> Iterator[np.ndarray]:
     """A few frames over the video, upright, (h, w, 3) uint8; fewer where it cannot be decoded."""
-    with av.open(str(source.path)) as container:
+    with open_to_read(source.path) as container:
         stream = picture_stream(container)
         length = int(container.duration or 0)
         for i in range(_SAMPLED):
@@ -207,7 +223,7 @@ def open_encoder(
 def _pixel_format(codec: str, source: Source, size: tuple[int, int]) -> str:
     """The encoder's format that is nearest to the source's: at least its depth, its chroma, and odd sizes whole."""
     here = av.VideoFormat(source.pixel_format)
-    depth = 10 if source.deep else 8
+    depth = _MOST_BITS if source.deep else 8
     rgb = here.is_rgb
     grey = len(here.components) == 1
     wide, high = (1, 1) if rgb or grey else (here.chroma_width(16), here.chroma_height(16))
@@ -229,16 +245,21 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
         What could not be kept.
     """
     notes, options = [], {}
-    with av.open(str(source.path)) as given, contextlib.ExitStack() as stack:
+    with open_to_read(source.path) as given, contextlib.ExitStack() as stack:
         if target.suffix.lower() in ('.mp4', '.m4v', '.mov'):
             # Words that MP4 has no place of its own for are kept, unless there is a cover, which excludes them.
             cover = any(stream.disposition & av.stream.Disposition.attached_pic for stream in given.streams)
             options['movflags'] = '+faststart' if cover else '+faststart+use_metadata_tags'
-        output = stack.enter_context(av.open(str(target), 'w', options=options))
+        output = stack.enter_context(av.open(str(target), 'w', options=options, metadata_errors='replace'))
+        chapters = given.chapters()
+        words = [given.metadata, *(each.metadata for each in given.streams), *(each['metadata'] for each in chapters)]
+        if any('\udc80' <= letter <= '\udcff' for each in words for letter in ''.join(each.values())):
+            notes.append('letters of its title or tags that are not UTF-8 became ?')
         output.metadata.update(given.metadata)
         pictures = picture_stream(given)
         own = _track_of(segments[0], output, source)
-        own.metadata.update({key: value for key, value in pictures.metadata.items() if key != 'timecode'})
+        lost = {'timecode', *_alpha_tags(pictures.metadata)}
+        own.metadata.update({key: value for key, value in pictures.metadata.items() if key not in lost})
         tracks = {}
         for stream in given.streams:
             if stream.index == pictures.index:
@@ -247,13 +268,12 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
                 notes.append(f'track {stream.index} (data) was left out')
                 continue
             try:
-                copied = output.add_stream_from_template(stream)
+                copied = _copy_of(stream, output, source)
                 copied.metadata.update(stream.metadata)
                 copied.disposition = stream.disposition
                 tracks[stream.index] = copied
             except (av.FFmpegError, ValueError, NotImplementedError, AttributeError):
                 notes.append(f'track {stream.index} ({stream.type}) cannot be kept in {target.suffix}')
-        chapters = given.chapters()
         if chapters:
             output.set_chapters(chapters)
         others = _packets(given, tracks)
@@ -272,7 +292,7 @@ def join(segments: list[Path], source: Source, target: Path) -> tuple[str, ...]:
 
 
 def _track_of(segment: Path, output: av.container.OutputContainer, source: Source) -> av.VideoStream:
-    with av.open(str(segment)) as first:
+    with open_to_read(segment) as first:
         encoded = first.streams.video[0]
         aspect = encoded.sample_aspect_ratio or Fraction(1)
         if encoded.codec_context.name.startswith('vp9') and aspect != 1:  # only the container of VP9 tells the aspect
@@ -280,12 +300,30 @@ def _track_of(segment: Path, output: av.container.OutputContainer, source: Sourc
             return open_encoder(output, 'libvpx-vp9', source, size, aspect, None)
         own = output.add_stream_from_template(encoded)
         own.time_base = source.time_base
+        own.codec_context.framerate = source.rate  # a segment tells its finest time in place of it
         return own
+
+
+def _copy_of(stream: av.stream.Stream, output: av.container.OutputContainer, source: Source) -> av.stream.Stream:
+    """A track like one of the source."""
+    framed = stream.type == 'audio' and stream.codec_context.codec.canonical_name in _FRAMED_SOUND
+    if not framed or output.format.name != 'avi':
+        return output.add_stream_from_template(stream)
+    held = io.BytesIO()  # NUT keeps what is needed of such sound, and no size of blocks
+    with open_to_read(source.path) as given, av.open(held, 'w', format='nut') as nut:
+        track = nut.add_stream_from_template(given.streams[stream.index])
+        for packet in islice(_packets(given, {stream.index: track}), 8):
+            nut.mux(packet)
+    held.seek(0)
+    with av.open(held) as plain:
+        copied = output.add_stream_from_template(plain.streams[0])
+    copied.codec_context.bit_rate = stream.codec_context.bit_rate or 0
+    return copied
 
 
 def _pictures(segments: list[Path]):
     for segment in segments:
-        with av.open(str(segment)) as container:
+        with open_to_read(segment) as container:
             for packet in container.demux(container.streams.video[0]):
                 if packet.size:
                     yield packet
@@ -307,3 +345,8 @@ def _when(packet: av.Packet) -> Fraction:
 
 def _has_alpha(form: av.VideoFormat) -> bool:
     return any(component.is_alpha for component in form.components)
+
+
+def _alpha_tags(metadata: dict[str, str]) -> list[str]:
+    """The tags by which WebM tells that it holds transparency, which VP8 and VP9 keep beside the pictures."""
+    return [key for key, value in metadata.items() if key.lower() == 'alpha_mode' and value != '0']

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import sys
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 from mirage_restore.machine import bound_spinning, say
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         limits = Limits(args.max_mb, args.max_megapixels, args.max_seconds, args.queue, args.keep)
+        names = frozenset(map(_bare_name, args.name or ()))
         opened = _listen(args.host, args.port)
     except ValueError as error:
         say(f'mirage-web: {error}', sys.stderr)
@@ -43,8 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(f'mirage-web: {error.name} is missing: pip install "mirage-ir[web]"', sys.stderr)
             return 1
         try:
-            local = args.host in _LOCAL or _is_loopback(args.host)
-            hosts = (_LOCAL | {args.host} if local else None) if not args.name else frozenset(args.name) | _LOCAL
+            host = args.host.lower()
+            local = host in _LOCAL or _is_loopback(host)
+            hosts = (_LOCAL | {host} if local else None) if not names else names | _LOCAL
             app = make_app(limits, weights=args.weights, device=args.device, hosts=hosts)
         except ValueError as error:
             say(f'mirage-web: {error}', sys.stderr)
@@ -104,6 +107,23 @@ def _listen(host: str, port: int) -> socket.socket:
         opened.close()
         raise
     return opened
+
+
+def _bare_name(name: str) -> str:
+    """A name as it is compared with that in a request: lower-cased, without a port and without brackets.
+
+    Raises:
+        ValueError: It holds more than a name and a port.
+    """
+    try:
+        if ':' in name.partition(':')[2] and not name.startswith('['):  # an IPv6 address has colons of its own
+            return str(ipaddress.ip_address(name))
+        asked = urlsplit(f'//{name}')
+        if asked.hostname and asked.netloc == name and not set(name) & set('@ '):
+            return asked.hostname
+    except ValueError:  # no address, or a bracket without its other
+        pass
+    raise ValueError(f'--name must be a name such as photos.example.org, got {name!r}')
 
 
 def _is_loopback(host: str) -> bool:

@@ -104,7 +104,8 @@ class Restoring:
                 return self._video(job, restorer, planned.target, start)
             return self._photo(job, restorer, planned.target, start)
         except (ValueError, RuntimeError) as error:
-            raise type(error)(str(error).replace(str(restorer.weights), job.choice.model)) from error
+            kind = ValueError if isinstance(error, ValueError) else RuntimeError  # others ask for more than a text
+            raise kind(str(error).replace(str(restorer.weights), job.choice.model)) from error
 
     def _photo(self, job: Job, restorer: Restorer, target: Path, start: float) -> Outcome:
         with pixels_limited_to(self._limits.pixels):
@@ -137,29 +138,24 @@ class Restoring:
         return Outcome(target, before, after, '. '.join([words, *film.notes]))
 
     def _check_video(self, job: Job) -> int:
-        import av
+        """The number of frames, counted: a header need not tell it, nor how long the video lasts."""
+        from mirage_restore.video_streams import probe
 
         if not self._limits.seconds:
             raise ValueError(f'{job.source}: is a video, and this server takes photographs only')
-        try:
-            with av.open(str(job.source)) as film:
-                stream = next(iter(film.streams.video), None)
-                if stream is None:
-                    raise ValueError(f'{job.source}: has no pictures')
-                rate = float(stream.average_rate or 25)
-                seconds = (film.duration or 0) / av.time_base or float(stream.frames / rate)
-                pixels, frames = stream.width * stream.height, stream.frames or round(seconds * rate)
-        except av.FFmpegError as error:
-            raise ValueError(f'{job.source}: is not a video that can be read ({error.strerror})') from error
-        if seconds > self._limits.seconds + 0.5:
-            raise ValueError(f'{job.source}: lasts {seconds:.0f} s; allowed here are {self._limits.seconds:g} s')
-        if frames > self._limits.seconds * 120:
-            raise ValueError(f'{job.source}: has {frames} frames; allowed here are {self._limits.seconds * 120:g}')
+        found = probe(job.source)
+        pixels = found.size[0] * found.size[1]
+        if found.seconds > self._limits.seconds + 0.5:
+            raise ValueError(f'{job.source}: lasts {found.seconds:.0f} s; allowed here are {self._limits.seconds:g} s')
+        if found.frames > self._limits.seconds * 120:
+            raise ValueError(
+                f'{job.source}: has {found.frames} frames; allowed here are {self._limits.seconds * 120:g}'
+            )
         if pixels > self._limits.pixels:
             raise ValueError(
                 f'{job.source}: frames of {pixels / 1e6:.1f} megapixels; allowed are {self._limits.megapixels:g}'
             )
-        return frames
+        return found.frames
 
 
 class _Frames:

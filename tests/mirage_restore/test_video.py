@@ -41,11 +41,13 @@ def write(
     colour=None,
     interlaced=False,
     rate=25,
+    title='A title',
     **options,
 ):
     """Encode a video; ``times`` are in units of 1/1000 second."""
-    full = 65535 if '10' in pixels else 255
-    with av.open(str(path), 'w') as output:
+    full = 65535 if any(bits in pixels for bits in ('10', '12', '16')) else 255
+    # Of a title in Latin-1, what is no ASCII is not UTF-8.
+    with av.open(str(path), 'w', metadata_encoding='latin-1') as output:
         stream = output.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, pixels
         context = stream.codec_context
@@ -61,7 +63,7 @@ def write(
         if interlaced:
             context.flags |= av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
         tracks = [output.add_stream('aac', rate=8000) for _ in range(sound)]
-        output.metadata['title'] = 'A title'
+        output.metadata['title'] = title
         for i in range(frames):
             form = 'rgb48le' if full > 255 else 'rgb24'
             frame = av.VideoFrame.from_ndarray(make(i, *size, full), format=form)
@@ -327,6 +329,129 @@ def test_comparison_of_a_video_is_a_frame(tmp_path):
     summary = restore_files(lambda f: 255 - f, [source], tmp_path / 'out', Options(compare=True, progress=False))
     assert summary.restored == 1
     assert sorted(p.name for p in (tmp_path / 'out').glob('[a-z]*')) == ['a.mp4', 'a_compare.png']
+
+
+def stated_duration(path):
+    """Nanoseconds between frames, as the header of Matroska says; None where it does not."""
+    data = path.read_bytes()
+    at = data.find(b'\x23\xe3\x83')  # DefaultDuration
+    if at < 0:
+        return None
+    size = data[at + 3] & 0x7F
+    return int.from_bytes(data[at + 4 : at + 4 + size], 'big')
+
+
+def states(path, rate):
+    """Whether Matroska states this rate; PyAV before 18 writes none."""
+    expected = pytest.approx(1e9 / rate, abs=1) if int(av.__version__.split('.')[0]) >= 18 else None
+    return stated_duration(path) == expected
+
+
+@pytest.mark.parametrize('ending', ['.mkv', '.mp4', '.mpg', '.ts'])
+@pytest.mark.parametrize('rate', [25, Fraction(30000, 1001)])
+def test_matroska_states_the_rate_of_the_source(ending, rate, tmp_path):
+    codec = 'mpeg2video' if ending == '.mpg' else 'libx264'
+    source = write(tmp_path / f'a{ending}', codec=codec, rate=rate, frames=30)
+    restore_video(identity, source, tmp_path / 'b.mkv', progress=False)
+    assert states(tmp_path / 'b.mkv', rate)
+
+
+def test_matroska_states_the_average_of_a_variable_rate(tmp_path):
+    source = write(tmp_path / 'a.mp4', times=CASES['variable rate.mp4']['times'])
+    restore_video(identity, source, tmp_path / 'b.mkv', progress=False)
+    with av.open(str(source)) as container:
+        average = container.streams.video[0].average_rate
+    assert average < 10
+    assert states(tmp_path / 'b.mkv', average)
+
+
+@pytest.mark.parametrize('ending', ['.avi', '.mp4', '.mkv'])
+def test_a_title_that_is_not_utf8_is_no_damage(ending, tmp_path):
+    source = write(tmp_path / f'a{ending}', codec='mpeg4', title='Caf\xe9')
+    with pytest.raises(UnicodeDecodeError):
+        av.open(str(source))
+    film = restore_video(identity, source, tmp_path / f'b{ending}', progress=False)
+    assert 'letters of its title or tags that are not UTF-8 became ?' in film.notes
+    assert facts(tmp_path / f'b{ending}')['title'] == 'Caf?'
+
+
+def test_a_title_in_utf8_is_kept_without_a_note(tmp_path):
+    source = write(tmp_path / 'a.mkv', title='Café'.encode().decode('latin-1'))
+    assert restore_video(identity, source, tmp_path / 'b.mkv', progress=False).notes == ()
+    assert facts(tmp_path / 'b.mkv')['title'] == 'Café'
+
+
+@pytest.mark.parametrize('codec', ['libvpx', 'libvpx-vp9'])
+@pytest.mark.parametrize('ending', ['.webm', '.mkv'])
+def test_transparency_of_webm_is_left_out_with_a_note_and_its_tag_goes(codec, ending, tmp_path):
+    source = write(tmp_path / 'a.webm', codec=codec, pixels='yuva420p', frames=3, **{'auto-alt-ref': '0'})
+    film = restore_video(identity, source, tmp_path / f'b{ending}', progress=False)
+    assert film.notes == ('its transparency was left out',)
+    for path, there in ((source, True), (tmp_path / f'b{ending}', False)):
+        with av.open(str(path)) as container:
+            assert ('alpha_mode' in map(str.lower, container.streams.video[0].metadata)) is there
+
+
+@pytest.mark.parametrize('pixels, bits', [('yuv420p10le', 10), ('yuv420p12le', 12), ('gray16le', 16)])
+def test_bits_that_are_not_written_are_told(pixels, bits, tmp_path):
+    source = write(tmp_path / 'a.mkv', codec='ffv1', pixels=pixels, frames=3)
+    film = restore_video(identity, source, tmp_path / 'b.mkv', progress=False)
+    assert film.notes == ((f'{bits} bits a channel (written with 10)',) if bits > 10 else ())
+    assert facts(tmp_path / 'b.mkv')['bits'] == 10
+
+
+@pytest.mark.parametrize(
+    'name, encoder, reason',
+    [
+        ('b.webm', 'h264', r'b\.webm: \.webm does not hold h264; choose a name that ends with \.mkv'),
+        ('b.mp4', 'ffv1', r'b\.mp4: \.mp4 does not hold ffv1; choose a name that ends with \.mkv'),
+        ('b.avi', 'h265', r'b\.avi: \.avi does not hold h265; choose a name that ends with \.mkv'),
+        ('b.mpg', None, r'b\.mpg: \.mpg is not written; choose a name that ends with \.mkv'),
+    ],
+)
+def test_a_container_that_does_not_hold_what_is_encoded_is_told_before_anything_is_computed(
+    name, encoder, reason, tmp_path
+):
+    def never(_):
+        raise AssertionError('computed')
+
+    source = write(tmp_path / 'a.mp4', frames=3)
+    with pytest.raises(ValueError, match=reason):
+        restore_video(never, source, tmp_path / 'out' / name, progress=False, encoder=encoder)
+    assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('codec', ['aac', 'ac3', 'mp2', 'libmp3lame', 'pcm_s16le'])
+def test_the_sound_of_avi_keeps_its_times(codec, tmp_path):
+    sampling = 48000 if codec == 'ac3' else 16000
+    source = tmp_path / 'a.avi'
+    with av.open(str(source), 'w') as output:
+        pictures, sound = output.add_stream('mpeg4', rate=25), output.add_stream(codec, rate=sampling)
+        pictures.width, pictures.height, pictures.pix_fmt = WIDTH, HEIGHT, 'yuv420p'
+        for i in range(50):
+            output.mux(pictures.encode(av.VideoFrame.from_ndarray(scene(i), format='rgb24')))
+        output.mux(pictures.encode(None))
+        tone = (np.sin(np.arange(2 * sampling) / 20) * 9000).astype(np.int16)[None]
+        frame = av.AudioFrame.from_ndarray(tone, format='s16', layout='mono')
+        frame.sample_rate = sampling
+        size = sound.codec_context.frame_size or None
+        resampler = av.AudioResampler(sound.codec_context.format, 'mono', sampling, size)
+        for piece in (*resampler.resample(frame), *resampler.resample(None)):
+            output.mux(sound.encode(piece))
+        output.mux(sound.encode(None))
+    assert restore_video(identity, source, tmp_path / 'b.avi', progress=False).notes == ()
+
+    def packets(path):
+        with av.open(str(path)) as container:
+            stream = container.streams.audio[0]
+            given = [(p.pts * p.time_base, bytes(p)) for p in container.demux(stream) if p.size]
+            return stream.codec_context.name, stream.codec_context.bit_rate, given
+
+    before, after = packets(source), packets(tmp_path / 'b.avi')
+    assert before[0] == after[0] and before[1] == after[1]
+    assert [data for _, data in before[2]] == [data for _, data in after[2]]
+    assert max(abs(a - b) for (a, _), (b, _) in zip(before[2], after[2])) < 2e-3
+    assert after[2][-1][0] > 1.8
 
 
 @pytest.mark.skipif(shutil.which('ffprobe') is None, reason='ffprobe is another program')

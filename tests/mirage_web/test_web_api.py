@@ -274,6 +274,65 @@ def test_a_video_is_restored_and_a_long_one_refused(server, tmp_path):
     assert status == 422 and told['error'].startswith('long.mp4: lasts 4 s; allowed here are 2 s')
 
 
+def _film(path, frames, title='A title', **options):
+    av = pytest.importorskip('av')
+    with av.open(str(path), 'w', options=options, metadata_encoding='latin-1') as container:
+        container.metadata['title'] = title
+        stream = container.add_stream('mpeg4', rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
+        for number in range(frames):
+            pixels = np.full((48, 64, 3), 40 + number, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+def test_a_long_video_that_does_not_state_its_length_is_refused(server, tmp_path):
+    status, told = server.told('/api/restore?name=live.mkv', _film(tmp_path / 'live.mkv', 40, live='1'))
+    assert status == 422 and told['error'].startswith('live.mkv: lasts 4 s; allowed here are 2 s')
+
+
+def test_a_video_with_a_title_that_is_not_utf8_is_restored(server, tmp_path):
+    job = server.told('/api/jobs?name=a.avi', _film(tmp_path / 'a.avi', 3, title='Caf\xe9'))[1]
+    done = server.wait_for(job['id'])
+    assert done['state'] == 'done' and 'not UTF-8' in done['words'], done
+    server.ask(f'/api/jobs/{job["id"]}', method='DELETE')
+
+
+def test_an_error_that_needs_more_than_a_text_is_told_as_one(server, monkeypatch):
+    def undecodable(*_):
+        raise UnicodeDecodeError('utf-8', b'\xe9', 0, 1, 'unexpected end of data')
+
+    monkeypatch.setattr('mirage_web.restoring.read_photo', undecodable)
+    status, told = server.told('/api/restore?name=a.png', picture())
+    assert status == 422 and 'unexpected end of data' in told['error']
+
+
+@pytest.mark.parametrize(
+    'name, asked',
+    [
+        ('Photos.Example.org', 'photos.example.org'),
+        ('photos.example.org:8443', 'photos.example.org'),
+        ('[2001:DB8::1]:443', '2001:db8::1'),
+        ('2001:db8::1', '2001:db8::1'),
+    ],
+)
+def test_a_name_is_compared_without_capitals_and_port(name, asked, monkeypatch, capsys):
+    pytest.importorskip('uvicorn', reason='needs the extra web')
+    hosts = []
+
+    def stopped(*_, **settings):
+        hosts.append(settings['hosts'])
+        raise ValueError('stopped')
+
+    monkeypatch.setattr('mirage_web.app.make_app', stopped)
+    assert main(['--port', '0', '--name', name]) == 2
+    assert hosts == [{asked, '127.0.0.1', 'localhost', '::1'}]
+    for wrong in ('https://photos.example.org/', '', 'a b', '[::1', '1:2:3'):
+        assert main(['--port', '0', '--name', wrong]) == 2
+        assert f'--name must be a name such as photos.example.org, got {wrong!r}' in capsys.readouterr().err
+
+
 class Gate:
     """Stands for the network: waits until it is let through."""
 
