@@ -395,7 +395,7 @@ def _strip_prefixes(content: Mapping, source: str) -> StateDict:
     anchors = [prefix for name, prefix in prefixes.items() if name == prefix + _ANCHOR]
     ours = [prefix for name, prefix in prefixes.items() if name.startswith((*_STAGES, *_HEAD), len(prefix))]
     if not ours:
-        cure = '; if one of these entries is the state dict, name it (--key, param_key_g)'
+        cure = '; if one of these entries is the state dict, name it (convert --key, param_key_g)'
         raise CheckpointError(
             f'{source}: no MIRAGE weights ({_ANCHOR} is missing); it has {_shorten(list(content))}'
             + (cure if any(isinstance(value, Mapping) for value in content.values()) else '')

@@ -21,6 +21,7 @@ __all__ = [
     'webp_chunks',
     'with_png_chunks',
     'without_chunk',
+    'xmp_orientation',
 ]
 
 PNG = b'\x89PNG\r\n\x1a\n'
@@ -30,6 +31,7 @@ TEXT_CHUNKS = (b'tEXt', b'zTXt', b'iTXt')
 _XMP_KEYWORD, _IPTC_KEYWORD = b'XML:com.adobe.xmp', b'Raw profile type iptc'
 _BEHIND_HEADER = 8 + 25
 _PHOTOSHOP = b'Photoshop 3.0\0'
+_XMP_TURNED = rb'(tiff:Orientation(?:=["\']|>)\s*)([2-8])(?![0-9])'
 _IPTC_RESOURCE = 0x0404
 
 
@@ -143,7 +145,13 @@ def webp_chunks(data: bytes) -> dict[bytes, bytes]:
 
 def upright_xmp(xmp: bytes) -> bytes:
     """XMP that says the picture stands upright, every other byte as it was."""
-    return re.sub(rb'(tiff:Orientation(?:=["\']|>)\s*)[2-8]', rb'\g<1>1', xmp)
+    return re.sub(_XMP_TURNED, rb'\g<1>1', xmp)
+
+
+def xmp_orientation(xmp: bytes) -> int:
+    """The orientation that XMP states, 1 to 8; 1 where there is none."""
+    found = re.search(_XMP_TURNED, xmp)
+    return int(found[2]) if found else 1
 
 
 def iptc_of_photoshop(data: bytes) -> bytes | None:

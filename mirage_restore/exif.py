@@ -23,6 +23,7 @@ __all__ = [
 _ORIENTATION, _SUB_DIRECTORIES = 0x0112, (0x8769, 0x8825, 0xA005)  # EXIF, GPS, interoperability
 _WIDTHS, _HEIGHTS = (0x0100, 0xA002), (0x0101, 0xA003)
 _THUMBNAIL, _THUMBNAIL_LENGTH = 0x0201, 0x0202
+_RESOLUTION = (0x011A, 0x011B, 0x0128)  # libraries write one of their own where none is known
 #: Tags of a TIFF's first directory that describe the picture; the others are about how its pixels are stored.
 _DESCRIPTIVE = {
     *(0x010D, 0x010E, 0x010F, 0x0110, 0x011A, 0x011B, 0x0128, 0x0131, 0x0132, 0x013B, 0x013C),
@@ -82,14 +83,14 @@ class _Layout:
         return 8 if self.big else 4
 
 
-def orientation_of(block: bytes) -> int:
-    """The EXIF orientation, 1 to 8; 1 where there is none."""
+def orientation_of(block: bytes) -> int | None:
+    """The EXIF orientation, 1 to 8; None where none is stated, 1 where it is another number."""
     layout = _layout(block)
     for entry in _first_directory(block):
         if layout is not None and entry.tag == _ORIENTATION:
             numbers = entry.numbers(layout.order)
             return numbers[0] if numbers and 1 <= numbers[0] <= 8 else 1
-    return 1
+    return None
 
 
 def upright(block: bytes, width: int, height: int) -> bytes:
@@ -164,7 +165,7 @@ def block_of_tiff(order: str, entries: list[Entry]) -> bytes | None:
 
 
 def append_to_tiff(tiff: bytes, block: bytes | None, more: dict[int, tuple[int, bytes]]) -> bytes:
-    """A TIFF file with descriptive fields added to its first directory.
+    """A TIFF file with descriptive fields added to its first directory; a resolution that they do not state is none.
 
     Args:
         tiff: The file, with the fields of its own structure.
@@ -179,7 +180,10 @@ def append_to_tiff(tiff: bytes, block: bytes | None, more: dict[int, tuple[int, 
     if block is not None and (other := _layout(block)) is not None:
         described = [entry for entry in _first_directory(block) if entry.tag in _DESCRIPTIVE]
         added = {**{e.tag: _reordered(e, other.order, layout.order) for e in described}, **added}
-    own = [entry for entry in entries if entry.tag not in added]
+    own = [entry for entry in entries if entry.tag not in (*added, *_RESOLUTION)]
+    if not added.keys() & set(_RESOLUTION):
+        one, no_unit = struct.pack(layout.order + 'II', 1, 1), struct.pack(layout.order + 'H', 1)
+        own += [Entry(tag, kind, value, 0) for tag, kind, value in zip(_RESOLUTION, (5, 5, 3), (one, one, no_unit))]
     start = len(tiff) + len(tiff) % 2
     directory = _built(sorted([*own, *added.values()], key=lambda entry: entry.tag), start, layout, following)
     patched = bytearray(tiff.ljust(start, b'\0')) + directory

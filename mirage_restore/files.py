@@ -112,7 +112,7 @@ def restore_job(restore: Callable, job: Job, options: Options) -> tuple[str, ...
     photo = read_photo(job.source)
     pixels = restore(photo.pixels)
     if job.comparison:
-        write_photo(Photo(_compared(photo.pixels, pixels)), job.comparison)
+        write_photo(_comparison(photo, pixels), job.comparison)
     dropped = write_photo(replace(photo, pixels=pixels), job.target, options.quality)
     return (*photo.notes, *_chosen(restore), *_described(dropped, job.target))
 
@@ -158,6 +158,7 @@ class _Run:
                     self._restore_film(job, writer)
                     bar.update()
         failed = {source for source, _ in self.summary.failures}
+        self.summary.notes += [note for note in plan.notes if note[0] not in failed]
         self.summary.restored = sum(job in writer.done and job.source not in failed for job in plan.jobs)
         return self.summary
 
@@ -170,10 +171,9 @@ class _Run:
             full = f'out of memory, even in tiles ({width}x{height} pixels)'
             self._fail(job.source, full if is_out_of_memory(error) else str(error))
             return
-        if job.comparison:
-            compared = Photo(_compared(photo.pixels, pixels))
-            writer.put(replace(job, target=job.comparison), compared)
         writer.put(job, replace(photo, pixels=pixels, notes=(*photo.notes, *_chosen(self._restore))))
+        if job.comparison:  # behind the result, with which both are recorded
+            writer.put(replace(job, target=job.comparison), _comparison(photo, pixels))
 
     def _restore_film(self, job: Job, writer: _Writer) -> None:
         from .video import restore_video
@@ -188,9 +188,9 @@ class _Run:
                 crf=options.crf,
                 encoder=options.encoder,
             )
+            self._record.add(job.source, job.target, job.comparison)
             if job.comparison:
                 write_photo(Photo(_compared(*film.sample)), job.comparison)
-            self._record.add(job.source, job.target)
         except (OSError, ValueError, RuntimeError) as error:
             self._fail(job.source, str(error))
         else:
@@ -201,7 +201,7 @@ class _Run:
         dropped = write_photo(photo, job.target, self._options.quality)
         if job.target == job.comparison:
             return
-        self._record.add(job.source, job.target)
+        self._record.add(job.source, job.target, job.comparison)
         notes = [*photo.notes, *_described(dropped, job.target)]
         self.summary.notes += [(job.source, note) for note in notes]
 
@@ -228,6 +228,12 @@ def _shown_within(restore: Callable, bar: tqdm | None) -> Iterator[None]:
     finally:
         restore.on_progress = None
         bar.n = start
+
+
+def _comparison(photo: Photo, restored: np.ndarray) -> Photo:
+    """A photograph and its restored pixels side by side, with its profile where that is one of RGB."""
+    profile = photo.icc_profile
+    return Photo(_compared(photo.pixels, restored), profile if profile and profile[16:20] == b'RGB ' else None)
 
 
 def _compared(before: np.ndarray, after: np.ndarray) -> np.ndarray:

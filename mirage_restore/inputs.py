@@ -7,6 +7,8 @@ ones.
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +31,10 @@ _ROWS = 256  # of a conversion at a time, so that a large picture needs no secon
 
 
 def restore_pillow(restore: Callable[[np.ndarray], np.ndarray], image: Any) -> Any:
-    """Restore a Pillow image; modes L, LA, RGB, RGBA and I;16 come back, the others become RGB or RGBA.
+    """Restore a Pillow image; modes L, LA, RGB, RGBA and I;16 come back, the others become one of these.
+
+    Transparency by a colour key or a palette becomes alpha, since the colours change (of I;16 it is left out). CMYK
+    goes through its profile to sRGB. ``info`` comes back, save what then no longer holds.
 
     Args:
         restore: Takes and returns an array.
@@ -37,18 +42,39 @@ def restore_pillow(restore: Callable[[np.ndarray], np.ndarray], image: Any) -> A
     """
     from PIL import Image
 
+    if image.mode in ('I', 'F'):
+        raise ValueError(f'a Pillow image of mode {image.mode!r} has no fixed range; give an array in [0, 1]')
+    info = dict(image.info)
     if image.mode in ('I;16', 'I;16L', 'I;16B'):
-        return Image.fromarray(restore(np.array(image).astype(np.uint16)))
-    if image.mode == '1':
-        image = image.convert('L')
-    if image.mode not in ('L', 'LA', 'RGB', 'RGBA'):
-        if image.mode in ('I', 'F'):
-            raise ValueError(f'a Pillow image of mode {image.mode!r} has no fixed range; give an array in [0, 1]')
-        transparent = image.mode in ('PA', 'La', 'RGBa') or 'transparency' in image.info
-        image = image.convert('RGBA' if transparent else 'RGB')
-    restored = Image.fromarray(restore(np.array(image)), image.mode)
-    restored.info = dict(image.info)
+        restored = Image.fromarray(restore(np.array(image).astype(np.uint16)))
+    else:
+        plain = _plain(image)
+        restored = Image.fromarray(restore(np.array(plain)))
+        if image.mode in ('CMYK', 'LAB'):
+            info.pop('icc_profile', None)
+    info.pop('transparency', None)
+    restored.info = info
     return restored
+
+
+def _plain(image: Any) -> Any:
+    """A Pillow image as L, LA, RGB or RGBA."""
+    mode = 'L' if image.mode in ('1', 'L', 'LA', 'La') else 'RGB'
+    mode += 'A' if image.has_transparency_data else ''
+    if image.mode == 'CMYK' and image.info.get('icc_profile'):
+        from PIL import ImageCms
+
+        with contextlib.suppress(ImageCms.PyCMSError, OSError):  # a profile that is damaged, or none of CMYK
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info['icc_profile']))
+            return ImageCms.profileToProfile(
+                image,
+                profile,
+                ImageCms.createProfile('sRGB'),
+                ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                mode,
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+    return image if image.mode == mode else image.convert(mode)
 
 
 def restore_tensor(restore: Callable[[np.ndarray], np.ndarray], image: Tensor) -> Tensor:

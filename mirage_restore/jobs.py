@@ -100,12 +100,14 @@ class Plan:
         done: Files left out because their result is there.
         useless: (input, reason) for what cannot be restored.
         unread: Files of input folders that are no photograph or video.
+        notes: (input, why its result has another name).
     """
 
     jobs: list[Job] = field(default_factory=list)
     done: list[Job] = field(default_factory=list)
     useless: list[tuple[Path, str]] = field(default_factory=list)
     unread: list[Path] = field(default_factory=list)
+    notes: list[tuple[Path | str, str]] = field(default_factory=list)
 
 
 def is_file_name(target: str | Path) -> bool:
@@ -129,7 +131,8 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
         target: Folder of the results, where the layout below an input folder is kept; or the name of the one result.
             It is never looked into for inputs.
         options: Naming.
-        record: Of the folder, if it has one: with `Options.skip_existing` results keep their names.
+        record: Of the folder, if it has one: what is there and not in it is not overwritten; with
+            `Options.skip_existing` results keep their names.
     """
     check_named_result(target, options)
     plan = Plan()
@@ -155,15 +158,15 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
         raise ValueError(f'{target} is one file, and {len(found)} are given; name a folder for the results')
     if not single and len(inputs) == len(found) == 1 and os.path.isfile(inputs[0]):
         _check_folder_name(target)
-    names = _Names(record if options.skip_existing else None)
+    names = _Names(record, options.skip_existing, seen)
     for source, relative in found:
         before = record.result_of(source) if record is not None and options.skip_existing else None
         if record is not None and before is not None and record.is_done(source):
             names.taken.add(before)
             plan.done.append(Job(source, before))
             continue
-        result = Path(target) if single else names.free(Path(target) / result_name(relative, options), source)
-        compared = None
+        wanted = Path(target) if single else Path(target) / result_name(relative, options)
+        result, compared = wanted if single else names.free(wanted, source), None
         if options.compare:
             compared = names.free(result.with_name(f'{result.stem}_compare.png'), source)
         job = Job(source, result, compared)
@@ -171,11 +174,17 @@ def find_jobs(inputs: Sequence[str | Path], target: str | Path, options: Options
         if result.suffix.lower() not in writable:
             kind = 'videos' if job.is_video else 'photographs'
             plan.useless.append((source, f'cannot be written as {result}; {kind} are written as {", ".join(writable)}'))
-        elif {os.path.realpath(path) for path in (result, compared) if path} & seen:
+        elif os.path.realpath(result) in seen:
             reason = f'its result {result} would overwrite an input; choose another folder (-o) or a --suffix'
+            plan.useless.append((source, reason))
+        elif compared and os.path.realpath(compared) in seen:
+            reason = f'its comparison {compared} would overwrite an input; choose another folder (-o) or a --suffix'
             plan.useless.append((source, reason))
         else:
             plan.jobs.append(job)
+            if wanted in names.foreign:
+                note = f'{wanted} is there and is no result of mirage-restore: restored to {result}'
+                plan.notes.append((source, note))
     return plan
 
 
@@ -209,21 +218,33 @@ def describe_unread(files: Sequence[Path | str], shown: int = 5) -> str:
 class _Names:
     """Names of results, each given once."""
 
-    def __init__(self, record: Record | None) -> None:
+    def __init__(self, record: Record | None, keeping: bool, inputs: set[str]) -> None:
         self.taken: set[Path | None] = set()
-        self._record = record
+        self.foreign: set[Path] = set()
+        self._record, self._keeping, self._inputs = record, keeping, inputs
         self._last: dict[tuple[Path, str], int] = {}
 
     def free(self, wanted: Path, source: Path) -> Path:
         """``wanted``, or a name made of it and the source's ending (a.jpg and a.png as PNG) that is not taken yet."""
         name, ending = wanted, source.suffix.lstrip('.').lower()
         number = self._last.get((wanted, ending), 0)
-        while name in self.taken or (self._record is not None and self._record.belongs_to_another(name, source)):
+        while name in self.taken or self._is_of_others(name, source):
             number += 1
             name = wanted.with_name(f'{wanted.stem}_{ending}{number if number > 1 else ""}{wanted.suffix}')
         self._last[wanted, ending] = number
         self.taken.add(name)
         return name
+
+    def _is_of_others(self, name: Path, source: Path) -> bool:
+        """Whether a file is there that is not the source's to replace; an input is left to the error about it."""
+        if self._record is None or not os.path.lexists(name):
+            return False
+        if self._record.is_result(name):
+            return self._keeping and self._record.belongs_to_another(name, source)
+        if os.path.realpath(name) in self._inputs:
+            return False
+        self.foreign.add(name)
+        return True
 
 
 def _expand(
@@ -298,6 +319,7 @@ class Record:
 
     def __init__(self, folder: str | Path) -> None:
         self._folder = Path(folder)
+        self._root = os.path.join(os.path.abspath(folder), '')
         self._file = self._folder / RECORD_NAME
         self._of_source: dict[str, dict] = {}
         self._source_of: dict[str, str] = {}
@@ -323,37 +345,39 @@ class Record:
         return self._folder / entry['result'] if entry else None
 
     def is_result(self, file: Path) -> bool:
-        """Whether a file in the folder is a result."""
-        with contextlib.suppress(ValueError):
-            return file.relative_to(self._folder).as_posix() in self._source_of
-        return False
+        """Whether a file in the folder is a result, a comparison, or was one before its source got another."""
+        return self._name(file) in self._source_of
 
     def belongs_to_another(self, result: Path, source: Path) -> bool:
         """Whether a result is there that was made from another source."""
-        with contextlib.suppress(ValueError):
-            owner = self._source_of.get(result.relative_to(self._folder).as_posix())
-            return owner is not None and owner != _key(source) and result.exists()
-        return False
+        owner = self._source_of.get(self._name(result))
+        return owner is not None and owner != _key(source) and result.exists()
 
-    def add(self, source: Path, result: Path) -> None:
-        """Note a result that has just been written.
+    def add(self, source: Path, result: Path, comparison: Path | None = None) -> None:
+        """Note a result that has just been written, and the comparison that belongs to it.
 
         Raises:
             OSError: The record cannot be written.
         """
         size, time = _state(source)
-        name = result.relative_to(self._folder).as_posix()
-        entry: dict = {'source': _key(source), 'result': name, 'size': size, 'time': time}
+        entry: dict = {'source': _key(source), 'result': self._name(result), 'size': size, 'time': time}
+        if comparison:
+            entry['comparison'] = self._name(comparison)
         with open(self._file, 'a', encoding='utf-8', errors='surrogateescape') as file:
             file.write(json.dumps(entry) + '\n')
         self._take(entry['source'], entry)
 
     def _take(self, source: str, entry: dict) -> None:
-        before = self._of_source.get(source)
-        if before is not None and self._source_of.get(before['result']) == source:
-            del self._source_of[before['result']]
+        result = str(entry['result'])
         self._of_source[source] = entry
-        self._source_of[entry['result']] = source
+        self._source_of[result] = source
+        if 'comparison' in entry:
+            self._source_of[str(entry['comparison'])] = source
+        else:  # of a version that did not note it
+            self._source_of.setdefault(Path(result).with_name(f'{Path(result).stem}_compare.png').as_posix(), source)
+
+    def _name(self, file: Path) -> str:
+        return Path(os.path.abspath(file).removeprefix(self._root)).as_posix()
 
 
 def _key(source: Path) -> str:

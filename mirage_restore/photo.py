@@ -73,8 +73,8 @@ class Photo:
 def read_photo(path: str | Path) -> Photo:
     """Read an image file for restoration.
 
-    The EXIF orientation is applied; palettes become RGB; CMYK and Lab become sRGB, through the profile where there is
-    one. Of files with several pictures the primary one is read; animations are refused.
+    The orientation is applied, that of XMP where EXIF has none; palettes become RGB; CMYK and Lab become sRGB, through
+    the profile where there is one. Of files with several pictures the primary one is read; animations are refused.
 
     Raises:
         ImageError: Missing, empty, truncated, foreign or animated file, pixels of an unknown kind, too little memory.
@@ -206,19 +206,21 @@ def _one_line(error: BaseException) -> str:
     return (lines[-1] if lines else type(error).__name__)[:200]
 
 
-def split_exif(block: bytes | None) -> tuple[bytes | None, int]:
-    """An EXIF block without its name, and the orientation that it states."""
+def split_exif(block: bytes | None) -> tuple[bytes | None, int | None]:
+    """An EXIF block without its name, and the orientation that it states, if any."""
     block = (block or b'').removeprefix(b'Exif\0\0')
     try:
         return block or None, exif.orientation_of(block)
     except (struct.error, IndexError):
-        return block or None, 1
+        return block or None, None
 
 
-def finish(photo: Photo, orientation: int) -> Photo:
-    """Turn the pixels upright, and make EXIF and XMP say so."""
-    pixels = turned(photo.pixels, orientation)
+def finish(photo: Photo, orientation: int | None) -> Photo:
+    """Turn the pixels upright, and make EXIF and XMP say so; without an orientation that of XMP counts."""
     block, xmp = photo.exif, photo.xmp
+    if orientation is None:
+        orientation = containers.xmp_orientation(xmp or b'')
+    pixels = turned(photo.pixels, orientation)
     if block:
         try:
             block = exif.upright(block, pixels.shape[1], pixels.shape[0])

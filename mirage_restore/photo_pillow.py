@@ -24,8 +24,8 @@ _limit = threading.Lock()
 
 
 @contextlib.contextmanager
-def opened(data: bytes, path: Path | None = None) -> Iterator[Image.Image]:
-    """A picture open in Pillow, without its limit on megapixels; the memory is the limit."""
+def opened(data: bytes, path: Path, page: int = 0) -> Iterator[Image.Image]:
+    """A picture open in Pillow, without its limit on megapixels; memory and `pixels_limited_to` are the limit."""
     with _limit:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -33,8 +33,9 @@ def opened(data: bytes, path: Path | None = None) -> Iterator[Image.Image]:
         finally:
             Image.MAX_IMAGE_PIXELS = before
     with image:
-        if path is not None:
-            check_memory(path, image.width, image.height, 4, 1)
+        if page:
+            image.seek(page)
+        check_memory(path, image.width, image.height, 4, 1)
         yield image
 
 
@@ -45,10 +46,9 @@ def read_plain(data: bytes, path: Path) -> Photo:
     return Photo(pixels, dpi=(float(dpi[0]), float(dpi[1])) if dpi and all(dpi) else None)
 
 
-def tiff_pixels(data: bytes, page: int) -> tuple[np.ndarray, bytes | None, bool]:
+def tiff_pixels(data: bytes, path: Path, page: int) -> tuple[np.ndarray, bytes | None, bool]:
     """Pixels of a page of an 8-bit TIFF, its profile, and whether they are Lab (then float32 L, a, b)."""
-    with opened(data) as image:
-        image.seek(page)
+    with opened(data, path, page) as image:
         image.load()
         if image.mode == 'LAB':
             values = np.array(image)
@@ -147,7 +147,7 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode == '1':
         return np.array(image.convert('L'))
     if image.mode in ('P', 'PA'):
-        return np.array(image.convert('RGBA' if 'transparency' in image.info or image.mode == 'PA' else 'RGB'))
+        return np.array(image.convert('RGBA' if image.has_transparency_data else 'RGB'))
     return np.array(image.convert('RGB'))
 
 
@@ -173,7 +173,8 @@ def read_rare_tiff(data: bytes, path: Path, page: int, compression: int) -> Phot
         kind = found.photometric.name
         if kind not in ('RGB', 'MINISBLACK', 'MINISWHITE', 'YCBCR') or (kind == 'YCBCR' and found.jpegtables is None):
             raise ImageError(f'{what} with {kind.lower()} pixels, not read here; save it as RGB with LZW or ZIP')
-        check_memory(path, found.imagewidth, found.imagelength, found.samplesperpixel, found.dtype.itemsize)
+        height = found.imagelength * found.imagedepth
+        check_memory(path, found.imagewidth, height, found.samplesperpixel, found.dtype.itemsize)
         places, lengths = found.dataoffsets, found.databytecounts
         whole = all(place + length <= len(data) for place, length in zip(places, lengths))
         if not whole or min(len(places), len(lengths)) < math.prod(found.chunked):  # tifffile would fill it with zeros

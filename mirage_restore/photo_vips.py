@@ -130,8 +130,8 @@ def read_tiff(data: bytes, path: Path) -> Photo:
         dpi=_dpi(entries, order),
         notes=(*notes, *photo.notes),
     )
-    orientation = _numbers(entries, order, _ORIENTATION, 1)[0]
-    return finish(photo, orientation if 1 <= orientation <= 8 else 1)
+    stated = _numbers(entries, order, _ORIENTATION)
+    return finish(photo, stated[0] if stated else None)
 
 
 def _load(data: bytes, path: Path, options: dict | None = None) -> tuple[pyvips.Image, tuple[str, ...]]:
@@ -206,7 +206,7 @@ def _tiff_by_pillow(data: bytes, path: Path, page: int, bits: int, what: str) ->
 
     if bits not in (1, 8):
         raise ImageError(f'{path}: is a TIFF of {bits} bits with {what}, not read here; save it as RGB with LZW or ZIP')
-    pixels, profile, lab = tiff_pixels(data, page)
+    pixels, profile, lab = tiff_pixels(data, path, page)
     if lab:
         return Photo(
             lab_to_srgb(pyvips.Image.new_from_array(pixels, interpretation='lab'), False), notes=('Lab became sRGB',)

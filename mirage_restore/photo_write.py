@@ -172,7 +172,7 @@ def _tiff(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[s
         for tag, value in zip((_X_RESOLUTION, _Y_RESOLUTION), photo.dpi):
             more[tag] = (_RATIONAL, struct.pack(order + 'II', round(value * 10000), 10000))
         more[_RESOLUTION_UNIT] = (_SHORT, struct.pack(order + 'H', 2))
-    return (exif.append_to_tiff(tiff, photo.exif, more) if more or photo.exif else tiff), []
+    return exif.append_to_tiff(tiff, photo.exif, more), []
 
 
 def _avif(pixels: np.ndarray, photo: Photo, quality: int) -> tuple[bytes, list[str]]:

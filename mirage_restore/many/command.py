@@ -113,7 +113,7 @@ def _with_files(
     record = Record(folder)
     plan = find_jobs(inputs, target, setup.options, record)
     _take(summary, plan.useless, len(plan.done))
-    summary.unread = plan.unread
+    summary.unread, summary.notes = plan.unread, list(plan.notes)
     if plan.jobs:
         check_target(target)
     tasks = [
@@ -125,7 +125,12 @@ def _with_files(
         for job in plan.jobs
     ]
     jobs = dict(zip(tasks, plan.jobs))
-    return tasks, lambda task: record.add(jobs[task].source, jobs[task].target), lambda: None
+
+    def add(task: Task) -> None:
+        job = jobs[task]
+        record.add(job.source, job.target, job.comparison)
+
+    return tasks, add, lambda: None
 
 
 def _with_urls(

@@ -8,13 +8,15 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mirage_arch.checkpoints import save_weights
 from mirage_arch.mirage_arch import MIRAGEArch
 from mirage_restore import cli
 from mirage_restore.files import Options, find_jobs, restore_files
 from mirage_restore.jobs import RECORD_NAME
+from mirage_restore.photo import Photo, read_photo
+from mirage_restore.photo_write import write_photo
 from mirage_restore.video import restore_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,6 +135,79 @@ def test_comparisons_of_equal_names_stay_apart(tmp_path):
     save(tmp_path / 'in' / 'a.bmp', 20)
     restore_files(invert, [tmp_path / 'in'], tmp_path / 'out', Options(compare=True, progress=False))
     assert results(tmp_path / 'out') == ['a.bmp', 'a.png', 'a_compare.png', 'a_compare_png.png']
+
+
+def test_a_comparison_has_the_profile_of_the_photograph(tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    grey = profile[:16] + b'GRAY' + profile[20:]
+    write_photo(Photo(np.full((12, 10, 3), 40, np.uint8), profile), tmp_path / 'a.png')
+    write_photo(Photo(np.full((12, 10), 40, np.uint8), grey), tmp_path / 'b.png')
+    given = [tmp_path / 'a.png', tmp_path / 'b.png']
+    restore_files(invert, given, tmp_path / 'out', Options(compare=True, progress=False))
+    assert read_photo(tmp_path / 'out' / 'a_compare.png').icc_profile == profile
+    assert read_photo(tmp_path / 'out' / 'b_compare.png').icc_profile is None
+
+
+def test_comparisons_beside_their_sources_are_no_photographs(tmp_path):
+    save(tmp_path / 'in' / 'a.png', 10)
+    save(tmp_path / 'in' / 'a.bmp', 20)
+    expected = ['a.bmp', 'a.png', 'a_r.bmp', 'a_r.png', 'a_r_compare.png', 'a_r_compare_png.png']
+    for options in ({'compare': True}, {'compare': True}, {}, {'compare': True, 'skip_existing': True}):
+        summary = restore_files(invert, [tmp_path / 'in'], tmp_path / 'in', Options('_r', progress=False, **options))
+        assert (summary.restored + summary.skipped, summary.failures) == (2, [])
+        assert results(tmp_path / 'in') == expected
+
+
+def test_comparisons_that_an_older_record_does_not_name_are_no_photographs(tmp_path):
+    save(tmp_path / 'in' / 'a.png', 10)
+    options = Options('_r', compare=True, progress=False)
+    restore_files(invert, [tmp_path / 'in'], tmp_path / 'in', options)
+    record = tmp_path / 'in' / RECORD_NAME
+    record.write_text(record.read_text().replace(', "comparison": "a_r_compare.png"', ''))
+    assert '"comparison"' not in record.read_text()
+    restore_files(invert, [tmp_path / 'in'], tmp_path / 'in', options)
+    assert results(tmp_path / 'in') == ['a.png', 'a_r.png', 'a_r_compare.png']
+
+
+def test_a_comparison_that_would_overwrite_an_input_is_named(tmp_path):
+    save(tmp_path / 'a.png'), save(tmp_path / 'a_r_compare.png')
+    plan = find_jobs([tmp_path / 'a.png', tmp_path / 'a_r_compare.png'], tmp_path, Options('_r', compare=True))
+    assert [job.source.name for job in plan.jobs] == ['a_r_compare.png']
+    reason = f'its comparison {tmp_path / "a_r_compare.png"} would overwrite an input'
+    assert plan.useless[0][0] == tmp_path / 'a.png' and plan.useless[0][1].startswith(reason)
+
+
+def test_files_that_are_no_results_are_not_replaced(tmp_path):
+    save(tmp_path / 'a.png', 10), save(tmp_path / 'a.jpg', 200), save(tmp_path / 'a_png_compare.png', 90)
+    kept = {name: (tmp_path / name).read_bytes() for name in ('a.jpg', 'a_png_compare.png')}
+    for skip in (False, False, True):
+        options = Options(format='jpg', compare=True, skip_existing=skip, progress=False)
+        summary = restore_files(invert, [tmp_path / 'a.png'], tmp_path, options)
+        assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+        assert results(tmp_path) == ['a.jpg', 'a.png', 'a_png.jpg', 'a_png_compare.png', 'a_png_compare_png.png']
+        said = f'{tmp_path / "a.jpg"} is there and is no result of mirage-restore: restored to {tmp_path / "a_png.jpg"}'
+        assert summary.notes == ([] if skip else [(tmp_path / 'a.png', said)])
+    assert summary.skipped == 1
+
+
+def test_results_keep_their_names_when_they_are_made_again(tmp_path):
+    save(tmp_path / 'in' / 'a.png', 10)
+    for value, suffix in ((10, ''), (20, '_b'), (30, ''), (40, '_b')):
+        save(tmp_path / 'in' / 'a.png', value)
+        restore_files(invert, [tmp_path / 'in'], tmp_path / 'out', Options(suffix, progress=False))
+        assert np.array(Image.open(tmp_path / 'out' / f'a{suffix}.png'))[0, 0, 0] == 255 - value
+    assert results(tmp_path / 'out') == ['a.png', 'a_b.png']
+    save(tmp_path / 'named.png', 90)  # what -o names is replaced, whoever made it
+    restore_files(invert, [tmp_path / 'in' / 'a.png'], tmp_path / 'named.png', QUIET)
+    assert np.array(Image.open(tmp_path / 'named.png'))[0, 0, 0] == 255 - 40
+
+
+def test_results_are_known_whichever_way_their_folder_is_named(tmp_path, monkeypatch):
+    save(tmp_path / 'in' / 'a.png', 10)
+    monkeypatch.chdir(tmp_path)
+    for given, target in ((tmp_path / 'in', 'in'), ('in', tmp_path / 'in'), (tmp_path / 'in', 'in')):
+        restore_files(invert, [given], target, Options('_r', progress=False))
+    assert results(tmp_path / 'in') == ['a.png', 'a_r.png']
 
 
 def test_wrong_options():

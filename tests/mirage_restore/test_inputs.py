@@ -1,12 +1,15 @@
 """Pillow images, tensors and arrays of every usual type, and the values that are refused."""
 
+import io
+
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from mirage_restore import Restorer
 from mirage_restore.bundled import bundled_models, bundled_weights
+from mirage_restore.inputs import restore_pillow
 
 
 @pytest.fixture(scope='module')
@@ -28,6 +31,9 @@ def pixels(*shape):
         ('I;16', 'I;16'),
         ('1', 'L'),
         ('P', 'RGB'),
+        ('La', 'LA'),
+        ('RGBa', 'RGBA'),
+        ('PA', 'RGBA'),
         ('CMYK', 'RGB'),
         ('YCbCr', 'RGB'),
         ('HSV', 'RGB'),
@@ -39,14 +45,78 @@ def test_pillow_images(restore, mode, comes_back):
         image = Image.fromarray(pixels(12, 16).astype(np.uint16) * 257)
     elif mode == 'LAB':
         image = Image.new('LAB', (16, 12), (120, 3, 5))
+    elif mode in ('La', 'RGBa', 'PA'):
+        between = {'La': 'LA', 'RGBa': 'RGBA', 'PA': 'P'}[mode]
+        image = Image.fromarray(pixels(12, 16, 3)).convert(between).convert(mode)
     else:
         image = Image.fromarray(pixels(12, 16, 3)).convert(mode)
     image.info['dpi'] = (300, 300)
     result = restore(image)
     assert (type(result), result.mode, result.size) == (Image.Image, comes_back, image.size)
+    assert result.info['dpi'] == (300, 300)
     if mode == 'RGB':
         assert np.array_equal(np.array(result), restore(np.array(image)))
-        assert result.info['dpi'] == (300, 300)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'L', '1', 'P', 'palette of RGBA'])
+def test_transparency_of_a_pillow_image_becomes_alpha(restore, mode):
+    image = Image.fromarray(pixels(12, 16, 3))
+    if mode == 'palette of RGBA':
+        image = image.quantize(16)
+        colours = np.array(image.getpalette()[:48], np.uint8).reshape(16, 3)
+        image.putpalette(np.insert(colours, 3, np.arange(16) * 17, axis=1).tobytes(), 'RGBA')
+    else:
+        image = image.convert(mode)
+        image.info['transparency'] = image.getpixel((3, 5))
+    expected = np.array(image.convert('RGBA'))[..., 3]
+    assert 0 in expected
+    result = restore(image)
+    assert result.mode == ('LA' if mode in ('L', '1') else 'RGBA')
+    assert np.array_equal(np.array(result)[..., -1], expected)
+    assert 'transparency' not in result.info
+    result.save(io.BytesIO(), 'PNG')
+
+
+def test_a_colour_key_of_16_bits_is_not_kept_for_other_values(restore):
+    image = Image.fromarray(pixels(12, 16).astype(np.uint16) * 257)
+    image.info |= {'transparency': 30000, 'icc_profile': b'x'}
+    assert restore(image).info == {'icc_profile': b'x'}
+
+
+def test_a_profile_for_other_pixels_does_not_come_back(restore):
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes()
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile('LAB')).tobytes()
+    image = Image.fromarray(pixels(12, 16, 3))
+    for mode, profile, kept in (
+        ('RGB', srgb, True),
+        ('P', srgb, True),
+        ('CMYK', srgb[:16] + b'CMYK' + srgb[20:], False),
+        ('CMYK', b'damaged', False),
+        ('CMYK', srgb, False),
+    ):
+        given = image.convert(mode)
+        given.info['icc_profile'] = profile
+        result = restore(given)
+        assert (result.mode, 'icc_profile' in result.info) == ('RGB', kept), (mode, profile[:20])
+    given = Image.new('LAB', (16, 12), (120, 3, 5))
+    given.info['icc_profile'] = lab
+    assert 'icc_profile' not in restore(given).info
+
+
+def test_cmyk_of_pillow_goes_through_its_profile_as_in_files(tmp_path):
+    from mirage_restore.photo import read_photo
+
+    pyvips = pytest.importorskip('pyvips')
+    smooth = np.linspace(30, 220, 12 * 16 * 3).astype(np.uint8).reshape(12, 16, 3)
+    inks = pyvips.Image.new_from_array(smooth, interpretation='srgb').icc_export(output_profile='cmyk')
+    inks.tiffsave(str(tmp_path / 'a.tif'))
+    expected = read_photo(tmp_path / 'a.tif')
+    assert 'by its profile' in expected.notes[0]
+    with Image.open(tmp_path / 'a.tif') as image:
+        assert image.mode == 'CMYK' and image.info['icc_profile'][16:20] == b'CMYK'
+        result = restore_pillow(lambda colour: colour, image)
+    assert 'icc_profile' not in result.info
+    assert np.abs(np.array(result).astype(int) - expected.pixels).max() <= 2
 
 
 @pytest.mark.parametrize('mode', ['I', 'F'])

@@ -227,6 +227,19 @@ def test_of_urls_too_the_one_result_may_be_named_and_other_files_are(tmp_path, m
         command.restore_many([several], out, Setup(options=Options(progress=False, suffix='_new')))
 
 
+def test_with_workers_comparisons_keep_their_names_and_files_of_others_stay(tmp_path, monkeypatch, capsys):
+    source = made(tmp_path / 'in', 1)
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / '0.png').write_bytes(b'of the user')
+    words = [str(source), '-o', str(tmp_path / 'out'), '--model', 'nano', '--devices', 'cpu', '--compare', '--quiet']
+    for _ in range(2):
+        assert main(words) == 0
+        assert '0.png is there and is no result of mirage-restore' in ''.join(capsys.readouterr())
+        names = sorted(path.name for path in (tmp_path / 'out').iterdir() if not path.name.startswith('.'))
+        assert names == ['0.png', '0_png.png', '0_png_compare.png']
+    assert (tmp_path / 'out' / '0.png').read_bytes() == b'of the user'
+
+
 @pytest.mark.parametrize(
     'arguments, reason',
     [

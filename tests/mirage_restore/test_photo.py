@@ -9,7 +9,7 @@ from PIL import Image
 
 import mirage_restore
 from mirage_data.files.image_headers import ImageError
-from mirage_restore.photo import Photo, read_photo
+from mirage_restore.photo import Photo, pixels_limited_to, read_photo
 from mirage_restore.photo_write import write_photo
 
 ICC = b'profile' * 50  # passed through as it is
@@ -94,6 +94,34 @@ def test_pixels_that_are_no_numbers_are_counted(tmp_path):
     Image.fromarray(values).save(tmp_path / 'a.tif')
     with pytest.raises(ImageError, match='a.tif: 1 of 36 pixel values are NaN or infinite'):
         read_photo(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('kind', ['zstd', 'lzma', 'zstd 16', 'lab', 'ycbcr', 'second page', 'depth'])
+def test_a_limit_on_pixels_holds_for_every_kind_of_tiff(kind, tmp_path):
+    path = tmp_path / 'a.tif'
+    grey = np.zeros((200, 300), np.uint8)
+    if kind == 'lab':
+        Image.new('LAB', (300, 200)).save(path)
+    elif kind == 'ycbcr':
+        Image.new('YCbCr', (300, 200)).save(path)
+    else:
+        tifffile = pytest.importorskip('tifffile')
+        pytest.importorskip('imagecodecs')
+        if kind == 'second page':
+            with tifffile.TiffWriter(path) as writer:
+                writer.write(grey[:8, :8], compression='zstd', subfiletype=1, metadata=None)
+                writer.write(grey, compression='zstd', metadata=None)
+        elif kind == 'depth':
+            volume = np.zeros((16, 64, 64), np.uint16)
+            tifffile.imwrite(path, volume, volumetric=True, tile=(16, 16, 16), compression='zstd', metadata=None)
+        else:
+            given = grey.astype(np.uint16) if kind.endswith('16') else grey
+            tifffile.imwrite(path, given, compression=kind.split()[0], rowsperstrip=200, metadata=None)
+    with pixels_limited_to(20_000), pytest.raises(ImageError, match=r'a\.tif: .* allowed here are at most 0.0 megap'):
+        read_photo(path)
+    if kind != 'depth':
+        with pixels_limited_to(60_000):
+            assert read_photo(path).pixels.shape[:2] == (200, 300)
 
 
 def test_palette_bilevel_and_cmyk_become_plain_pixels(tmp_path):

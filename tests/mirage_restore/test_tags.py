@@ -231,6 +231,39 @@ def test_every_orientation_is_applied_in_every_format(ending, orientation, tmp_p
         assert np.abs(np.array(image).astype(int) - expected).mean() < 2
 
 
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('ending', ['jpg', 'png', 'webp', 'tif'])
+def test_an_orientation_that_stands_in_xmp_alone_is_applied(ending, orientation, tmp_path):
+    xmp = XMP.replace(b'"6"', b'"%d"' % orientation)
+    if ending == 'tif':
+        Image.fromarray(RGB).save(tmp_path / 'a.tif', tiffinfo={700: xmp})  # ours states one
+    else:
+        write_photo(Photo(RGB, xmp=xmp, lossless=True), tmp_path / f'a.{ending}', 97)
+    expected = np.array(ImageOps.exif_transpose(Image.open(tmp_path / f'a.{ending}')))
+    given = read_photo(tmp_path / f'a.{ending}')
+    assert np.abs(given.pixels.astype(int) - expected).mean() < 2
+    assert given.xmp == XMP.replace(b'"6"', b'"1"')
+
+
+@pytest.mark.parametrize('ending', ['jpg', 'png', 'webp'])
+def test_exif_decides_where_xmp_states_another_orientation(ending, tmp_path):
+    write_photo(Photo(RGB, exif=exif_block(orientation=1), xmp=XMP, lossless=True), tmp_path / f'a.{ending}')
+    given = read_photo(tmp_path / f'a.{ending}')
+    assert given.pixels.shape == RGB.shape
+    assert given.xmp == XMP.replace(b'"6"', b'"1"')
+
+
+@pytest.mark.parametrize('pixels', [RGB, RGB16], ids=['8', '16'])
+def test_a_tiff_states_no_resolution_that_the_source_did_not(pixels, tmp_path):
+    write_photo(Photo(pixels), tmp_path / 'a.tif')
+    with Image.open(tmp_path / 'a.tif') as image:
+        assert 'dpi' not in image.info and [image.tag_v2[tag] for tag in (282, 283, 296)] == [1, 1, 1]
+    given = read_photo(tmp_path / 'a.tif')
+    assert np.array_equal(given.pixels, pixels) and given.dpi is None
+    write_photo(Photo(pixels, exif=exif_block(orientation=1)), tmp_path / 'b.tif')  # EXIF states it
+    assert read_photo(tmp_path / 'b.tif').dpi == (300, 300)
+
+
 def test_colour_and_text_chunks_of_a_png_are_kept(tmp_path):
     chunks = [
         (b'gAMA', struct.pack('>I', 45455)),
