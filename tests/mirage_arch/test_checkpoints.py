@@ -123,7 +123,10 @@ def test_heads_are_dropped_for_a_network_without_them(net):
     [
         ({'conv.weight': torch.zeros(1)}, 'no MIRAGE weights'),
         ({'params': {}}, r'other\.pth, entry params: no MIRAGE weights .*; it has nothing$'),
-        ({'generator': {}}, r'other\.pth: no MIRAGE weights .*; it has generator; .*name it \(convert --key, param_key_g\)'),
+        (
+            {'generator': {}},
+            r'other\.pth: no MIRAGE weights .*; it has generator; .*name it \(convert --key, param_key_g\)',
+        ),
         ([torch.zeros(1)], 'holds a list'),
         ({'epoch': 1, 'iter': 2, 'optimizers': [], 'schedulers': []}, 'training state'),
     ],
