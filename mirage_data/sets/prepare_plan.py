@@ -216,7 +216,8 @@ def _given_folders(part: Part, folders: tuple[str | None, str]) -> Layout:
 
 
 def _plain(folder: str) -> str:
-    return posixpath.normpath(folder).strip('/').removeprefix('.')
+    plain = posixpath.normpath(folder).strip('/')
+    return '' if plain == '.' else plain
 
 
 def _best(part: Part, layouts: list[Layout], images: list[Entry], base: int) -> tuple[list[tuple[str, Entry]], str]:

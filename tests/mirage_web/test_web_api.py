@@ -248,32 +248,6 @@ def test_pages_need_nothing_from_elsewhere(server):
         assert Image.open(io.BytesIO(server.ask(f'/examples/{name}')[2])).format == 'JPEG'
 
 
-def test_a_video_is_restored_and_a_long_one_refused(server, tmp_path):
-    av = pytest.importorskip('av')
-
-    def film(name, frames):
-        with av.open(str(tmp_path / name), 'w') as container:
-            stream = container.add_stream('libx264', rate=10)
-            stream.width, stream.height, stream.pix_fmt = 64, 48, 'yuv420p'
-            for number in range(frames):
-                pixels = np.full((48, 64, 3), 40 + number, np.uint8)
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
-            container.mux(stream.encode())
-        return (tmp_path / name).read_bytes()
-
-    status, job = server.told('/api/jobs?name=f.mp4', film('f.mp4', 5))
-    done = server.wait_for(job['id'])
-    assert done['state'] == 'done', done
-    assert '5 frames restored' in done['words']
-    assert server.ask(f'/api/jobs/{job["id"]}/after')[2].startswith(b'\x89PNG')
-    (tmp_path / 'back.mp4').write_bytes(server.ask(f'/api/jobs/{job["id"]}/result')[2])
-    with av.open(str(tmp_path / 'back.mp4')) as container:
-        assert sum(1 for _ in container.decode(video=0)) == 5
-    server.ask(f'/api/jobs/{job["id"]}', method='DELETE')
-    status, told = server.told('/api/restore?name=long.mp4', film('long.mp4', 40))
-    assert status == 422 and told['error'].startswith('long.mp4: lasts 4 s; allowed here are 2 s')
-
-
 def _film(path, frames, title='A title', **options):
     av = pytest.importorskip('av')
     with av.open(str(path), 'w', options=options, metadata_encoding='latin-1') as container:
@@ -285,6 +259,22 @@ def _film(path, frames, title='A title', **options):
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels)))
         container.mux(stream.encode())
     return path.read_bytes()
+
+
+def test_a_video_is_restored_and_a_long_one_refused(server, tmp_path):
+    av = pytest.importorskip('av')
+
+    status, job = server.told('/api/jobs?name=f.mp4', _film(tmp_path / 'f.mp4', 5))
+    done = server.wait_for(job['id'])
+    assert done['state'] == 'done', done
+    assert '5 frames restored' in done['words']
+    assert server.ask(f'/api/jobs/{job["id"]}/after')[2].startswith(b'\x89PNG')
+    (tmp_path / 'back.mp4').write_bytes(server.ask(f'/api/jobs/{job["id"]}/result')[2])
+    with av.open(str(tmp_path / 'back.mp4')) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 5
+    server.ask(f'/api/jobs/{job["id"]}', method='DELETE')
+    status, told = server.told('/api/restore?name=long.mp4', _film(tmp_path / 'long.mp4', 40))
+    assert status == 422 and told['error'].startswith('long.mp4: lasts 4 s; allowed here are 2 s')
 
 
 def test_a_long_video_that_does_not_state_its_length_is_refused(server, tmp_path):

@@ -282,6 +282,11 @@ def test_the_named_folders_are_the_outermost_ones(tmp_path, capsys):
     assert main([*words, '--root', str(tmp_path / 'data')]) == 0
     low = sorted((tmp_path / 'data/Train/Enhance/low').iterdir())
     assert len(low) == 2 and all(np.array_equal(read_rgb(file), random_image(0, 20, 24)) for file in low)
+    (tmp_path / 'src/backup').rename(tmp_path / 'src/.backup')
+    hidden = ['lol', '--source', str(tmp_path / 'src'), '--lq', '.backup/dark', '--gt', '.backup/bright']
+    assert main([*hidden, '--root', str(tmp_path / 'hidden')]) == 0
+    assert len(list((tmp_path / 'hidden/Train/Enhance/low').iterdir())) == 3
+    (tmp_path / 'src/.backup').rename(tmp_path / 'src/backup')
     (tmp_path / 'src/dark').rename(tmp_path / 'src/other')
     write_png(tmp_path / 'src/more/dark/1.png', random_image(5, 20, 24))
     capsys.readouterr()
